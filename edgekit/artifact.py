@@ -1,0 +1,209 @@
+"""Stage artifacts: a folder of files and a `manifest.json` that says what they are and from what.
+
+Stages meet only here. A manifest holds no timestamp and no absolute path, so that the same inputs give
+the same bytes. Files that the manifest does not list (caches, locations) are not part of the artifact.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit import __version__
+from edgekit.errors import ArtifactError, ConfigError
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact is.
+
+    Attributes:
+        stage: The stage that wrote it (`label`, `distill`, `quantize`, ...).
+        inputs: Input name to the digest of that input's manifest or content.
+        params: Every setting that changes the output.
+        files: Path relative to the folder to its SHA-256.
+        version: The edgekit version that wrote it.
+    """
+
+    stage: str
+    inputs: dict[str, str]
+    params: dict[str, Any]
+    files: dict[str, str]
+    version: str = __version__
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """Return the text of `manifest.json`."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A verified artifact on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest: stands for the whole content."""
+        return hashlib.sha256(self.manifest.to_json().encode()).hexdigest()
+
+    def file(self, name: str) -> Path:
+        """Return the path of a listed file.
+
+        Raises:
+            ArtifactError: If the manifest does not list it.
+        """
+        if name not in self.manifest.files:
+            raise ArtifactError(
+                f"{self.path}: {self.manifest.stage} artifact without {name}", _repair(self.manifest.stage)
+            )
+        return self.path / name
+
+
+def _repair(stage: str) -> str:
+    return f"run edgekit {stage} (or edgekit build) again to write it anew"
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all: to a temporary name in the same folder, then renamed."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: to a temporary name in the same folder, then renamed."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON with sorted keys, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def read(path: Path, stage: str) -> Artifact:
+    """Open an artifact and verify every listed file against its checksum.
+
+    Args:
+        path: The artifact's folder.
+        stage: The stage that must have written it.
+
+    Raises:
+        ArtifactError: If there is none, or it is damaged, of another stage or of another schema.
+    """
+    manifest = _read_manifest(path, stage)
+    if manifest.stage != stage:
+        raise ArtifactError(f"{path}: is a {manifest.stage} artifact, not {stage}", _repair(stage))
+    for name, expected in manifest.files.items():
+        file = path / name
+        if not file.is_file():
+            raise ArtifactError(f"{path}: {name} is missing", _repair(stage))
+        if sha256_file(file) != expected:
+            raise ArtifactError(f"{path}: {name} is damaged (its checksum differs)", _repair(stage))
+    return Artifact(path, manifest)
+
+
+def _read_manifest(path: Path, stage: str) -> Manifest:
+    file = path / MANIFEST
+    if not file.is_file():
+        raise ArtifactError(f"{path}: no {stage} artifact here ({MANIFEST} is missing)", _repair(stage))
+    try:
+        values = json.loads(file.read_text())
+        manifest = Manifest(**values)
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(f"{file}: damaged ({error})", _repair(stage)) from error
+    if manifest.schema != SCHEMA:
+        raise ArtifactError(f"{file}: schema {manifest.schema}, this edgekit reads {SCHEMA}", _repair(stage))
+    return manifest
+
+
+def is_current(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[str, Any]) -> bool:
+    """Return whether the folder holds an undamaged artifact made from exactly these inputs and settings."""
+    try:
+        manifest = read(path, stage).manifest
+    except ArtifactError:
+        return False
+    wanted = json.loads(json.dumps(dict(params)))
+    return (manifest.inputs, manifest.params, manifest.version) == (dict(inputs), wanted, __version__)
+
+
+@contextlib.contextmanager
+def writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[str, Any]) -> Iterator[Path]:
+    """Write an artifact: yield a work folder, and put it in place whole once the block ends.
+
+    The work folder `.NAME.partial` lies beside `path`. When the block is left by an exception (Ctrl-C
+    too) it stays, and the next call with the same stage, inputs and params yields it again with its
+    content, so that a stage can resume; with any other, it starts empty. Files and folders in it whose name
+    starts with a dot are the stage's own and are dropped at the end.
+
+    Args:
+        path: The artifact's final folder; an older artifact there is replaced. A folder that is neither
+            an artifact nor empty is refused.
+        stage: The stage's name.
+        inputs: Input name to digest.
+        params: Settings; JSON values.
+
+    Raises:
+        ConfigError: If the folder cannot be written, or `path` holds something else than an artifact.
+    """
+    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).exists():
+        raise ConfigError(f"{path}: holds files that edgekit did not write", "choose another --out")
+    identity = {"stage": stage, "inputs": dict(inputs), "params": dict(params), "version": __version__}
+    work = path.with_name(f".{path.name}.partial")
+    try:
+        _open_work_folder(work, json.dumps(identity, sort_keys=True))
+    except OSError as error:
+        raise ConfigError(
+            f"{work.parent}: cannot write here ({error.strerror})", "choose another --out"
+        ) from error
+    yield work
+    _drop_private_files(work)
+    files = {p.relative_to(work).as_posix(): sha256_file(p) for p in sorted(work.rglob("*")) if p.is_file()}
+    manifest = Manifest(stage, dict(inputs), json.loads(json.dumps(dict(params))), files)
+    (work / MANIFEST).write_text(manifest.to_json())
+    _replace_folder(work, path)
+
+
+def _open_work_folder(work: Path, identity: str) -> None:
+    marker = work / ".identity.json"
+    if work.exists() and (not marker.exists() or marker.read_text() != identity):
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    marker.write_text(identity)
+
+
+def _drop_private_files(work: Path) -> None:
+    for entry in work.iterdir():
+        if entry.name.startswith("."):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _replace_folder(work: Path, path: Path) -> None:
+    # A folder cannot be renamed over a full one: the old one steps aside first and goes last.
+    old = path.with_name(f".{path.name}.old")
+    if old.exists():
+        shutil.rmtree(old)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(work, path)
+    if old.exists():
+        shutil.rmtree(old)

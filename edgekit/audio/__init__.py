@@ -1,0 +1,15 @@
+"""Audio in: reading and resampling, the float log-mel definition, generated noise and rooms."""
+
+from edgekit.audio.logmel import FrontEnd, log_mel, mel_filters, running_average
+from edgekit.audio.reading import SAMPLE_RATE_HZ, find_audio, read_audio, to_pcm16
+
+__all__ = [
+    "SAMPLE_RATE_HZ",
+    "FrontEnd",
+    "find_audio",
+    "log_mel",
+    "mel_filters",
+    "read_audio",
+    "running_average",
+    "to_pcm16",
+]

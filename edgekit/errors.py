@@ -1,0 +1,81 @@
+"""The errors that are the user's, the model's or the device's doing, each with its exit code.
+
+An `EdgekitError` prints as one line and a hint naming the next command to run, without a traceback.
+Anything else that escapes is a bug in edgekit and keeps its traceback.
+"""
+
+
+class EdgekitError(Exception):
+    """What was wrong, where, and what to do next.
+
+    Args:
+        what: One sentence: what was wrong and where.
+        hint: The next command or change that mends it; empty only where nothing helps.
+
+    Example:
+        >>> error = AudioError("clip.wav: no samples", "record it again")
+        >>> str(error), error.hint, error.exit_code
+        ('clip.wav: no samples', 'record it again', 7)
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        # Both go to Exception.args: errors cross process pools, and pickle rebuilds from args.
+        super().__init__(what, hint)
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.what
+
+
+class ConfigError(EdgekitError):
+    """A wrong option, path or configuration."""
+
+    exit_code = 2
+
+
+class TargetError(EdgekitError):
+    """An unknown or impossible target."""
+
+    exit_code = 3
+
+
+class BudgetError(EdgekitError):
+    """A budget is exceeded; the build is complete."""
+
+    exit_code = 4
+
+
+class ArtifactError(EdgekitError):
+    """An artifact is damaged, stale or foreign."""
+
+    exit_code = 5
+
+
+class UnsupportedError(EdgekitError):
+    """An operator or model that edgekit does not support."""
+
+    exit_code = 6
+
+
+class AudioError(EdgekitError):
+    """Audio or label input that cannot be used."""
+
+    exit_code = 7
+
+
+class ParityError(EdgekitError):
+    """Two back ends that must agree do not."""
+
+    exit_code = 8
+
+
+class SimulationError(EdgekitError):
+    """The firmware faulted or hung on the simulated core."""
+
+    exit_code = 8
+
+
+INTERRUPTED_EXIT_CODE = 130

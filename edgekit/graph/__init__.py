@@ -1,0 +1,24 @@
+"""The integer graph: the one truth of the arithmetic, from int16 PCM to A/D/V.
+
+Writers (ONNX, TFLite, C) and the simulator render it; none of them has numerics of its own.
+"""
+
+from edgekit.graph.reference import run
+from edgekit.graph.serialize import graph_digest, load_graph, save_graph
+from edgekit.graph.spec import verify
+from edgekit.graph.text import to_text
+from edgekit.graph.types import TIME, Graph, Op, Quantization, Tensor
+
+__all__ = [
+    "TIME",
+    "Graph",
+    "Op",
+    "Quantization",
+    "Tensor",
+    "graph_digest",
+    "load_graph",
+    "run",
+    "save_graph",
+    "to_text",
+    "verify",
+]

@@ -1,0 +1,157 @@
+"""Fixed-point arithmetic that every operator shares: requantization, log2, exponential tables.
+
+Arrays are int64 throughout, so that numpy neither wraps nor promotes; the ranges in each docstring say
+what the C holds in narrower types.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+
+LOG2_FRACTION_BITS = 9
+"""Logarithms are int16 in Q9: -64 to 63.998, a step of 0.006 dB."""
+LOG2_OF_ZERO = -32768
+ALPHA_BITS = 20
+"""Weights of running averages are Q20."""
+EXP_BITS = 15
+"""Exponentials are uint16 in Q15; 1.0 is 32768."""
+WEIGHT_LIMIT_BITS = 39
+"""Both sums of an online softmax are halved when the sum of weights reaches 2^39 (18 hours at weight 1)."""
+POOL_BITS = 7
+"""A pooled value is the int8 value's unit divided by 2^7."""
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """Return (multiplier, shift) with real = multiplier / 2^31 * 2^shift, multiplier in [2^30, 2^31).
+
+    Source: TFLite's QuantizeMultiplier.
+
+    Raises:
+        ValueError: If `real` is not positive and finite.
+
+    Example:
+        >>> quantize_multiplier(0.75)
+        (1610612736, 0)
+        >>> quantize_multiplier(0.25)
+        (1073741824, -1)
+    """
+    if not (real > 0 and math.isfinite(real)):
+        raise ValueError(f"a multiplier is positive and finite, got {real}")
+    fraction, shift = math.frexp(real)
+    multiplier = round(fraction * (1 << 31))
+    if multiplier == 1 << 31:
+        multiplier, shift = multiplier // 2, shift + 1
+    # Below 2^-31 every int32 accumulator rounds to 0.
+    return (0, 0) if shift < -31 else (multiplier, shift)
+
+
+def multiply_by_quantized_multiplier(x: Int64, multiplier: Int64 | int, shift: Int64 | int) -> Int64:
+    """Return round(x * multiplier / 2^31 * 2^shift), rounded twice as gemmlowp does.
+
+    First the high half of the doubled product, to nearest; then a right shift, to nearest with ties away
+    from zero.
+
+    Args:
+        x: int32 accumulators; x * 2^shift must fit int32 for positive shifts.
+        multiplier: [0, 2^31), scalar or broadcastable.
+        shift: [-31, 30], likewise.
+
+    Source: gemmlowp SaturatingRoundingDoublingHighMul and RoundingDivideByPOT, as in TFLite Micro.
+
+    Example:
+        >>> multiply_by_quantized_multiplier(np.array([10, -10, 11]), 1 << 30, -1).tolist()
+        [3, -3, 3]
+    """
+    exponent = np.asarray(shift, np.int64)
+    left, right = np.maximum(exponent, 0), np.maximum(-exponent, 0)
+    product: Int64 = np.asarray(x, np.int64) * (np.int64(1) << left) * multiplier
+    nudged: Int64 = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
+    # Division truncating towards zero, as C does.
+    high = np.where(nudged >= 0, nudged >> 31, -((-nudged) >> 31))
+    mask: Int64 = (np.int64(1) << right) - 1
+    remainder = high & mask
+    threshold = (mask >> 1) + (high < 0)
+    return np.asarray((high >> right) + (remainder > threshold), np.int64)
+
+
+def multiply_int16x8(x: Int64, multiplier: Int64, shift: Int64) -> Int64:
+    """Return round(x * multiplier / 2^31 * 2^shift), the multiplier first reduced to 16 bits.
+
+    The rule of TFLite Micro where activations are int16 and accumulators int64: one rounding, ties up.
+
+    Args:
+        x: Accumulators, |x| < 2^47.
+        multiplier: [0, 2^31).
+        shift: [-31, 14].
+
+    Example:
+        >>> multiply_int16x8(np.array([10, -10]), np.array(1 << 30), np.array(-1)).tolist()
+        [3, -2]
+    """
+    reduced = np.where(multiplier < 0x7FFF0000, (multiplier + (1 << 15)) >> 16, 0x7FFF)
+    total = 15 - shift
+    return np.asarray((x * reduced + (np.int64(1) << (total - 1))) >> total, np.int64)
+
+
+def log2_table() -> NDArray[np.uint16]:
+    """Return log2(1 + i / 128) in Q15 for i = 0..128."""
+    return np.asarray(np.rint(np.log2(1 + np.arange(129) / 128) * (1 << 15)), np.uint16)
+
+
+def log2_q9(x: Int64, table: NDArray[np.integer]) -> Int64:
+    """Return log2 in Q9 of non-negative integers, by table with linear interpolation.
+
+    Args:
+        x: [0, 2^63).
+        table: `log2_table()`.
+
+    Returns:
+        int16 values; `LOG2_OF_ZERO` for 0. Error at most 0.0011 (0.0034 dB).
+
+    Example:
+        >>> log2_q9(np.array([0, 1, 2, 3, 1 << 40]), log2_table()).tolist()
+        [-32768, 0, 512, 812, 20480]
+    """
+    exponent = _floor_log2(x)
+    mantissa = np.where(exponent >= 15, x >> np.maximum(exponent - 15, 0), x << np.maximum(15 - exponent, 0))
+    fraction = mantissa & 0x7FFF
+    index, rest = fraction >> 8, fraction & 0xFF
+    low, high = table.astype(np.int64)[index], table.astype(np.int64)[index + 1]
+    log = (exponent << 15) + low + (((high - low) * rest + 128) >> 8)
+    return np.where(x == 0, LOG2_OF_ZERO, (log + 32) >> 6)
+
+
+def _floor_log2(x: Int64) -> Int64:
+    """Return the position of the highest set bit; 0 for 0."""
+    exponent = np.zeros_like(x)
+    for step in (32, 16, 8, 4, 2, 1):
+        larger = (x >> (exponent + step)) > 0
+        exponent = np.where(larger, exponent + step, exponent)
+    return exponent
+
+
+def exp_table(score_scale: float) -> NDArray[np.uint16]:
+    """Return exp(-k * score_scale) in Q15 for the 256 differences k of two int8 scores."""
+    return np.asarray(np.rint(np.exp(-np.arange(256) * score_scale) * (1 << EXP_BITS)), np.uint16)
+
+
+def running_average_q(values: Int64, memory_frames: int) -> Int64:
+    """Return the integer form of `edgekit.audio.running_average`: y += (x - y) / min(t + 1, memory).
+
+    Args:
+        values: (T,) below 2^42.
+        memory_frames: Time constant; the count saturates there.
+
+    Example:
+        >>> running_average_q(np.array([256, 768, 1280]), 2).tolist()
+        [256, 512, 896]
+    """
+    average, averages = 0, np.empty_like(values)
+    for t, value in enumerate(values.tolist()):
+        alpha = (1 << ALPHA_BITS) // min(t + 1, memory_frames)
+        average += ((value - average) * alpha + (1 << (ALPHA_BITS - 1))) >> ALPHA_BITS
+        averages[t] = average
+    return averages

@@ -1,0 +1,218 @@
+"""What makes an integer graph legal: structure, and each operator's constraints.
+
+A constraint is a function whose docstring is the sentence that the user reads when it fails; the list of
+supported operators is generated from them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import UnsupportedError
+from edgekit.graph.reference import OPERATORS, storage_dtype
+from edgekit.graph.types import TIME, Graph, Op, Tensor
+
+Constraint = Callable[[Graph, Op], bool]
+
+LIMITS = {
+    "int4": (-8, 7),
+    **{
+        name: (np.iinfo(name).min, np.iinfo(name).max)
+        for name in ("int8", "uint8", "int16", "uint16", "int32", "int64")
+    },
+}
+MAX_AVERAGED_SAMPLES = 256
+
+
+def _tensors(graph: Graph, op: Op) -> tuple[Tensor, ...]:
+    return tuple(graph.tensors[name] for name in op.inputs)
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+def window_is_short_power_of_two(graph: Graph, op: Op) -> bool:
+    """n_fft and hop are powers of two, hop <= n_fft <= 256."""
+    n_fft, hop = op.integer("n_fft"), op.integer("hop")
+    return _power_of_two(n_fft) and _power_of_two(hop) and hop <= n_fft <= MAX_AVERAGED_SAMPLES
+
+
+def memory_is_bounded(graph: Graph, op: Op) -> bool:
+    """memory_frames is 1 to 65536 (level: or 0, for the whole utterance)."""
+    low = 0 if op.kind == "frame_level" else 1
+    return low <= op.integer("memory_frames") <= 1 << 16
+
+
+def input_is(dtype: str) -> Constraint:
+    """Return the constraint that the first input has a dtype."""
+
+    def constraint(graph: Graph, op: Op) -> bool:
+        return _tensors(graph, op)[0].dtype == dtype
+
+    constraint.__doc__ = f"the first input is {dtype}."
+    return constraint
+
+
+def output_is(dtype: str) -> Constraint:
+    """Return the constraint that the output has a dtype."""
+
+    def constraint(graph: Graph, op: Op) -> bool:
+        return graph.output(op).dtype == dtype
+
+    constraint.__doc__ = f"the output is {dtype}."
+    return constraint
+
+
+def kernel_and_stride_are_positive(graph: Graph, op: Op) -> bool:
+    """kernel and stride are two positive integers, padding four from 0 to below the kernel size."""
+    kernel, stride, padding = (op.integers(name) for name in ("kernel", "stride", "padding"))
+    sizes_ok = len(kernel) == len(stride) == 2 and min(kernel + stride) > 0 and len(padding) == 4
+    return sizes_ok and min(padding) >= 0 and max(padding[:2]) < kernel[0] and max(padding[2:]) < kernel[1]
+
+
+def a_stream_is_not_padded_at_its_end(graph: Graph, op: Op) -> bool:
+    """the bottom of the time axis is not padded: a stream has no end."""
+    return _tensors(graph, op)[0].shape[0] != TIME or op.integers("padding")[1] == 0
+
+
+def weights_are_int8(graph: Graph, op: Op) -> bool:
+    """weights are int8."""
+    return _tensors(graph, op)[1].dtype == "int8"
+
+
+def weights_are_int8_or_int4(graph: Graph, op: Op) -> bool:
+    """weights are int8 or int4."""
+    return _tensors(graph, op)[1].dtype in ("int8", "int4")
+
+
+def accumulators_fit_int32(graph: Graph, op: Op) -> bool:
+    """no accumulator can leave int32: |bias| + largest |input| * sum of |weights| stays below 2^31."""
+    weights, bias = (value.astype(np.int64) for value in graph.constant_inputs(op)[:2])
+    low, high = LIMITS[_tensors(graph, op)[0].dtype]
+    zero_point = op.integer("input_zero_point") if "input_zero_point" in op.attributes else 0
+    largest = max(high - zero_point, zero_point - low)
+    reach = np.abs(bias) + largest * np.abs(weights.reshape(len(weights), -1)).sum(axis=1)
+    return bool((reach < 1 << 31).all())
+
+
+def multipliers_are_normalized(graph: Graph, op: Op) -> bool:
+    """each multiplier is 0 or in [2^30, 2^31), each shift in [-31, 7]."""
+    multiplier, shift = (value.astype(np.int64) for value in graph.constant_inputs(op)[2:4])
+    normal = (multiplier == 0) | ((multiplier >= 1 << 30) & (multiplier < 1 << 31))
+    return bool(normal.all() and (shift >= -31).all() and (shift <= 7).all())
+
+
+def channels_agree(graph: Graph, op: Op) -> bool:
+    """weights, bias, multiplier and shift have one row for each output, columns for each input channel."""
+    data, weights, *rest = _tensors(graph, op)
+    outputs = graph.output(op).shape[-1]
+    rows = all(tensor.shape == (outputs,) for tensor in rest) and weights.shape[0] == outputs
+    return rows and weights.shape[-1] == data.shape[-1]
+
+
+def clamp_is_int8(graph: Graph, op: Op) -> bool:
+    """clamp is two int8 values in order, and the zero points are int8."""
+    low, high = op.integers("clamp")
+    points = [op.integer(name) for name in ("input_zero_point", "output_zero_point")]
+    return -128 <= low <= high <= 127 and all(-128 <= point <= 127 for point in points)
+
+
+def table_is_falling(graph: Graph, op: Op) -> bool:
+    """the exponential table has 256 entries from 32768 (1.0 in Q15), never rising."""
+    (table,) = graph.constant_inputs(op)
+    values = table.astype(np.int64)
+    return values.shape == (256,) and int(values[0]) == 1 << 15 and bool((np.diff(values) <= 0).all())
+
+
+def bands_are_in_the_spectrum(graph: Graph, op: Op) -> bool:
+    """each mel band's bins lie in the spectrum, and no sum of weights exceeds 2^16."""
+    first, count, weights = (value.astype(np.int64) for value in graph.constant_inputs(op))
+    bins = _tensors(graph, op)[0].shape[1]
+    ends = np.cumsum(count)
+    sums = [int(weights[end - n : end].sum()) for n, end in zip(count.tolist(), ends.tolist(), strict=True)]
+    inside = bool((first >= 0).all() and (first + count <= bins).all()) and weights.size == count.sum()
+    return inside and max(sums) <= 1 << 16
+
+
+def spectrum_fits_46_bits(graph: Graph, op: Op) -> bool:
+    """re^2 + im^2 of full-scale input stays below 2^46 (the mel sums then fit 63 bits)."""
+    (basis,) = graph.constant_inputs(op)
+    reach = (np.abs(basis.astype(np.int64)).sum(axis=2) * 32768) >> op.integer("shift_bits")
+    return bool((reach**2).sum(axis=0).max() < 1 << 47)
+
+
+CONVOLUTION = (channels_agree, multipliers_are_normalized, accumulators_fit_int32)
+WINDOW = (
+    kernel_and_stride_are_positive,
+    a_stream_is_not_padded_at_its_end,
+    input_is("int8"),
+    output_is("int8"),
+)
+
+CONSTRAINTS: Mapping[str, tuple[Constraint, ...]] = {
+    "frame": (input_is("int16"), window_is_short_power_of_two, memory_is_bounded),
+    "frame_level": (input_is("int16"), window_is_short_power_of_two, memory_is_bounded, output_is("int16")),
+    "power_spectrum": (input_is("int16"), spectrum_fits_46_bits, output_is("int64")),
+    "mel_filter": (input_is("int64"), bands_are_in_the_spectrum, output_is("int64")),
+    "log2": (input_is("int64"), output_is("int16")),
+    "level_normalize": (input_is("int16"), output_is("int8")),
+    "conv2d": (*WINDOW, weights_are_int8, *CONVOLUTION, clamp_is_int8),
+    "max_pool2d": WINDOW,
+    "flatten": (input_is("int8"), output_is("int8")),
+    "fully_connected": (
+        input_is("int8"),
+        output_is("int8"),
+        weights_are_int8_or_int4,
+        *CONVOLUTION,
+        clamp_is_int8,
+    ),
+    "attention_pool": (input_is("int8"), output_is("int16"), table_is_falling),
+    "fully_connected_int16": (input_is("int16"), output_is("int16"), weights_are_int8, *CONVOLUTION),
+}
+
+
+def verify(graph: Graph) -> None:
+    """Check that the graph is legal.
+
+    Raises:
+        UnsupportedError: Naming the first operator or tensor at fault and the constraint it breaks.
+    """
+    for problem in _structure_problems(graph):
+        raise UnsupportedError(f"graph {graph.name}: {problem}", "re-run edgekit quantize")
+    for op in graph.ops:
+        for constraint in CONSTRAINTS[op.kind]:
+            if not constraint(graph, op):
+                raise UnsupportedError(
+                    f"graph {graph.name}: {op.kind} {op.name!r} (from {', '.join(op.origin) or 'no layer'}): "
+                    f"required: {constraint.__doc__}",
+                    "change the model at that layer; edgekit ops lists what is supported",
+                )
+
+
+def _structure_problems(graph: Graph) -> Iterator[str]:
+    known = set(graph.inputs) | set(graph.constants)
+    for name, value in graph.constants.items():
+        yield from _constant_problems(graph.tensors[name], value)
+    names = [op.name for op in graph.ops]
+    if len(set(names)) < len(names):
+        yield "two operators share a name"
+    for op in graph.ops:
+        if op.kind not in OPERATORS:
+            yield f"operator {op.name!r} is of unknown kind {op.kind!r}"
+        missing = [name for name in op.inputs if name not in known]
+        if missing:
+            yield f"operator {op.name!r} reads {missing[0]!r} before anything computes it"
+        known.update(op.outputs)
+    for name in graph.outputs:
+        if name not in known:
+            yield f"output {name!r} is computed by nothing"
+
+
+def _constant_problems(tensor: Tensor, value: NDArray[np.integer]) -> Iterator[str]:
+    low, high = LIMITS[tensor.dtype]
+    if value.shape != tensor.shape or value.dtype != storage_dtype(tensor.dtype):
+        yield f"constant {tensor.name!r} is {value.dtype} {value.shape}, not {tensor.dtype} {tensor.shape}"
+    elif value.size and (int(value.min()) < low or int(value.max()) > high):
+        yield f"constant {tensor.name!r} leaves {tensor.dtype}"

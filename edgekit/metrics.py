@@ -1,0 +1,55 @@
+"""Agreement between two sets of arousal/dominance/valence values."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+DIMENSIONS = ("arousal", "dominance", "valence")
+
+
+def ccc(prediction: ArrayLike, reference: ArrayLike) -> float:
+    """Return Lin's concordance correlation coefficient of two series.
+
+    2 cov / (var_p + var_r + (mean_p - mean_r)^2) with population variances (Lin 1989).
+
+    Args:
+        prediction: (N,) values.
+        reference: (N,) values.
+
+    Returns:
+        A value in [-1, 1]; NaN when both series are the same constant, where agreement is undefined.
+
+    Raises:
+        ValueError: If the shapes differ or are not one-dimensional.
+
+    Example:
+        >>> round(ccc([0.0, 0.5, 1.0], [0.0, 0.5, 1.0]), 6)
+        1.0
+        >>> round(ccc([0.5, 1.0, 1.5], [0.0, 0.5, 1.0]), 6)
+        0.571429
+    """
+    p, r = (np.asarray(x, dtype=np.float64) for x in (prediction, reference))
+    if p.shape != r.shape or p.ndim != 1:
+        raise ValueError(f"ccc needs two series of one length, got shapes {p.shape} and {r.shape}")
+    denominator = p.var() + r.var() + (p.mean() - r.mean()) ** 2
+    if denominator == 0:
+        return float("nan")
+    return float(2 * np.mean((p - p.mean()) * (r - r.mean())) / denominator)
+
+
+def adv_ccc(prediction: NDArray[np.floating], reference: NDArray[np.floating]) -> dict[str, float]:
+    """Return one CCC per dimension of two (N, 3) arrays in the order arousal, dominance, valence."""
+    if prediction.ndim != 2 or prediction.shape[1] != len(DIMENSIONS):
+        raise ValueError(f"expected (N, 3) arousal/dominance/valence, got shape {prediction.shape}")
+    return {name: ccc(prediction[:, i], reference[:, i]) for i, name in enumerate(DIMENSIONS)}
+
+
+def format_ccc(values: Mapping[str, float]) -> str:
+    """Return CCCs as one short line.
+
+    Example:
+        >>> format_ccc({"arousal": 0.9, "dominance": 0.8, "valence": 0.5})
+        'A 0.900  D 0.800  V 0.500'
+    """
+    return "  ".join(f"{name[0].upper()} {values[name]:.3f}" for name in DIMENSIONS)

@@ -1,0 +1,78 @@
+"""Tables of clips beside the audio, and who trains and who tests."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+TABLE_NAMES = ("clips.csv", "labels.csv")
+PATH_COLUMNS = ("file", "path")
+
+
+def find_table(folder: Path) -> dict[Path, dict[str, str]]:
+    """Return the rows of the clip table of a folder, by resolved audio file.
+
+    The table is `clips.csv` or `labels.csv` in the folder or its parent, with a `file` or `path` column
+    relative to the table. Without one, the result is empty.
+    """
+    for place in (folder, folder.parent):
+        for name in TABLE_NAMES:
+            if (place / name).is_file():
+                rows = _read_table(place / name)
+                if rows:
+                    return rows
+    return {}
+
+
+def _read_table(table: Path) -> dict[Path, dict[str, str]]:
+    with table.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        column = next((c for c in PATH_COLUMNS if c in (reader.fieldnames or ())), None)
+        if column is None:
+            return {}
+        return {(table.parent / row[column]).resolve(): row for row in reader}
+
+
+def split_from_tables(folders: Iterable[Path]) -> dict[Path, str]:
+    """Return train, dev or test per audio file, for every table beside the folders with a `split` column."""
+    splits: dict[Path, str] = {}
+    for folder in folders:
+        for file, row in find_table(folder).items():
+            if "split" in row:
+                splits[file] = row["split"] if row["split"] in ("dev", "test") else "train"
+    return splits
+
+
+TEST_FRACTION = 0.2
+
+
+def split_by_content(audio_sha256: str) -> str:
+    """Return train or test from the clip's own content, so that the same clip always falls the same way.
+
+    Example:
+        >>> split_by_content("00" * 32), split_by_content("ff" * 32)
+        ('test', 'train')
+    """
+    return "test" if int(audio_sha256[:8], 16) < TEST_FRACTION * 2**32 else "train"
+
+
+def fill_empty_splits(splits: dict[str, str]) -> dict[str, str]:
+    """Return the splits with one clip moved where train or test would be empty; a single clip trains.
+
+    Args:
+        splits: Clip key to split; of equal candidates, the first key in sorted order moves.
+
+    Example:
+        >>> fill_empty_splits({"a": "train", "b": "train"})
+        {'a': 'test', 'b': 'train'}
+        >>> fill_empty_splits({"a": "test"})
+        {'a': 'train'}
+    """
+    if len(splits) == 1:
+        return dict.fromkeys(splits, "train")
+    filled = dict(splits)
+    for wanted, donor in (("train", "test"), ("test", "train")):
+        if wanted not in filled.values():
+            givers = [key for key, split in filled.items() if split == donor] or list(filled)
+            if len(givers) > 1:
+                filled[min(givers)] = wanted
+    return filled

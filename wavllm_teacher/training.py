@@ -1,0 +1,91 @@
+"""What the training of both teachers shares: clips, augmented copies, the loss, the score."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgekit.audio import find_audio, read_audio
+from edgekit.audio.augment import augment
+from edgekit.errors import AudioError
+from edgekit.metrics import DIMENSIONS
+from wavllm_teacher.splits import find_table
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One training file.
+
+    Attributes:
+        file: Where it lies.
+        split: train, dev, test, or unlabelled.
+        labels: Arousal, dominance, valence; None where the table has none.
+    """
+
+    file: Path
+    split: str
+    labels: tuple[float, float, float] | None
+
+
+def read_clips(folder: Path) -> list[Clip]:
+    """Return every clip of a folder that its table (see `splits.find_table`) lists, sorted by path.
+
+    Raises:
+        AudioError: If the folder holds no audio, or no table lists it.
+    """
+    table = find_table(folder)
+    rows = [(file, table[file.resolve()]) for file in find_audio([folder]) if file.resolve() in table]
+    if not rows:
+        raise AudioError(f"{folder}: no clips.csv or labels.csv lists its audio", "give a folder with a table")
+    return [Clip(file, row.get("split", "train"), _labels(row)) for file, row in rows]
+
+
+def _labels(row: dict[str, str]) -> tuple[float, float, float] | None:
+    values = [row.get(name, "") for name in DIMENSIONS]
+    if not all(values):
+        return None
+    arousal, dominance, valence = map(float, values)
+    return arousal, dominance, valence
+
+
+def varied_copy(samples: Samples, seed: Sequence[int], voices: Sequence[Samples]) -> Samples:
+    """Return copy `seed[-2]` of a clip: copy 0 is the clip itself, the others are augmented."""
+    if seed[-2] == 0:
+        return samples
+    return augment(samples, np.random.default_rng(list(seed)), voices)
+
+
+def read_all(clips: Sequence[Clip]) -> list[Samples]:
+    """Return the samples of every clip."""
+    return [read_audio(clip.file) for clip in clips]
+
+
+def cached(path: Path, make: Callable[[], NDArray[np.float16]]) -> NDArray[np.float16]:
+    """Return the array in a file, made and written first if it is not there; a cut write leaves no file."""
+    if not path.is_file():
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, make())
+        partial.replace(path)
+    loaded: NDArray[np.float16] = np.load(path, mmap_mode="r")
+    return loaded
+
+
+def ccc_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the sum over dimensions of 1 - CCC over the batch; (B, 3) both.
+
+    Small batches give noisy statistics: use 64 clips or more.
+    """
+    p, t = prediction - prediction.mean(0), target - target.mean(0)
+    shift = (prediction.mean(0) - target.mean(0)) ** 2
+    ccc = 2 * (p * t).mean(0) / ((p**2).mean(0) + (t**2).mean(0) + shift + 1e-8)
+    return (1 - ccc).sum()
+
+
+def mean_ccc(values: dict[str, float]) -> float:
+    """Return the mean over the three dimensions."""
+    return sum(values.values()) / len(values)

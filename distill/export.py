@@ -20,10 +20,12 @@ class _Graph:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
 
-    def add(self, op: str, name: str, inputs: list[str], **attributes: object) -> str:
+    def add(self, op: str, name: str, inputs: list[str], **attributes: int | float | list[int]) -> str:
         """Append a node named /`name` and return its output, which takes the node's name."""
         self.tensor = f"/{name}"
-        self.nodes.append(helper.make_node(op, inputs, [self.tensor], self.tensor, **attributes))
+        node = helper.make_node(op, inputs, [self.tensor], self.tensor)
+        node.attribute.extend(helper.make_attribute(key, attributes[key]) for key in sorted(attributes))
+        self.nodes.append(node)
         return self.tensor
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
@@ -52,9 +54,7 @@ def student_onnx(student: Wav2Small) -> ModelProto:
     return _model(graph, student.front_end.mel_bands)
 
 
-def _add_block(
-    graph: _Graph, name: str, block: object, weights: dict[str, NDArray[np.float32]]
-) -> None:
+def _add_block(graph: _Graph, name: str, block: object, weights: dict[str, NDArray[np.float32]]) -> None:
     assert isinstance(block, ConvBlock)
     kernel = graph.constant(f"{name}.conv.weight", weights[f"{name}.conv.weight"])
     shape = {"kernel_shape": [3, 3], "strides": [1, 1], "dilations": [1, 1]}

@@ -12,6 +12,8 @@ from edgekit.audio import FrontEnd, mel_filters
 from edgekit.metrics import DIMENSIONS
 
 CHANNELS = 13
+NORM_MOMENTUM = 0.01
+"""Weight of a new batch in the running statistics; small, because training feeds a few clips at a time."""
 MIN_STREAMING_FRAMES = 13
 """Frames that the first token of a stream needs: it sees 12 frames ahead of its own."""
 
@@ -22,7 +24,7 @@ class ConvBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, end_padding: bool) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
+        self.norm = nn.BatchNorm2d(outputs, momentum=NORM_MOMENTUM)
         self.end_padding = end_padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -30,7 +32,8 @@ class ConvBlock(nn.Module):
         x = self.conv(x)
         # The last frame is the only one that saw the padding after the end.
         x = x if self.end_padding else x[:, :, :-1]
-        return torch.relu(self.norm(x))
+        # In place: nothing else reads the normalised value, and memory traffic is what training waits for.
+        return torch.relu_(self.norm(x))
 
 
 class Wav2Small(nn.Module):
@@ -77,7 +80,8 @@ class Wav2Small(nn.Module):
         frames = (wave / level.sqrt()).unsqueeze(1)
         power = self.conv_real(frames).square() + self.conv_imag(frames).square()
         mel = power.transpose(1, 2) @ self.mel
-        return 10 * mel.clamp(min=self.front_end.floor_power).log10()
+        logmel: Tensor = 10 * mel.clamp(min=self.front_end.floor_power).log10()
+        return logmel
 
     def tokens(self, logmel: Tensor) -> Tensor:
         """Return the (B, S, 169) tokens of (B, T, M) log-mel frames."""
@@ -86,8 +90,8 @@ class Wav2Small(nn.Module):
         x = self.pool(x)
         # With an odd count the last window reaches over the end.
         x = x if self.end_padding else x[:, :, : frames // 2]
-        x = self.mix(self.l7(self.l6(self.l5(self.l4(x)))))
-        return x.transpose(1, 2).flatten(start_dim=2)
+        tokens: Tensor = self.mix(self.l7(self.l6(self.l5(self.l4(x)))))
+        return tokens.transpose(1, 2).flatten(start_dim=2)
 
     def attend(self, tokens: Tensor) -> Tensor:
         """Return (B, 3): each feature summed over time with its own softmax weights, then `adv`."""

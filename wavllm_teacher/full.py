@@ -1,6 +1,7 @@
 """Training the full teacher's head on cached hidden states of the frozen encoder."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from wavllm_teacher.training import Clip, ccc_loss, cached, mean_ccc, read_all, 
 from wavllm_teacher.whisper import Head
 
 
+MIX_START_LOGIT = 3.0
+
+
 @dataclass(frozen=True)
 class FullConfig:
     """Settings of the full teacher's training.
@@ -25,6 +29,8 @@ class FullConfig:
         encoder: Folder of the Whisper encoder.
         copies: Versions of every training clip: the clip itself and `copies - 1` augmented ones.
         epochs: Passes over all copies; the epoch with the best mean dev CCC is kept.
+        mix_start: For each layer mix, the state that has most of it at the start.
+        ridge: Strength of the ridge regression that the output layer starts from.
     """
 
     corpus: Path
@@ -32,10 +38,14 @@ class FullConfig:
     copies: int = 7
     epochs: int = 25
     batch: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-4
+    mix_learning_rate: float = 1e-2
+    mix_start: tuple[int, ...] = (2, 3)
+    ridge: float = 1000.0
     weight_decay: float = 0.1
     dropout: float = 0.5
     noise: float = 0.3
+    crop_frames: int = 150
     seed: int = 7
 
     def params(self) -> dict[str, object]:
@@ -50,14 +60,26 @@ class States:
     arrays: list[NDArray[np.float16]]
     labels: torch.Tensor
 
-    def batch(self, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return (B, S, T, D) zero-padded states, (B, T) validity and (B, 3) labels."""
-        chosen = [self.arrays[i] for i in indices]
-        lengths = torch.tensor([a.shape[1] for a in chosen])
-        states = torch.zeros(len(chosen), chosen[0].shape[0], int(lengths.max()), chosen[0].shape[2])
-        for row, array in zip(states, chosen, strict=True):
-            row[:, : array.shape[1]] = torch.from_numpy(np.array(array))
-        return states, length_mask(lengths), self.labels[list(indices)]
+    def batch(self, head: Head, indices: Sequence[int], crop: "Crop | None" = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (B, T, K D) zero-padded mixed frames of some clips and their (B, T) validity."""
+        chosen = [self.arrays[i] if crop is None else crop(self.arrays[i]) for i in indices]
+        lengths = [array.shape[1] for array in chosen]
+        # Mixed as one long clip: a mix per clip would make the backward pass ten times slower.
+        frames = head.frames(torch.from_numpy(np.concatenate(chosen, axis=1)).float()).split(lengths)
+        return torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), length_mask(torch.tensor(lengths))
+
+
+Crop = Callable[[NDArray[np.float16]], NDArray[np.float16]]
+
+
+def random_crop(rng: np.random.Generator, most_frames: int) -> Crop:
+    """Return a function that cuts a random piece of at most `most_frames` out of (S, T, D) states."""
+
+    def crop(states: NDArray[np.float16]) -> NDArray[np.float16]:
+        start = int(rng.integers(max(1, states.shape[1] - most_frames + 1)))
+        return states[:, start : start + most_frames]
+
+    return crop
 
 
 def cache_states(
@@ -82,11 +104,10 @@ def cache_states(
 def set_statistics(head: Head, states: States) -> None:
     """Fit the head's standardisation to the frames of the training clips."""
     count = sum(a.shape[1] for a in states.arrays)
-    total = sum(a.astype(np.float64).sum(axis=1) for a in states.arrays)
-    mean = total / count
-    square = sum(((a.astype(np.float64) - mean[:, None]) ** 2).sum(axis=1) for a in states.arrays)
+    mean = sum(a.sum(axis=1, dtype=np.float32) for a in states.arrays) / count
+    square = sum(((a - mean[:, None]) ** 2).sum(axis=1) for a in states.arrays) / count
     head.mean.copy_(torch.from_numpy(mean))
-    head.scale.copy_(torch.from_numpy(np.sqrt(square / count) + 1e-3))
+    head.scale.copy_(torch.from_numpy(np.sqrt(square) + 1e-3))
 
 
 @torch.no_grad()
@@ -95,9 +116,30 @@ def predict_states(head: Head, states: States, batch: int = 64) -> NDArray[np.fl
     head.eval()
     rows = []
     for start in range(0, len(states.arrays), batch):
-        x, valid, _ = states.batch(range(start, min(start + batch, len(states.arrays))))
-        rows.append(head(head.frames(x), valid).numpy())
+        frames, valid = states.batch(head, range(start, min(start + batch, len(states.arrays))))
+        rows.append(head(frames, valid).numpy())
     return np.concatenate(rows)
+
+
+@torch.no_grad()
+def warm_start(head: Head, train: States, config: FullConfig) -> None:
+    """Start the head from mean and deviation pooling of a few states and a ridge regression on them."""
+    for mix, state in enumerate(config.mix_start):
+        head.mix[mix, state] = MIX_START_LOGIT
+    torch.nn.init.zeros_(head.pool.score.weight)
+    pooled = []
+    for start in range(0, len(train.arrays), config.batch):
+        frames, valid = train.batch(head, range(start, min(start + config.batch, len(train.arrays))))
+        pooled.append(head.pool(frames, valid))
+    x = torch.cat(pooled).double()
+    head.norm.running_mean.copy_(x.mean(0))  # type: ignore[union-attr]
+    head.norm.running_var.copy_(x.var(0))  # type: ignore[union-attr]
+    z = (x - x.mean(0)) / torch.sqrt(x.var(0) + head.norm.eps)
+    target = train.labels.double()
+    gram = z.T @ z + config.ridge * torch.eye(z.shape[1], dtype=torch.float64)
+    weight = torch.linalg.solve(gram, z.T @ (target - target.mean(0)))
+    head.out.weight.copy_(weight.T)
+    head.out.bias.copy_(target.mean(0))
 
 
 def train_head(train: States, dev: States, config: FullConfig, progress: Progress = silent) -> tuple[Head, list[dict[str, float]]]:
@@ -105,19 +147,28 @@ def train_head(train: States, dev: States, config: FullConfig, progress: Progres
     torch.manual_seed(config.seed)
     first = train.arrays[0]
     head = Head(first.shape[0], first.shape[2], config.dropout, config.noise)
-    set_statistics(head, train)
-    optimizer = torch.optim.AdamW(head.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    set_statistics(head, States(train.arrays[:: config.copies], train.labels))
+    warm_start(head, train, config)
+    history = [adv_ccc(predict_states(head, dev), dev.labels.numpy())]
+    progress(f"dev CCC {mean_ccc(history[-1]):.3f} {history[-1]}, epoch", 0, config.epochs)
+    others = [p for n, p in head.named_parameters() if n != "mix"]
+    groups = [
+        {"params": others, "lr": config.learning_rate, "weight_decay": config.weight_decay},
+        {"params": [head.mix], "lr": config.mix_learning_rate, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups)
     steps = config.epochs * (len(train.arrays) // config.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     rng = np.random.default_rng(config.seed)
-    history: list[dict[str, float]] = []
-    best, best_state = -np.inf, head.state_dict()
+    crop = random_crop(rng, config.crop_frames)
+    best, best_state = mean_ccc(history[0]), copy.deepcopy(head.state_dict())
     for epoch in range(config.epochs):
         head.train()
         order = rng.permutation(len(train.arrays))
         for start in range(0, len(order) - config.batch + 1, config.batch):
-            states, valid, labels = train.batch(order[start : start + config.batch].tolist())
-            loss = ccc_loss(head(head.frames(states), valid), labels)
+            chosen = order[start : start + config.batch].tolist()
+            frames, valid = train.batch(head, chosen, crop)
+            loss = ccc_loss(head(frames, valid), train.labels[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -125,7 +176,7 @@ def train_head(train: States, dev: States, config: FullConfig, progress: Progres
         history.append(adv_ccc(predict_states(head, dev), dev.labels.numpy()))
         if mean_ccc(history[-1]) > best:
             best = mean_ccc(history[-1])
-            best_state = {k: v.clone() for k, v in head.state_dict().items()}
+            best_state = copy.deepcopy(head.state_dict())
         progress(f"dev CCC {mean_ccc(history[-1]):.3f} (best {best:.3f}), epoch", epoch + 1, config.epochs)
     head.load_state_dict(best_state)
     return head.eval(), history

@@ -12,6 +12,8 @@ from wavllm_teacher.encoder import WhisperStates
 from wavllm_teacher.pooling import AttentiveStatistics, length_mask
 
 BOTTLENECK = 64
+MIXES = 2
+"""Layer mixes side by side, K."""
 
 
 class Head(nn.Module):
@@ -24,7 +26,7 @@ class Head(nn.Module):
         states: Number of hidden states, S.
         width: Features of each, D.
         dropout: Share of pooled features dropped in training.
-        noise: Standard deviation of noise added in training to the frames and, per clip, to their mean.
+        noise: Standard deviation of noise added to the normalised pooled features in training.
     """
 
     mean: torch.Tensor
@@ -34,33 +36,39 @@ class Head(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(states, width))
         self.register_buffer("scale", torch.ones(states, width))
-        self.mix = nn.Parameter(torch.zeros(states))
-        self.pool = AttentiveStatistics(width, BOTTLENECK)
-        self.norm = nn.BatchNorm1d(2 * width, affine=False)
+        self.mix = nn.Parameter(torch.zeros(MIXES, states))
+        self.pool = AttentiveStatistics(MIXES * width, BOTTLENECK)
+        self.norm = nn.BatchNorm1d(2 * MIXES * width, affine=False)
         self.drop = nn.Dropout(dropout)
-        self.out = nn.Linear(2 * width, len(DIMENSIONS))
+        self.out = nn.Linear(2 * MIXES * width, len(DIMENSIONS))
         self.noise = noise
+        # 1 - CCC punishes a wide output: starting from the constant 0.5 keeps the first steps small.
+        nn.init.zeros_(self.out.weight)
         nn.init.constant_(self.out.bias, 0.5)
 
     def frames(self, states: torch.Tensor) -> torch.Tensor:
-        """Mix (..., S, T, D) states into (..., T, D) frames."""
-        weight = torch.softmax(self.mix, dim=0)
+        """Mix the (S, T, D) states of one clip into (T, K D) frames."""
+        return torch.cat([self._mixed(states, weight) for weight in torch.softmax(self.mix, dim=1)], dim=1)
+
+    def _mixed(self, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         # sum_s w_s (x_s - mean_s) / scale_s, without a standardised copy of all states.
         factor = weight[:, None] / self.scale
-        offset = (self.mean * factor).sum(dim=0)
-        return torch.einsum("...std,sd->...td", states, factor) - offset
+        mixed = -(self.mean * factor).sum(dim=0).expand(states.shape[1:])
+        for state, gain in zip(states, factor, strict=True):
+            mixed = torch.addcmul(mixed, state, gain)
+        return mixed
 
     def embed(self, frames: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """Pool (B, T, D) frames into the (B, 2 D) embedding that `out` reads."""
-        if self.training and self.noise:
-            offset = torch.randn(frames.shape[0], 1, frames.shape[2])
-            frames = frames + self.noise * (torch.randn_like(frames) + offset)
+        """Pool (B, T, K D) frames into the (B, 2 K D) embedding that `out` reads."""
         embedding: torch.Tensor = self.norm(self.pool(frames, valid))
         return embedding
 
     def forward(self, frames: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """Return (B, 3) arousal, dominance, valence of mixed frames."""
-        adv: torch.Tensor = self.out(self.drop(self.embed(frames, valid)))
+        embedding = self.embed(frames, valid)
+        if self.training:
+            embedding = embedding + self.noise * torch.randn_like(embedding)
+        adv: torch.Tensor = self.out(self.drop(embedding))
         return adv
 
 
@@ -75,7 +83,7 @@ class WhisperTeacher(nn.Module):
 
     @torch.no_grad()
     def frames(self, samples: NDArray[np.float32]) -> torch.Tensor:
-        """Return the (T, D) mixed frames of one clip, 50 a second."""
+        """Return the (T, K D) mixed frames of one clip, 50 a second."""
         return self.head.frames(self.states(samples))
 
     @torch.no_grad()

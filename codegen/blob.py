@@ -1,0 +1,114 @@
+"""The weights blob: every constant that a retrained model may change, at offsets that the code knows.
+
+Little-endian. A header (magic, format, size, digest of the graph that the code was generated from), then
+sections at multiples of 4 bytes, read in place by the C.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.graph import Graph, Op, graph_digest
+
+MAGIC = b"EKM1"
+HEADER_BYTES = 48
+LINEAR = ("conv2d", "fully_connected", "fully_connected_int16")
+NORMALIZATION = ("offset_q9", "floor_q9", "multiplier", "shift", "output_zero_point")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One array of the blob.
+
+    Attributes:
+        name: A C macro that the generated header defines as the offset.
+        comment: What it holds.
+    """
+
+    name: str
+    offset: int
+    data: bytes
+    comment: str
+
+
+def blob_sections(graph: Graph) -> list[Section]:
+    """Return the sections of a graph's blob in order of their offsets."""
+    sections: list[Section] = []
+    offset = HEADER_BYTES
+    for name, values, comment in _arrays(graph):
+        data = np.ascontiguousarray(values).tobytes()
+        sections.append(Section(name, offset, data, comment))
+        offset += -(-len(data) // 4) * 4
+    return sections
+
+
+def build_blob(graph: Graph) -> bytes:
+    """Return the blob: header, then each section padded to 4 bytes with zeros."""
+    sections = blob_sections(graph)
+    last = sections[-1]
+    size = last.offset + -(-len(last.data) // 4) * 4
+    blob = bytearray(size)
+    struct.pack_into("<4sIII", blob, 0, MAGIC, 1, size, 0)
+    blob[16:48] = bytes.fromhex(graph_digest(graph))
+    for section in sections:
+        blob[section.offset : section.offset + len(section.data)] = section.data
+    return bytes(blob)
+
+
+def _arrays(graph: Graph) -> Iterator[tuple[str, NDArray[np.integer], str]]:
+    """Yield (macro name, values, comment) of every section."""
+    done: set[str] = set()
+    for op in graph.ops:
+        if op.kind in LINEAR:
+            yield from _linear_arrays(graph, op)
+        else:
+            for name in op.inputs:
+                if name in graph.constants and name not in done:
+                    done.add(name)
+                    tensor = graph.tensors[name]
+                    yield name.upper(), graph.constants[name], f"{tensor.dtype} {list(tensor.shape)}"
+        yield from _scalar_arrays(op)
+
+
+def _linear_arrays(graph: Graph, op: Op) -> Iterator[tuple[str, NDArray[np.integer], str]]:
+    weights, bias, multiplier, shift = graph.constant_inputs(op)
+    tensor = graph.tensors[op.inputs[1]]
+    stored = pack_int4(weights) if tensor.dtype == "int4" else weights
+    folded = bias.astype(np.int64)
+    if op.kind != "fully_connected_int16":
+        # x - z times w, summed, is x times w, summed, less z times the sum of w: the C need not subtract.
+        folded = folded - op.integer("input_zero_point") * weights.reshape(len(weights), -1).astype(np.int64).sum(1)
+    prefix = op.name.upper()
+    yield f"{prefix}_WEIGHTS", stored, f"{tensor.dtype} {list(tensor.shape)}"
+    yield f"{prefix}_BIAS", folded.astype(np.int32), "int32, input zero point folded in"
+    yield f"{prefix}_MULTIPLIER", multiplier.astype(np.int32), "int32"
+    yield f"{prefix}_SHIFT", shift.astype(np.int8), "int8"
+
+
+def _scalar_arrays(op: Op) -> Iterator[tuple[str, NDArray[np.integer], str]]:
+    prefix = op.name.upper()
+    if op.kind in ("conv2d", "fully_connected"):
+        points = (op.integer("input_zero_point"), op.integer("output_zero_point"), *op.integers("clamp"))
+        yield f"{prefix}_QUANTIZATION", np.array(points, np.int32), "ek_quantization_t"
+    elif op.kind == "level_normalize":
+        values = [op.integer(name) for name in NORMALIZATION]
+        yield f"{prefix}_NORMALIZATION", np.array(values, np.int32), "ek_normalization_t"
+    elif op.kind == "frame_level":
+        yield f"{prefix}_EPSILON_Q8", np.array([op.integer("epsilon_q8")], np.int32), "int32"
+    elif op.kind == "attention_pool":
+        yield f"{prefix}_ZERO_POINT", np.array([op.integer("value_zero_point")], np.int32), "int32"
+
+
+def pack_int4(weights: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Return (O, K) int4 values two to a byte, the first in the low nibble, each row ending with a byte.
+
+    Example:
+        >>> pack_int4(np.array([[1, -1, 7]], np.int8)).tolist()
+        [[241, 7]]
+    """
+    rows = weights.reshape(len(weights), -1)
+    even = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2))).astype(np.uint8) & 0xF
+    return even[:, 0::2] | (even[:, 1::2] << 4)

@@ -1,0 +1,27 @@
+/* The firmware around the model: audio blocks in, arousal, dominance and valence out. */
+#include "board.h"
+#include "edgekit_model.h"
+
+static edgekit_t state;
+static int16_t block[EDGEKIT_BOARD_BLOCK_SAMPLES];
+
+int main(void);
+
+int main(void)
+{
+    int16_t adv_q14[3];
+
+    edgekit_init(&state, edgekit_model_data);
+    for (;;) {
+        size_t n = board_read_audio(block, EDGEKIT_BOARD_BLOCK_SAMPLES);
+        if (n == 0) {
+            board_exit(0);
+        }
+        if (edgekit_push(&state, block, n) != 0) {
+            board_exit(1);
+        }
+        if (edgekit_read(&state, adv_q14) == 0) {
+            board_write_adv(adv_q14);
+        }
+    }
+}

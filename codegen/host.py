@@ -1,0 +1,97 @@
+"""The generated C, built for this machine and called in process: for parity checks and tests."""
+
+import ctypes
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.graph.traces import collect
+from edgekit.errors import ParityError
+from edgekit.graph import Graph
+from edgekit.toolchain import compile_host
+
+HARNESS = Path(__file__).parent / "board" / "host_harness.c"
+LIBRARY = "libedgekit_traced.so"
+SINK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
+
+
+def build_library(c_folder: Path, out: Path) -> Path:
+    """Compile the generated C and the trace harness to a shared library; return its path.
+
+    Args:
+        c_folder: What `codegen.stage.generate` wrote.
+        out: Folder for the library.
+
+    Raises:
+        ConfigError: If there is no host compiler, or the C does not compile without warnings.
+    """
+    sources = [*sorted(c_folder.glob("e[dk]*.c")), HARNESS]
+    library = out / LIBRARY
+    return compile_host(sources, library, {"EDGEKIT_TRACE": "1"}, include=[c_folder])
+
+
+class HostModel:
+    """One stream of the generated C.
+
+    Args:
+        library: From `build_library`.
+        model: Another weights blob than the one compiled in.
+    """
+
+    def __init__(self, library: Path, model: bytes | None = None) -> None:
+        self._library = ctypes.CDLL(str(library))
+        self._library.harness_state_bytes.restype = ctypes.c_size_t
+        self.state_bytes = int(self._library.harness_state_bytes())
+        self._state = (ctypes.c_uint64 * (self.state_bytes // 8 + 1))()
+        words = ctypes.c_uint32 * (len(model) // 4 if model else 1)
+        self._model = words.from_buffer_copy(model) if model else words.in_dll(self._library, "edgekit_model_data")
+        self._library.edgekit_init(self._state, ctypes.byref(self._model))
+
+    def push(self, pcm: NDArray[np.int16]) -> int:
+        """Add (N,) samples; return the engine's status (0: OK, -1: the blob is not of this graph)."""
+        data = np.ascontiguousarray(pcm, np.int16)
+        return int(self._library.edgekit_push(self._state, ctypes.c_void_p(data.ctypes.data), data.size))
+
+    def finish(self) -> int:
+        """End the utterance (utterance mode only); return the engine's status."""
+        return int(self._library.edgekit_finish(self._state))
+
+    def read(self) -> NDArray[np.int16] | None:
+        """Return (3,) A/D/V in Q14, or None where there is no result yet."""
+        adv = (ctypes.c_int16 * 3)()
+        status = int(self._library.edgekit_read(self._state, adv))
+        return np.array(adv, np.int16) if status == 0 else None
+
+    def reset(self) -> None:
+        """Forget all audio."""
+        self._library.edgekit_reset(self._state)
+
+    @contextmanager
+    def tracing(self) -> Iterator[list[tuple[int, bytes]]]:
+        """Collect (operator number, bytes) of every layer result while the block runs."""
+        rows: list[tuple[int, bytes]] = []
+        sink = SINK(lambda layer, data, count: rows.append((layer, ctypes.string_at(data, count))))
+        self._library.harness_set_sink(sink)
+        try:
+            yield rows
+        finally:
+            self._library.harness_set_sink(None)
+
+
+def run_traced(model: HostModel, graph: Graph, pcm: NDArray[np.int16]) -> Mapping[str, NDArray[np.integer]]:
+    """Run a whole clip from a reset and return every layer's result by tensor name, A/D/V included.
+
+    Raises:
+        ParityError: If the engine gives no result where the clip is long enough for one.
+    """
+    model.reset()
+    with model.tracing() as rows:
+        model.push(pcm)
+        if graph.op("level").integer("memory_frames") == 0:
+            model.finish()
+        if model.read() is None:
+            raise ParityError("the generated C gave no A/D/V", "re-run edgekit codegen")
+    return collect(graph, rows)

@@ -1,0 +1,95 @@
+/*
+ * edgekit kernels: the operators of the integer graph in portable C99.
+ *
+ * Common to all of them: no allocation, no globals, no floating point; every pointer is owned by the
+ * caller; results equal the reference interpreter (edgekit/graph/reference.py) bit for bit.
+ * Maps are stored row by row: one row is one time step, [mel position][channel], channels innermost.
+ * Right shifts of negative numbers are arithmetic on every supported compiler (checked below).
+ */
+#ifndef EK_KERNELS_H
+#define EK_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef char ek_right_shift_is_arithmetic[((-3) >> 1) == -2 ? 1 : -1];
+
+/* Binary places: logarithms, weights of running averages, exponentials, pooled values. */
+#define EK_LOG2_FRACTION_BITS 9
+#define EK_LOG2_OF_ZERO (-32768)
+#define EK_ALPHA_BITS 20
+#define EK_EXP_BITS 15
+#define EK_POOL_BITS 7
+#define EK_WEIGHT_LIMIT_BITS 39
+
+/* Quantization of one int8 layer; in the model, so that a retrained model runs on the same firmware. */
+typedef struct {
+    int32_t input_zero_point;  /* -128..127 */
+    int32_t output_zero_point; /* -128..127 */
+    int32_t clamp_min;         /* -128..127 */
+    int32_t clamp_max;         /* clamp_min..127 */
+} ek_quantization_t;
+
+/* Weights of one convolution or fully connected layer. */
+typedef struct {
+    const int8_t *weights;     /* [outputs][kernel_t][kernel_w][channels], or int4: two to a byte, low first */
+    const int32_t *bias;       /* [outputs], the input's zero point folded in */
+    const int32_t *multiplier; /* [outputs], 0 or 2^30..2^31-1 */
+    const int8_t *shift;       /* [outputs], -31..7 */
+    const ek_quantization_t *quantization;
+} ek_layer_t;
+
+/* Sizes of one convolution or pooling window over rows. */
+typedef struct {
+    uint16_t output_width; /* mel positions of the result */
+    uint16_t channels;     /* of the input */
+    uint16_t outputs;      /* channels of the result (pooling: the same) */
+    uint8_t kernel_t;      /* rows of the window */
+    uint8_t kernel_w;
+    uint8_t stride_w;
+} ek_window_t;
+
+/* Rows that wait for a window to fill: a ring of kernel_t rows, of which `next` is written next. */
+typedef struct {
+    uint8_t next;
+    uint8_t missing; /* rows until the next window is complete */
+} ek_ring_t;
+
+/* Level normalisation of log-mels; in the model. */
+typedef struct {
+    int32_t offset_q9;
+    int32_t floor_q9;
+    int32_t multiplier;
+    int32_t shift;
+    int32_t output_zero_point;
+} ek_normalization_t;
+
+int32_t ek_requantize(int32_t accumulator, int32_t multiplier, int32_t shift);
+int32_t ek_log2_q9(uint64_t value, const uint16_t *table);
+int64_t ek_running_average(int64_t average, int64_t value, uint32_t count);
+int64_t ek_new_samples_mean_q8(const int16_t *samples, uint32_t count, int square);
+
+void ek_frame_s16(const int16_t *window, uint32_t n_fft, int32_t mean_q8, int16_t *frame);
+void ek_power_spectrum(const int16_t *frame, const int16_t *basis, uint32_t n_fft, uint32_t shift_bits,
+                       uint64_t *power);
+void ek_mel_filter(const uint64_t *power, const uint8_t *first_bin, const uint8_t *bin_count,
+                   const uint16_t *weights, uint32_t bands, uint64_t *mel);
+void ek_level_normalize(const int16_t *log_mel, int32_t level_q9, const ek_normalization_t *normalization,
+                        uint32_t bands, int8_t *output);
+
+int ek_ring_push(ek_ring_t *ring, uint8_t rows, uint8_t stride);
+void ek_conv2d_s8(const int8_t *const *rows, const ek_window_t *window, const ek_layer_t *layer, int8_t *output);
+void ek_max_pool2d_s8(const int8_t *const *rows, const ek_window_t *window, int8_t *output);
+void ek_fully_connected_s8(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_layer_t *layer,
+                           int8_t *output);
+void ek_fully_connected_s4(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_layer_t *layer,
+                           int8_t *output);
+void ek_attention_update(const int8_t *value, const int8_t *score, const uint16_t *exp_table,
+                         int32_t value_zero_point, uint32_t features, int8_t *maximum, int64_t *numerator,
+                         uint64_t *denominator);
+void ek_attention_read(const int64_t *numerator, const uint64_t *denominator, uint32_t features,
+                       int16_t *pooled);
+void ek_fully_connected_s16(const int16_t *input, uint32_t inputs, uint32_t outputs, const ek_layer_t *layer,
+                            int16_t *output);
+
+#endif

@@ -1,0 +1,24 @@
+#include "ek_kernels.h"
+
+/*
+ * Sparse mel filter bank.
+ *
+ * power:     [bins] below 2^47.
+ * first_bin: [bands] the first bin of each band; bin_count: [bands] how many.
+ * weights:   the bands' weights one after another, Q22; at most 2^16 in a band in all.
+ * mel:       [bands] result, below 2^63.
+ */
+void ek_mel_filter(const uint64_t *power, const uint8_t *first_bin, const uint8_t *bin_count,
+                   const uint16_t *weights, uint32_t bands, uint64_t *mel)
+{
+    uint32_t band;
+    for (band = 0; band < bands; band++) {
+        const uint64_t *bin = power + first_bin[band];
+        uint64_t sum = 0;
+        uint32_t i;
+        for (i = 0; i < bin_count[band]; i++) {
+            sum += bin[i] * *weights++;
+        }
+        mel[band] = sum;
+    }
+}

@@ -1,0 +1,139 @@
+"""How a graph streams: which rows each operator waits for, and where every result lies in the state."""
+
+from dataclasses import dataclass
+
+from edgekit.errors import UnsupportedError
+from edgekit.graph import Graph, Op
+
+FRONT_END = ("frame", "frame_level", "power_spectrum", "mel_filter", "log2", "level_normalize")
+ROW_KINDS = ("conv2d", "max_pool2d", "flatten", "fully_connected")
+POOL_PADDING = -128
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where a stream of rows lies: a ring of padded rows, or one row that is read at once.
+
+    Attributes:
+        name: The tensor's name, and the state member's.
+        height: Rows kept.
+        width: Mel positions of a row without padding; channels of each.
+        left, right: Padding positions.
+        top: Padding rows before the first; stride: rows from one window to the next.
+        fill: Macro of the quantization whose input zero point pads, or empty for pooling's -128.
+    """
+
+    name: str
+    width: int
+    channels: int
+    height: int = 1
+    left: int = 0
+    right: int = 0
+    top: int = 0
+    stride: int = 1
+    fill: str = ""
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one padded row."""
+        return (self.left + self.width + self.right) * self.channels
+
+    @property
+    def offset(self) -> int:
+        """Bytes before the first position that is not padding."""
+        return self.left * self.channels
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of a row without its padding."""
+        return self.width * self.channels
+
+    @property
+    def ring(self) -> bool:
+        """Whether a window must fill before the reader runs."""
+        return self.height > 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A streaming program for one student.
+
+    Attributes:
+        front_end: Operator of each front-end kind.
+        rows: Storage of each int8 stream by tensor name; aliases (flatten) share one.
+        layers: Row operators in order, flatten left out.
+        pool: The attention pooling.
+        head: The A/D/V layer.
+    """
+
+    graph: Graph
+    front_end: dict[str, Op]
+    rows: dict[str, Rows]
+    layers: tuple[Op, ...]
+    pool: Op
+    head: Op
+
+    @property
+    def causal(self) -> bool:
+        """Whether the level is a running one; otherwise features wait for the end of the utterance."""
+        return self.front_end["frame_level"].integer("memory_frames") > 0
+
+    @property
+    def storage(self) -> tuple[Rows, ...]:
+        """Every distinct storage, in the order of the streams."""
+        return tuple(dict.fromkeys(self.rows.values()))
+
+    def index(self, op: Op) -> int:
+        """Return the operator's place in the graph: its number in traces."""
+        return self.graph.ops.index(op)
+
+
+def plan_stream(graph: Graph) -> Plan:
+    """Return how a student graph streams.
+
+    Raises:
+        UnsupportedError: If the graph is not front end, a chain of row operators, attention pooling and
+            one A/D/V layer; it names the operator that does not fit.
+    """
+    kinds = [op.kind for op in graph.ops]
+    rest = graph.ops[len(FRONT_END) :]
+    if tuple(kinds[: len(FRONT_END)]) != FRONT_END or kinds[-2:] != ["attention_pool", "fully_connected_int16"]:
+        raise _unsupported(graph.ops[0], "the streaming engine runs front end, rows, attention pooling and A/D/V")
+    rows: dict[str, Rows] = {}
+    for op in rest[:-2]:
+        if op.kind not in ROW_KINDS:
+            raise _unsupported(op, f"it streams rows of kinds {', '.join(ROW_KINDS)}")
+    for tensor in (graph.ops[len(FRONT_END) - 1].outputs[0], *(op.outputs[0] for op in rest[:-2])):
+        _place(graph, tensor, rows)
+    layers = tuple(op for op in rest[:-2] if op.kind != "flatten")
+    front_end = {op.kind: op for op in graph.ops[: len(FRONT_END)]}
+    return Plan(graph, front_end, rows, layers, rest[-2], rest[-1])
+
+
+def _unsupported(op: Op, constraint: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{op.kind} {op.name!r} (from {', '.join(op.origin) or 'the front end'}): {constraint}",
+        "build one of the students of edgekit students",
+    )
+
+
+def _place(graph: Graph, name: str, rows: dict[str, Rows]) -> None:
+    """Decide where a stream lies from who writes it and who reads it."""
+    writer = next(op for op in graph.ops if name in op.outputs)
+    if writer.kind == "flatten":
+        rows[name] = rows[writer.inputs[0]]
+        return
+    readers = [op for op in graph.ops if name in op.inputs]
+    shape = graph.tensors[name].shape
+    width, channels = (shape[1], shape[2]) if len(shape) == 3 else (1, shape[1])
+    windowed = [op for op in readers if "kernel" in op.attributes]
+    if not windowed:
+        rows[name] = Rows(name, width, channels)
+        return
+    if len(readers) > 1:
+        raise _unsupported(writer, "a map that a convolution or pooling reads has no other reader")
+    (reader,) = windowed
+    top, _, left, right = reader.integers("padding")
+    height, stride = reader.integers("kernel")[0], reader.integers("stride")[0]
+    fill = f"{reader.name.upper()}_QUANTIZATION" if reader.kind == "conv2d" else ""
+    rows[name] = Rows(name, width, channels, height, left, right, top, stride, fill)

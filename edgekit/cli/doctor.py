@@ -1,0 +1,99 @@
+"""`edgekit doctor`: is everything here that a build needs?"""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+import click
+
+from edgekit import __version__
+from edgekit.cli import options
+from edgekit.errors import ConfigError, EdgekitError
+
+PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "ai-edge-litert", "ziglang", "unicorn", "capstone")
+LEAST_CLIPS = 100
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a build needs.
+
+    Attributes:
+        name: What it is.
+        found: Version, place or count; empty where it is missing.
+        hint: What to do where it is missing.
+    """
+
+    name: str
+    found: str
+    hint: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is there."""
+        return bool(self.found)
+
+
+@click.command()
+@options.json_option
+def doctor(as_json: bool) -> int:
+    """Check versions, compilers, the simulator's core and the data that ships.
+
+    Exit code 2 means that something a build needs is missing.
+    """
+    checks = [*_packages(), *_compilers(), *_data()]
+    if as_json:
+        rows = [{"name": c.name, "ok": c.ok, "found": c.found, "hint": c.hint} for c in checks]
+        options.print_json({"edgekit": __version__, "python": platform.python_version(), "checks": rows})
+    else:
+        _print(checks)
+    return 0 if all(check.ok for check in checks) else ConfigError.exit_code
+
+
+def _print(checks: list[Check]) -> None:
+    click.echo(f"edgekit {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}")
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        mark = click.style("ok", fg="green") if check.ok else click.style("missing", fg="red")
+        click.echo(f"{check.name:<{width}}  {mark}  {check.found or check.hint}")
+
+
+def _packages() -> list[Check]:
+    return [Check(name, _version(name), f"run pip install {name}") for name in PACKAGES]
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _compilers() -> list[Check]:
+    from codegen.toolchain import find_cross_compiler
+    from edgekit.toolchain import find_host_compiler
+
+    return [_compiler("C compiler", find_host_compiler), _compiler("Arm compiler", find_cross_compiler)]
+
+
+def _compiler(name: str, find: Callable[[], list[str]]) -> Check:
+    try:
+        return Check(name, " ".join(find()), "")
+    except EdgekitError as error:
+        return Check(name, "", f"{error.what}: {error.hint}")
+
+
+def _data() -> list[Check]:
+    from distill.registry import student_names
+    from edgekit.audio import find_audio
+    from edgekit.pipeline import DEFAULT_AUDIO
+    from edgekit.target import list_targets
+
+    again = "install edgekit again"
+    clips = len(find_audio([DEFAULT_AUDIO])) if DEFAULT_AUDIO.is_dir() else 0
+    return [
+        Check("speech clips", f"{clips} files" if clips >= LEAST_CLIPS else "", again),
+        Check("targets", ", ".join(list_targets()), again),
+        Check("students", ", ".join(student_names()), again),
+    ]

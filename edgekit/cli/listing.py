@@ -1,0 +1,82 @@
+"""`edgekit targets`, `teachers` and `students`: what there is to choose from."""
+
+import dataclasses
+import json
+
+import click
+
+from edgekit.cli import options
+
+
+@click.group(invoke_without_command=True)
+@options.json_option
+@click.pass_context
+def targets(context: click.Context, as_json: bool) -> None:
+    """List the devices that can be built for."""
+    if context.invoked_subcommand is None:
+        _list_targets(as_json)
+
+
+@targets.command("list")
+@options.json_option
+def list_command(as_json: bool) -> None:
+    """List the devices that can be built for."""
+    _list_targets(as_json)
+
+
+def _list_targets(as_json: bool) -> None:
+    from edgekit.target import list_targets, load_target
+
+    found = [load_target(name) for name in list_targets()]
+    _print_names({target.name: target.description for target in found}, as_json)
+
+
+@targets.command()
+@click.argument("name", metavar="NAME|FILE")
+@options.json_option
+def show(name: str, as_json: bool) -> None:
+    """Show everything that edgekit knows about a device, with the source of its numbers."""
+    from edgekit.target import load_target
+
+    values = dataclasses.asdict(load_target(name))
+    if as_json:
+        options.print_json(values)
+        return
+    click.echo(f"{values.pop('name')}: {values.pop('description')}")
+    for section, entries in values.items():
+        click.echo(f"\n[{section}]")
+        for key, value in entries.items():
+            click.echo(f"{key} = {_shown(key, value)}")
+
+
+def _shown(key: str, value: object) -> str:
+    if key.endswith("_origin"):
+        return f"0x{value:08x}"
+    return f"{value:_}" if type(value) is int else json.dumps(value, ensure_ascii=False)
+
+
+@click.command()
+@options.json_option
+def teachers(as_json: bool) -> None:
+    """List the models that can label audio."""
+    from wavllm_teacher.registry import list_teachers
+
+    _print_names(list_teachers(), as_json)
+
+
+@click.command()
+@options.json_option
+def students(as_json: bool) -> None:
+    """List the networks that can learn the labels."""
+    from distill.registry import list_students
+
+    _print_names(list_students(), as_json)
+
+
+def _print_names(descriptions: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        options.print_json(descriptions)
+        return
+    width = max(map(len, descriptions))
+    for name, description in descriptions.items():
+        click.echo(f"{name:<{width}}  {description}")

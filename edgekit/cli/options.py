@@ -1,0 +1,61 @@
+"""Options that several commands share, and how results are printed."""
+
+import json
+from pathlib import Path
+
+import click
+
+from edgekit.artifact import Artifact
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+target_option = click.option(
+    "--target", required=True, metavar="NAME|FILE", help="Device to build for; edgekit targets lists them."
+)
+seed_option = click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+teacher_option = click.option(
+    "--teacher", default="compact", show_default=True, metavar="NAME|DIR", help="Model that labels the audio."
+)
+student_option = click.option(
+    "--student",
+    default="wav2small",
+    show_default=True,
+    metavar="NAME",
+    help="Network that learns.",
+)
+weights_option = click.option(
+    "--weights",
+    type=click.Choice(["mixed4", "int8"]),
+    default="mixed4",
+    show_default=True,
+    help="mixed4: the two large linear layers in int4, everything else int8.",
+)
+level_option = click.option(
+    "--level",
+    type=click.Choice(["causal", "utterance"]),
+    default="causal",
+    show_default=True,
+    help="Level normalisation: a running estimate that streams, or over the whole utterance.",
+)
+from_scratch_option = click.option(
+    "--from-scratch", is_flag=True, help="Train from random weights, not from the shipped checkpoint."
+)
+# Not click.Path(exists=True): a missing path is an AudioError or ArtifactError with its own exit code.
+PATH = click.Path(path_type=Path)
+out_option = click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder to write.")
+
+
+def print_json(value: object) -> None:
+    """Print a result as JSON on standard output."""
+    click.echo(json.dumps(value, indent=2, sort_keys=True))
+
+
+def print_artifact(made: Artifact, as_json: bool) -> None:
+    """Print what a stage wrote."""
+    manifest = made.manifest
+    if as_json:
+        files = sorted(manifest.files)
+        print_json({"stage": manifest.stage, "path": str(made.path), "digest": made.digest, "files": files})
+        return
+    click.echo(f"{made.path}: {manifest.stage} artifact {made.digest[:12]}")
+    for name in sorted(manifest.files):
+        click.echo(f"  {name}  {(made.path / name).stat().st_size:,} bytes")

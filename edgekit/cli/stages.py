@@ -1,0 +1,141 @@
+"""Every stage of the build as a command of its own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from edgekit.cli import options
+from edgekit.cli.progress import showing_progress
+from edgekit.errors import AudioError
+
+Q14 = 1 << 14
+
+
+@click.command()
+@click.argument("audio", nargs=-1, type=options.PATH)
+@options.teacher_option
+@options.out_option
+@options.json_option
+def label(audio: tuple[Path, ...], teacher: str, out: Path, as_json: bool) -> None:
+    """Label audio with a teacher.
+
+    AUDIO are files, and folders that are searched for audio. Each clip gets arousal, dominance and valence.
+    """
+    from wavllm_teacher import labelling
+
+    if not audio:
+        raise AudioError("no audio given", "name files or folders: edgekit label AUDIO… --out DIR")
+    with showing_progress() as progress:
+        made = labelling.label(labelling.LabelConfig(audio, teacher), out, progress)
+    options.print_artifact(made, as_json)
+
+
+@click.command()
+@click.argument("labels", type=options.PATH)
+@options.student_option
+@options.level_option
+@options.from_scratch_option
+@options.seed_option
+@options.out_option
+@options.json_option
+def distill(
+    labels: Path,
+    student: str,
+    level: Literal["causal", "utterance"],
+    from_scratch: bool,
+    seed: int,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Train a student on labels.
+
+    LABELS is a folder that edgekit label wrote.
+    """
+    from distill import training
+
+    config = training.recommended_config(student, level, seed, from_scratch=from_scratch)
+    with showing_progress() as progress:
+        made = training.distill(config, labels, out, progress)
+    options.print_artifact(made, as_json)
+
+
+@click.command()
+@click.argument("student", type=options.PATH)
+@click.option("--labels", type=options.PATH, required=True, help="Labelled audio to calibrate with.")
+@options.weights_option
+@options.out_option
+@options.json_option
+def quantize(
+    student: Path, labels: Path, weights: Literal["mixed4", "int8"], out: Path, as_json: bool
+) -> None:
+    """Turn a student into the integer graph.
+
+    STUDENT is a folder that edgekit distill wrote. The same integers are also written as ONNX and TFLite.
+    """
+    from quantize import stage
+
+    with showing_progress() as progress:
+        made = stage.quantize(stage.QuantizeConfig(weights=weights), student, labels, out, progress)
+    options.print_artifact(made, as_json)
+
+
+@click.command()
+@click.argument("graph", type=options.PATH)
+@options.target_option
+@options.out_option
+@options.json_option
+def codegen(graph: Path, target: str, out: Path, as_json: bool) -> None:
+    """Write an integer graph as C99.
+
+    GRAPH is a folder that edgekit quantize wrote.
+    """
+    from codegen import stage
+    from edgekit.target import load_target
+
+    with showing_progress() as progress:
+        made = stage.generate(graph, load_target(target), out, progress)
+    options.print_artifact(made, as_json)
+
+
+@click.command()
+@click.argument("build_dir", type=options.PATH)
+@click.option(
+    "--audio", type=options.PATH, metavar="FILE", help="Audio to run.  [default: a clip that ships]"
+)
+@options.json_option
+def simulate(build_dir: Path, audio: Path | None, as_json: bool) -> None:
+    """Run the firmware of a build on the simulated core.
+
+    BUILD_DIR is a folder that edgekit build wrote. Shows the result and what it costs.
+    """
+    from edgekit import artifact, pipeline
+    from edgekit.audio import find_audio, read_audio, to_pcm16
+    from edgekit.report import STAGES
+    from firmware_sim.simulator import simulate as run
+
+    target = pipeline.built_target(build_dir)
+    firmware = artifact.read(build_dir / STAGES["firmware"], "firmware")
+    pcm = to_pcm16(read_audio(audio or find_audio([pipeline.DEFAULT_AUDIO])[0]))
+    profile = run(firmware.file("firmware.elf"), target, pcm).to_profile()
+    if as_json:
+        options.print_json(profile)
+    else:
+        _print_profile(profile)
+
+
+def _print_profile(profile: Mapping[str, Any]) -> None:
+    from edgekit.metrics import DIMENSIONS
+
+    last = profile["results"][-1] if profile["results"] else {}
+    for dimension in DIMENSIONS:
+        value = last.get(f"{dimension}_q14")
+        click.echo(f"{dimension:<12}{'none yet' if value is None else f'{value / Q14:.4f}'}")
+    latency, memory = profile["latency"], profile["memory"]
+    click.echo(f"{'audio':<12}{profile['audio']['duration_s']:.3f} s")
+    click.echo(f"{'core load':<12}~{latency['core_load_percent']:.2f} % (estimated)")
+    click.echo(f"{'RAM':<12}{memory['total_ram_bytes']:,} bytes")
+    click.echo(f"\n{'layer':<16}{'instructions':>14}{'~cycles':>14}")
+    for row in profile["layers"]:
+        click.echo(f"{row['name']:<16}{row['instructions']:>14,}{row['cycles']:>14,}")

@@ -1,0 +1,322 @@
+"""The whole build: every stage in order, re-running only what is stale.
+
+The only module besides the command line that knows stages. Each stage is imported when it is needed, and
+its identity (what its artifact is made from) is known without running it.
+"""
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekit import artifact
+from edgekit.artifact import Artifact
+from edgekit.audio.logmel import Level
+from edgekit.errors import ArtifactError, ConfigError
+from edgekit.progress import Progress
+from edgekit.report import STAGES, Report, assemble
+from edgekit.target import Target, load_target
+
+MARKER = "build.json"
+MARKER_SCHEMA = 1
+LOCK = ".lock"
+DEFAULT_AUDIO = Path(__file__).parent / "data" / "speech"
+
+Identity = tuple[Mapping[str, str], Mapping[str, Any]]
+Built = Mapping[str, Artifact]
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """What to build, and from what.
+
+    Attributes:
+        target: Name of a target, or path of a target file.
+        out: The build directory.
+        audio: Files and folders to learn from; empty: the clips that ship with edgekit.
+        teacher: Name of a teacher that ships with edgekit, or the folder of a trained one.
+        student: Name of the student network.
+        weights: `mixed4` (the two large linear layers in int4) or `int8`.
+        level: Level normalisation: `causal` streams, `utterance` is the paper's.
+        from_scratch: Train the student from random weights, not from the shipped checkpoint.
+        seed: Seed of everything random.
+    """
+
+    target: str
+    out: Path
+    audio: tuple[Path, ...] = ()
+    teacher: str = "compact"
+    student: str = "wav2small"
+    weights: Literal["mixed4", "int8"] = "mixed4"
+    level: Level = "causal"
+    from_scratch: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Build:
+    """A finished build.
+
+    Attributes:
+        artifacts: Stage name to its artifact.
+        ran: The stages that had to run; the others were current.
+        report: The report, as in `report/report.json`.
+    """
+
+    artifacts: Mapping[str, Artifact]
+    ran: tuple[str, ...]
+    report: Report
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the build.
+
+    Attributes:
+        name: The stage that its artifact's manifest names.
+        identity: What the artifact is made from, given those of the stages before.
+        run: Makes the artifact in a folder.
+        reuse: Called with the folder of an artifact that is current.
+    """
+
+    name: str
+    identity: Callable[[Built], Identity]
+    run: Callable[[Built, Path, Progress], Artifact]
+    reuse: Callable[[Path], None] = lambda _: None
+
+
+def build(config: BuildConfig, progress: Progress) -> Build:
+    """Run every stale stage, then assemble the report.
+
+    Args:
+        config: What to build.
+        progress: Called with `[2/6] distill: training` and the like, how much is done, and of how much.
+
+    Raises:
+        TargetError: If there is no such target.
+        ConfigError: If the build directory cannot be written, is in use, or holds something else.
+        ArtifactError: If the build directory was made for another target.
+        EdgekitError: What the stages raise; whatever was finished stays, and the same build resumes.
+    """
+    target = load_target(config.target)
+    _require_tools()
+    with _own_folder(config.out, config.target, target.name):
+        artifacts, ran = run_stages(stages(config, target), config.out, progress)
+        report = assemble(config.out, target)
+        write_report(config.out, report)
+    return Build(artifacts, ran, report)
+
+
+def write_report(out: Path, report: Report) -> None:
+    """Write `report/report.json` into a build directory."""
+    folder = out / "report"
+    folder.mkdir(exist_ok=True)
+    artifact.write_json(folder / "report.json", report.to_dict())
+
+
+def run_stages(
+    steps: tuple[Stage, ...], out: Path, progress: Progress
+) -> tuple[dict[str, Artifact], tuple[str, ...]]:
+    """Run the stages in order, each only if its artifact is not current.
+
+    Returns:
+        Every stage's artifact by stage name, and the names of the stages that ran.
+    """
+    built: dict[str, Artifact] = {}
+    ran: list[str] = []
+    for number, stage in enumerate(steps, 1):
+        say = _prefixed(progress, f"[{number}/{len(steps)}] {stage.name}")
+        inputs, params = stage.identity(built)
+        folder = out / STAGES[stage.name]
+        if artifact.is_current(folder, stage.name, inputs, params):
+            built[stage.name] = artifact.read(folder, stage.name)
+            stage.reuse(folder)
+            say("unchanged", 1, 1)
+            continue
+        built[stage.name] = stage.run(built, folder, say)
+        ran.append(stage.name)
+        # Otherwise the stage would be stale again at once, and every build would repeat it.
+        assert artifact.is_current(folder, stage.name, inputs, params), f"{stage.name} wrote another identity"
+    return built, tuple(ran)
+
+
+def _require_tools() -> None:
+    """Ask for compilers and simulator before minutes of training, not after them."""
+    from codegen.toolchain import find_cross_compiler
+    from edgekit.toolchain import find_host_compiler
+
+    find_host_compiler()
+    find_cross_compiler()
+    if importlib.util.find_spec("unicorn") is None:
+        raise ConfigError("no simulator core: unicorn is not installed", "run pip install 'edgekit[sim]'")
+
+
+def stages(config: BuildConfig, target: Target) -> tuple[Stage, ...]:
+    """Return all stages of a build in order."""
+    return (
+        _label(config),
+        _distill(config),
+        _quantize(config),
+        _codegen(target),
+        _firmware(target),
+        _simulate(target),
+    )
+
+
+def _label(config: BuildConfig) -> Stage:
+    from wavllm_teacher import labelling
+
+    settings = labelling.LabelConfig(config.audio or (DEFAULT_AUDIO,), config.teacher)
+    return Stage(
+        "label",
+        lambda _: labelling.identity(settings),
+        lambda _, out, progress: labelling.label(settings, out, progress),
+        lambda out: labelling.note_location(settings, out),
+    )
+
+
+def _distill(config: BuildConfig) -> Stage:
+    from distill import training
+
+    settings = training.recommended_config(
+        config.student, config.level, config.seed, from_scratch=config.from_scratch
+    )
+    return Stage(
+        "distill",
+        lambda built: training.identity(settings, built["label"].digest),
+        lambda built, out, progress: training.distill(settings, built["label"].path, out, progress),
+    )
+
+
+def _quantize(config: BuildConfig) -> Stage:
+    from quantize import stage
+
+    settings = stage.QuantizeConfig(weights=config.weights)
+    return Stage(
+        "quantize",
+        lambda built: stage.identity(settings, built["distill"].digest, built["label"].digest),
+        lambda built, out, progress: stage.quantize(
+            settings, built["distill"].path, built["label"].path, out, progress
+        ),
+    )
+
+
+def _codegen(target: Target) -> Stage:
+    from codegen import stage
+
+    return Stage(
+        "codegen",
+        lambda built: stage.generate_identity(built["quantize"].digest, target),
+        lambda built, out, progress: stage.generate(built["quantize"].path, target, out, progress),
+    )
+
+
+def _firmware(target: Target) -> Stage:
+    from codegen import stage
+
+    return Stage(
+        "firmware",
+        lambda built: stage.firmware_identity(built["codegen"].digest, built["quantize"].digest, target),
+        lambda built, out, progress: stage.build_firmware(
+            built["codegen"].path, built["quantize"].path, target, out, progress
+        ),
+    )
+
+
+def _simulate(target: Target) -> Stage:
+    from firmware_sim import stage
+
+    settings = stage.SimulateConfig()
+    return Stage(
+        "simulate",
+        lambda built: stage.identity(
+            settings, built["firmware"].digest, built["quantize"].digest, built["label"].digest, target
+        ),
+        lambda built, out, progress: stage.simulate_build(
+            settings,
+            built["firmware"].path,
+            built["quantize"].path,
+            built["label"].path,
+            target,
+            out,
+            progress,
+        ),
+    )
+
+
+def _prefixed(progress: Progress, prefix: str) -> Progress:
+    return lambda what, done, total: progress(f"{prefix}: {what}", done, total)
+
+
+def built_target(folder: Path) -> Target:
+    """Return the target that a build directory was made for.
+
+    Raises:
+        ArtifactError: If it is no build directory.
+        TargetError: If that target does not exist any more.
+    """
+    return load_target(_read_marker(folder)["target_file"])
+
+
+@contextlib.contextmanager
+def _own_folder(out: Path, target_file: str, target: str) -> Iterator[None]:
+    """Hold the build directory for this process alone, after checking that it is one for this target."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / LOCK).open("a+")
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot write here ({error.strerror})", "choose another --out") from error
+    with lock:
+        _take(lock.fileno(), out)
+        _mark(out, target_file, target)
+        yield
+
+
+def _take(descriptor: int, out: Path) -> None:
+    # The kernel drops the lock with the process, however that ends: no stale locks.
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"{out}: another edgekit build is running here", "wait for it, or choose another --out"
+        ) from error
+
+
+def _mark(out: Path, target_file: str, target: str) -> None:
+    """Check that the folder is empty or a build for this target, and note where the target is defined."""
+    if (out / MARKER).exists():
+        there = _read_marker(out)["target"]
+        if there != target:
+            raise ArtifactError(
+                f"{out}: was built for target {there}, not {target}",
+                f"choose another --out, or remove {out} first",
+            )
+    else:
+        foreign = sorted(p.name for p in out.iterdir() if p.name != LOCK)
+        if foreign:
+            raise ConfigError(
+                f"{out}: holds files that edgekit did not write ({foreign[0]})", "choose another --out"
+            )
+    place = str(Path(target_file).resolve()) if Path(target_file).is_file() else target_file
+    artifact.write_json(out / MARKER, {"schema": MARKER_SCHEMA, "target": target, "target_file": place})
+
+
+def _read_marker(folder: Path) -> dict[str, str]:
+    file = folder / MARKER
+    if not file.is_file():
+        raise ArtifactError(
+            f"{folder}: not a build directory ({MARKER} is missing)", "run edgekit build first"
+        )
+    again = f"remove {folder}, then run edgekit build"
+    try:
+        marker = json.loads(file.read_text())
+        schema, found = marker["schema"], {key: str(marker[key]) for key in ("target", "target_file")}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"{file}: damaged", again) from error
+    if schema != MARKER_SCHEMA:
+        raise ArtifactError(f"{file}: schema {schema}, this edgekit reads {MARKER_SCHEMA}", again)
+    return found

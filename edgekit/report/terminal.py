@@ -1,0 +1,159 @@
+"""The report for a terminal: verdicts first, then what stands behind them; readable at 80 columns."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from edgekit.metrics import DIMENSIONS
+from edgekit.report.model import Figure, Figures, LayerCost, Report
+
+BAR_CELLS = 24
+UNITS = {"bytes": "bytes", "percent": "%", "uw": "uW", "hours": "h", "cycles": "cycles"}
+LEGEND = "~ estimated, all else measured"
+
+
+class Bar:
+    """A bar of up to `BAR_CELLS` cells, in plain ASCII where the terminal knows nothing else.
+
+    Args:
+        share: Length as a fraction of the longest bar, 0 to 1.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.cells = round(share * BAR_CELLS)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the bar."""
+        yield Text(("#" if options.ascii_only else "━") * self.cells, style="cyan")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """Return the width that the column needs."""
+        return Measurement(BAR_CELLS, BAR_CELLS)
+
+
+def render(report: Report) -> RenderableType:
+    """Return the whole report, ready to print with rich."""
+    sections = [
+        _verdicts(report),
+        _accuracy(report),
+        _parity(report),
+        _figures("Size", report.size),
+        _figures("Memory", report.memory),
+        _figures("Latency", report.latency),
+        _layers(report.layers),
+        _figures("Energy", report.energy),
+    ]
+    title = f"{report.target['name']}: {report.target['description']}"
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    for section in sections:
+        parts += [Text(), section]
+    return Group(*parts, Text(), _conclusion(report))
+
+
+def _conclusion(report: Report) -> Text:
+    if not report.exceeded:
+        return Text(f"All budgets held ({LEGEND}).", style="green")
+    names = ", ".join(_name(verdict.budget) for verdict in report.exceeded)
+    return Text(f"Over budget: {names} ({LEGEND}).", style="red")
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    return table
+
+
+def _verdicts(report: Report) -> Table:
+    table = _table("Budgets", "budget", "verdict", "limit", "actual", "margin")
+    for verdict in report.verdicts:
+        unit = _unit(verdict.budget)
+        limit = f"{_number(verdict.limit)}{unit}"
+        margin = f"{verdict.margin_percent:+.1f} %"
+        table.add_row(
+            _name(verdict.budget), _passed(verdict.held), limit, _shown(verdict.actual, unit), margin
+        )
+    return table
+
+
+def _passed(held: bool) -> Text:
+    return Text("pass", style="green") if held else Text("FAIL", style="bold red")
+
+
+def _accuracy(report: Report) -> Table:
+    table = _table("Accuracy (CCC; 1 is perfect agreement)", "comparison", *DIMENSIONS)
+    for comparison, figures in report.accuracy.items():
+        values = [figures[dimension].value for dimension in DIMENSIONS]
+        shown = ["undefined" if value is None else f"{value:.4f}" for value in values]
+        table.add_row(comparison.replace("_", " "), *shown)
+    return table
+
+
+def _parity(report: Report) -> Table:
+    columns = "back end", "verdict", "layers", "values", "differ", "most LSB"
+    table = _table("Agreement with the integer graph", *columns)
+    for backend, parity in report.parity.items():
+        counts = parity.layers, parity.elements, parity.mismatches, parity.max_lsb
+        table.add_row(backend, _passed(parity.held), *(f"{count:,}" for count in counts))
+    return table
+
+
+def _figures(title: str, figures: Figures) -> Table:
+    table = _table(title, "", "")
+    table.show_header = False
+    table.add_column("", style="dim")
+    for key, figure in figures.items():
+        table.add_row(_name(key), _shown(figure, _unit(key)), figure.how)
+    return table
+
+
+def _layers(layers: Sequence[LayerCost]) -> Table:
+    table = _table("Cycles per second of audio, by layer", "layer", "cycles", "share", "")
+    table.columns[-1].justify = "left"
+    costs = [layer.cycles_per_second_of_audio for layer in layers]
+    for layer, cost in zip(layers, costs, strict=True):
+        share = cost / (sum(costs) or 1)
+        table.add_row(layer.layer, f"~{cost:,.0f}", f"{100 * share:.1f} %", Bar(cost / (max(costs) or 1)))
+    return table
+
+
+def _name(key: str) -> str:
+    """Return a key without its unit, as words.
+
+    Example:
+        >>> _name("total_ram_bytes"), _name("parameters")
+        ('total ram', 'parameters')
+    """
+    words = key.split("_")
+    return " ".join(words[:-1] if len(words) > 1 and words[-1] in UNITS else words)
+
+
+def _unit(key: str) -> str:
+    """Return the unit that a key ends in, with a space before it.
+
+    Example:
+        >>> _unit("core_load_percent"), _unit("parameters")
+        (' %', '')
+    """
+    word = key.rsplit("_", 1)[-1]
+    return f" {UNITS[word]}" if word in UNITS else ""
+
+
+def _shown(figure: Figure, unit: str) -> str:
+    if figure.value is None:
+        return "undefined"
+    return f"{'~' if figure.basis == 'estimated' else ''}{_number(figure.value)}{unit}"
+
+
+def _number(value: float) -> str:
+    """Return a number with thousands marked, fractions only where they matter.
+
+    Example:
+        >>> _number(72659), _number(12.345), _number(1234567.8)
+        ('72,659', '12.35', '1,234,568')
+    """
+    return f"{value:,.2f}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}"

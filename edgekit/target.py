@@ -1,0 +1,332 @@
+"""Targets: the device that a model is built for, one TOML file each and no code.
+
+A target states its core, memories, audio path, power and budgets, each with the source of its numbers.
+`TARGETS` holds the files that ship with edgekit; a path to a file of one's own works everywhere a name does.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import re
+import tomllib
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgekit.errors import TargetError
+
+TARGETS = Path(__file__).parent / "targets"
+PAGE_BYTES = 4096
+"""Memories start and end on this boundary, because the simulator maps whole pages."""
+
+_LIST_HINT = "run edgekit targets for the list"
+_EXTENSIONS = {
+    "cortex-m0": frozenset[str](),
+    "cortex-m3": frozenset[str](),
+    "cortex-m4": frozenset({"dsp", "fpu"}),
+    "cortex-m33": frozenset({"dsp", "fpu"}),
+}
+_T = TypeVar("_T")
+
+
+def _require(holds: bool, what: str, hint: str) -> None:
+    if not holds:
+        raise TargetError(what, hint)
+
+
+def _require_positive(section: object, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        _require(value > 0, f"{name} = {value} is not positive", f"give {name} a positive value")
+
+
+@dataclass(frozen=True)
+class Core:
+    """The processor core.
+
+    Attributes:
+        cpu: Core name as compilers spell it, for example `cortex-m33`.
+        dsp: Whether it has the DSP extension (SMLAD and friends).
+        fpu: Whether it has a floating-point unit; the firmware uses none.
+        clock_hz: Clock frequency.
+        timing: Name of the simulator's instruction timing table.
+        source: Where the numbers come from.
+
+    Raises:
+        TargetError: If no such core exists.
+    """
+
+    cpu: str
+    dsp: bool
+    fpu: bool
+    clock_hz: int
+    timing: str
+    source: str
+
+    def __post_init__(self) -> None:
+        _require(
+            self.cpu in _EXTENSIONS,
+            f"cpu = {self.cpu!r} is not a supported core",
+            f"choose one of {', '.join(_EXTENSIONS)}",
+        )
+        for extension in ("dsp", "fpu"):
+            possible = not getattr(self, extension) or extension in _EXTENSIONS[self.cpu]
+            _require(possible, f"{self.cpu} has no {extension.upper()}", f"set {extension} = false")
+        _require_positive(self, "clock_hz")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memories that the firmware may use.
+
+    Attributes:
+        flash_origin: First address of the flash; the vector table lies there.
+        flash_bytes: Size of the flash.
+        ram_origin: First address of the RAM.
+        ram_bytes: Size of the RAM.
+        stack_bytes: RAM reserved for the stack, at the start of the RAM so that an overflow faults.
+        source: Where the numbers come from.
+
+    Raises:
+        TargetError: If the memories overlap, are not whole pages, or the stack does not fit.
+    """
+
+    flash_origin: int
+    flash_bytes: int
+    ram_origin: int
+    ram_bytes: int
+    stack_bytes: int
+    source: str
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "flash_bytes", "ram_bytes", "stack_bytes")
+        for name in ("flash_origin", "flash_bytes", "ram_origin", "ram_bytes"):
+            value = getattr(self, name)
+            aligned = value >= 0 and value % PAGE_BYTES == 0
+            _require(aligned, f"{name} = {value:#x} is not a multiple of {PAGE_BYTES}", f"round {name}")
+        for kind in ("flash", "ram"):
+            end = getattr(self, f"{kind}_origin") + getattr(self, f"{kind}_bytes")
+            _require(end <= 1 << 32, f"{kind} ends beyond 32-bit addresses", f"lower {kind}_origin")
+        apart = (
+            self.flash_origin + self.flash_bytes <= self.ram_origin
+            or self.ram_origin + self.ram_bytes <= self.flash_origin
+        )
+        _require(apart, "flash and RAM overlap", "move flash_origin or ram_origin")
+        _require(self.stack_bytes % 8 == 0, "stack_bytes is not a multiple of 8", "round stack_bytes")
+        _require(self.stack_bytes < self.ram_bytes, "the stack fills the RAM", "lower stack_bytes")
+
+
+@dataclass(frozen=True)
+class Audio:
+    """The audio path that the model listens to.
+
+    Attributes:
+        sample_rate_hz: Rate of the microphone signal.
+        block_samples: Samples that arrive at once.
+        core_share_percent: Share of the core left to the model, above 0, at most 100.
+        source: Where the numbers come from.
+
+    Raises:
+        TargetError: If a value is out of its range.
+    """
+
+    sample_rate_hz: int
+    block_samples: int
+    core_share_percent: float
+    source: str
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "sample_rate_hz", "block_samples", "core_share_percent")
+        share = self.core_share_percent
+        _require(share <= 100, f"core_share_percent = {share} is above 100", "give at most 100")
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a cycle costs and what there is to spend.
+
+    Attributes:
+        active_uw_per_mhz: Power of the running core per MHz.
+        battery_mwh: Energy of a full battery.
+        source: Where the numbers come from.
+
+    Raises:
+        TargetError: If a value is not positive.
+    """
+
+    active_uw_per_mhz: float
+    battery_mwh: float
+    source: str
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "active_uw_per_mhz", "battery_mwh")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits that a build is held to; exceeding one is exit code 4.
+
+    Attributes:
+        total_ram_bytes: Static RAM plus the stack's high-water mark.
+        flash_bytes: Code, tables and model.
+        onnx_bytes: Size of the quantized ONNX file.
+        core_load_percent: Cycles of the model over cycles of the core.
+        average_uw: Average power of the model's work.
+        source: Where the numbers come from.
+
+    Raises:
+        TargetError: If a value is not positive.
+    """
+
+    total_ram_bytes: int
+    flash_bytes: int
+    onnx_bytes: int
+    core_load_percent: float
+    average_uw: float
+    source: str
+
+    def __post_init__(self) -> None:
+        names = ("total_ram_bytes", "flash_bytes", "onnx_bytes", "core_load_percent", "average_uw")
+        _require_positive(self, *names)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device: everything about it that a build depends on.
+
+    Attributes:
+        name: Lower-case name, also that of its file.
+        description: One line for lists.
+        core: Its processor.
+        memory: Its memories.
+        audio: Its audio path.
+        power: Its power and battery.
+        budget: The limits that builds for it are held to.
+
+    Raises:
+        TargetError: If such a device cannot exist.
+    """
+
+    name: str
+    description: str
+    core: Core
+    memory: Memory
+    audio: Audio
+    power: Power
+    budget: Budget
+
+    def __post_init__(self) -> None:
+        valid = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name) is not None
+        _require(valid, f"name = {self.name!r} is not a target name", "use lower-case words joined by -")
+        for budget, memory in (("total_ram_bytes", "ram_bytes"), ("flash_bytes", "flash_bytes")):
+            limit, there = getattr(self.budget, budget), getattr(self.memory, memory)
+            _require(limit <= there, f"budget.{budget} = {limit}, memory has {there}", "lower the budget")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the target as canonical JSON: changes whenever a value changes."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def list_targets() -> list[str]:
+    """Return the names of the targets that ship with edgekit, sorted.
+
+    Example:
+        >>> "hearing-aid" in list_targets()
+        True
+    """
+    return sorted(file.stem for file in TARGETS.glob("*.toml"))
+
+
+def load_target(name_or_path: str) -> Target:
+    """Return a target by name, or from a TOML file by path.
+
+    Args:
+        name_or_path: A name of `list_targets()`, or a path (recognised by `.toml` or a path separator).
+
+    Raises:
+        TargetError: If there is no such target, or its file has an unknown, missing, mistyped or impossible
+            value.
+
+    Example:
+        >>> load_target("hearing-aid").core.cpu
+        'cortex-m33'
+    """
+    file = _locate(name_or_path, Path())
+    values = _read(file, ())
+    try:
+        target = _build(Target, values, "")
+    except TargetError as error:
+        raise TargetError(f"{file.name}: {error.what}", error.hint) from error
+    if target.name != file.stem:
+        what = f"{file.name}: name = {target.name!r} differs from the file's name"
+        raise TargetError(what, f'set name = "{file.stem}" or rename the file')
+    return target
+
+
+def _locate(name_or_path: str, folder: Path) -> Path:
+    if name_or_path.endswith(".toml") or len(Path(name_or_path).parts) > 1:
+        file = folder / name_or_path
+        if not file.is_file():
+            raise TargetError(f"{name_or_path}: no such target file", _LIST_HINT)
+        return file
+    names = list_targets()
+    if name_or_path not in names:
+        what = f"unknown target {name_or_path!r}{_did_you_mean(name_or_path, names)}"
+        raise TargetError(f"{what} (there are {', '.join(names)})", _LIST_HINT)
+    return TARGETS / f"{name_or_path}.toml"
+
+
+def _did_you_mean(word: str, words: list[str]) -> str:
+    close = difflib.get_close_matches(word, words, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _read(file: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    """Return the file's values over those that it inherits, section by section."""
+    if file.resolve() in children:
+        raise TargetError(f"{file.name}: inherits from itself", "remove an inherits line")
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TargetError(f"{file.name}: not readable as TOML ({error})", "mend the file") from error
+    parent = values.pop("inherits", None)
+    if parent is None:
+        return values
+    if not isinstance(parent, str):
+        raise TargetError(f"{file.name}: inherits is not a string", 'write inherits = "NAME"')
+    merged = _read(_locate(parent, file.parent), (*children, file.resolve()))
+    for key, value in values.items():
+        section = merged.get(key)
+        merged[key] = section | value if isinstance(section, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _build(cls: type[_T], values: dict[str, Any], path: str) -> _T:
+    """Return a (nested) dataclass from a TOML table that has exactly its fields."""
+    types = typing.get_type_hints(cls)
+    for key in values:
+        if key not in types:
+            what = f"unknown key {path}{key}{_did_you_mean(key, list(types))}"
+            raise TargetError(what, f"the keys are {', '.join(types)}")
+    arguments = {}
+    for key, kind in types.items():
+        if key not in values:
+            raise TargetError(f"missing key {path}{key}", f"add {path}{key} ({kind.__name__})")
+        arguments[key] = _convert(values[key], kind, f"{path}{key}")
+    return cls(**arguments)
+
+
+def _convert(value: object, kind: type, path: str) -> object:
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _build(kind, value, f"{path}.")
+    if kind is float and type(value) is int:
+        return float(value)
+    # Exact type: to Python, true is also an int.
+    if type(value) is not kind:
+        wanted = "table" if dataclasses.is_dataclass(kind) else kind.__name__
+        raise TargetError(f"{path} = {value!r} is not a {wanted}", f"give {path} a {wanted}")
+    return value

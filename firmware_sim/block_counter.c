@@ -1,0 +1,73 @@
+/*
+ * Counts instructions and cycles of every basic block that the simulated core enters.
+ *
+ * A Python callback per block costs microseconds, this one nanoseconds: it is compiled for the host at first
+ * use, and the simulator core calls it directly. Costs come as prefix sums over the code, one entry per
+ * halfword, so that a block of any address and size costs one subtraction, however the core cuts its blocks.
+ */
+#include <stdint.h>
+
+#define SAME_REGION 0xFFFFu
+
+typedef struct {
+    uint64_t instructions;
+    uint64_t cycles;
+    uint64_t taken_branches;
+} region_count_t;
+
+typedef struct {
+    /* Set by the simulator; the arrays have an entry per halfword of code, the prefix sums one more. */
+    uint32_t code_origin;
+    uint32_t code_bytes;
+    const uint32_t *instructions_before;
+    const uint32_t *cycles_before;
+    const uint8_t *entry_cycles;  /* what an instruction costs more when it is jumped to */
+    const uint16_t *region_of;    /* region that starts here, or SAME_REGION */
+    region_count_t *regions;
+    uint32_t taken_branch_cycles;
+    uint32_t limit_reached;
+    uint64_t instruction_limit;
+    int (*stop)(void *engine);
+    /* Running state. */
+    uint64_t instructions;
+    uint64_t cycles;
+    uint64_t next_address; /* of the instruction behind the previous block */
+    uint32_t region;
+} block_counter_t;
+
+void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *user);
+
+void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *user)
+{
+    block_counter_t *counter = user;
+    const uint64_t offset = address - counter->code_origin;
+    if (offset + size > counter->code_bytes) {
+        return; /* not code: the core faults at the first instruction, and the simulator reports that */
+    }
+    const uint32_t begin = (uint32_t)offset >> 1;
+    const uint32_t end = ((uint32_t)offset + size) >> 1;
+    uint32_t cycles = counter->cycles_before[end] - counter->cycles_before[begin];
+    const uint32_t instructions = counter->instructions_before[end] - counter->instructions_before[begin];
+
+    if (address != counter->next_address) {
+        /* The branch belongs to the code that took it. */
+        region_count_t *from = &counter->regions[counter->region];
+        from->cycles += counter->taken_branch_cycles;
+        from->taken_branches++;
+        counter->cycles += counter->taken_branch_cycles;
+        cycles += counter->entry_cycles[begin];
+    }
+    counter->next_address = address + size;
+    if (counter->region_of[begin] != SAME_REGION) {
+        counter->region = counter->region_of[begin];
+    }
+    region_count_t *region = &counter->regions[counter->region];
+    region->instructions += instructions;
+    region->cycles += cycles;
+    counter->instructions += instructions;
+    counter->cycles += cycles;
+    if (counter->instructions > counter->instruction_limit) {
+        counter->limit_reached = 1;
+        (void)counter->stop(engine);
+    }
+}

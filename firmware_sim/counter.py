@@ -1,0 +1,171 @@
+"""The native block counter: compiled for this machine at first use, called by the simulator core."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.errors import SimulationError
+from edgekit.toolchain import cache_folder, compile_host, find_host_compiler
+from firmware_sim.timing import CostTable
+
+if TYPE_CHECKING:
+    from unicorn.unicorn_py3.unicorn import Uc
+
+SAME_REGION = 0xFFFF
+"""In the region table: code that counts for the region that called it."""
+
+
+class _RegionCount(ctypes.Structure):
+    _fields_ = (
+        ("instructions", ctypes.c_uint64),
+        ("cycles", ctypes.c_uint64),
+        ("taken_branches", ctypes.c_uint64),
+    )
+
+
+class _Counter(ctypes.Structure):
+    """Mirrors `block_counter_t` of block_counter.c."""
+
+    _fields_ = (
+        ("code_origin", ctypes.c_uint32),
+        ("code_bytes", ctypes.c_uint32),
+        ("instructions_before", ctypes.c_void_p),
+        ("cycles_before", ctypes.c_void_p),
+        ("entry_cycles", ctypes.c_void_p),
+        ("region_of", ctypes.c_void_p),
+        ("regions", ctypes.c_void_p),
+        ("taken_branch_cycles", ctypes.c_uint32),
+        ("limit_reached", ctypes.c_uint32),
+        ("instruction_limit", ctypes.c_uint64),
+        ("stop", ctypes.c_void_p),
+        ("instructions", ctypes.c_uint64),
+        ("cycles", ctypes.c_uint64),
+        ("next_address", ctypes.c_uint64),
+        ("region", ctypes.c_uint32),
+    )
+
+
+@dataclass(frozen=True)
+class Count:
+    """What was counted: exact instructions and taken branches, estimated cycles."""
+
+    instructions: int
+    cycles: int
+    taken_branches: int
+
+
+class BlockCounter:
+    """Counts what a simulated core executes.
+
+    Args:
+        costs: Costs of the code.
+        code_origin: Address of the code.
+        taken_branch_cycles: Added for each taken branch.
+        region_of: Region that starts at each halfword of the code, or `SAME_REGION`; uint16.
+        regions: Number of regions; counting starts in region 0.
+        instruction_limit: Instructions after which the core is stopped.
+    """
+
+    def __init__(
+        self,
+        costs: CostTable,
+        code_origin: int,
+        taken_branch_cycles: int,
+        region_of: npt.NDArray[np.uint16],
+        regions: int,
+        instruction_limit: int,
+    ) -> None:
+        self._regions = (_RegionCount * regions)()
+        # The structure holds bare pointers: the arrays must live as long as it does.
+        self._arrays = (costs.instructions_before, costs.cycles_before, costs.entry_cycles, region_of)
+        pointers = [array.ctypes.data for array in self._arrays]
+        self._counter = _Counter(
+            code_origin,
+            2 * len(costs.entry_cycles),
+            *pointers,
+            ctypes.addressof(self._regions),
+            taken_branch_cycles,
+            0,
+            instruction_limit,
+        )
+
+    def attach(self, engine: "Uc", entry: int) -> None:
+        """Have a unicorn engine call the counter on every block.
+
+        Args:
+            engine: The `unicorn.Uc` object.
+            entry: Address of the first instruction.
+
+        Raises:
+            ConfigError: If the counter cannot be compiled for this machine.
+            SimulationError: If the engine refuses it.
+        """
+        from unicorn import UC_HOOK_BLOCK
+        from unicorn.unicorn_py3.unicorn import uclib
+
+        self._counter.next_address = entry
+        self._counter.stop = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value
+        hook = ctypes.cast(_library().edgekit_count_block, ctypes.c_void_p)
+        # hook_add takes Python functions only; the handle for the C interface is a private attribute.
+        status = uclib.uc_hook_add(
+            engine._uch,  # noqa: SLF001
+            ctypes.byref(ctypes.c_size_t()),
+            UC_HOOK_BLOCK,
+            hook,
+            ctypes.addressof(self._counter),
+            1,
+            0,
+        )
+        if status != 0:
+            raise SimulationError(
+                f"the core refused the block counter (status {status})", "install unicorn again"
+            )
+
+    def allow(self, instructions: int) -> None:
+        """Set the limit to that many instructions more."""
+        self._counter.instruction_limit = self._counter.instructions + instructions
+
+    @property
+    def instructions(self) -> int:
+        """Instructions so far, to the end of the running block."""
+        return int(self._counter.instructions)
+
+    @property
+    def cycles(self) -> int:
+        """Estimated cycles so far, to the end of the running block."""
+        return int(self._counter.cycles)
+
+    @property
+    def limit_reached(self) -> bool:
+        """Whether the core was stopped at the instruction limit."""
+        return bool(self._counter.limit_reached)
+
+    def counts(self) -> Sequence[Count]:
+        """Return the counts of each region."""
+        return [Count(r.instructions, r.cycles, r.taken_branches) for r in self._regions]
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """Return the compiled block counter, from the cache if the same source was compiled before."""
+    source = Path(__file__).with_name("block_counter.c")
+    identity = (
+        source.read_bytes() + " ".join([*find_host_compiler(), sys.platform, platform.machine()]).encode()
+    )
+    library = cache_folder() / f"block_counter-{hashlib.sha256(identity).hexdigest()[:16]}.so"
+    if not library.exists():
+        # Compiled beside and moved in place, because another process may be doing the same.
+        with tempfile.TemporaryDirectory(dir=cache_folder()) as work:
+            os.replace(compile_host([source], Path(work, library.name)), library)
+    return ctypes.CDLL(str(library))

@@ -1,0 +1,187 @@
+"""What a simulated run found, and its JSON form."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgekit.target import Target
+from firmware_sim.counter import Count
+from firmware_sim.device import Adv
+from firmware_sim.program import Program, Symbol
+from firmware_sim.timing import timing_of
+
+
+@dataclass(frozen=True)
+class SimResult:
+    """What a simulated run found. Instruction counts are exact, cycles are estimates.
+
+    Attributes:
+        target: The device.
+        program: The firmware.
+        exit_code: What the firmware ended with; 0 is success.
+        samples: Samples of audio that it was given.
+        results: (samples heard, (arousal, dominance, valence) in Q14) of each result.
+        traces: (layer, bytes) of each traced output, in order.
+        regions: Region name to its counts, in the order of the code.
+        startup_cycles: Cycles before the first block of audio.
+        block_cycles: Cycles of each block of audio.
+        block_instructions: Instructions of each block of audio.
+        stack_bytes: Stack high-water mark.
+    """
+
+    target: Target
+    program: Program
+    exit_code: int
+    samples: int
+    results: tuple[tuple[int, Adv], ...]
+    traces: tuple[tuple[int, bytes], ...]
+    regions: dict[str, Count]
+    startup_cycles: int
+    block_cycles: tuple[int, ...]
+    block_instructions: tuple[int, ...]
+    stack_bytes: int
+
+    @property
+    def adv(self) -> Adv | None:
+        """The last result; None if there was none."""
+        return self.results[-1][1] if self.results else None
+
+    @property
+    def instructions(self) -> int:
+        """All executed instructions."""
+        return sum(count.instructions for count in self.regions.values())
+
+    @property
+    def cycles(self) -> int:
+        """Estimated cycles of them."""
+        return sum(count.cycles for count in self.regions.values())
+
+    @property
+    def worst_block_cycles(self) -> int:
+        """Cycles of the slowest block of audio."""
+        return max(self.block_cycles)
+
+    @property
+    def mean_block_cycles(self) -> float:
+        """Mean cycles of a block of audio."""
+        return sum(self.block_cycles) / len(self.block_cycles)
+
+    @property
+    def audio_s(self) -> float:
+        """Duration of the audio."""
+        return self.samples / self.target.audio.sample_rate_hz
+
+    @property
+    def cycles_per_second_of_audio(self) -> float:
+        """Estimated cycles for a second of audio, start-up left out."""
+        return sum(self.block_cycles) / self.audio_s
+
+    @property
+    def instructions_per_second_of_audio(self) -> float:
+        """Instructions for a second of audio, start-up left out."""
+        return sum(self.block_instructions) / self.audio_s
+
+    @property
+    def core_load_percent(self) -> float:
+        """Share of the core that the firmware needs to keep up; above 100 it cannot."""
+        return 100 * self.cycles_per_second_of_audio / self.target.core.clock_hz
+
+    @property
+    def average_uw(self) -> float:
+        """Average power of the core's work on the audio."""
+        return self.cycles_per_second_of_audio / 1e6 * self.target.power.active_uw_per_mhz
+
+    @property
+    def static_bytes(self) -> int:
+        """RAM of variables."""
+        return sum(section.size_bytes for section in self.program.sections if section.writable)
+
+    @property
+    def total_ram_bytes(self) -> int:
+        """RAM of variables and the stack's high-water mark."""
+        return self.static_bytes + self.stack_bytes
+
+    @property
+    def flash_bytes(self) -> int:
+        """Flash of code, constants, model and initial values."""
+        return sum(section.size_bytes for section in self.program.sections if section.loaded)
+
+    def to_profile(self) -> dict[str, Any]:
+        """Return the result as JSON values, the unit in every key."""
+        audio, timing = self.target.audio, self.target.core.timing
+        return {
+            "target": self.target.name,
+            "exit_code": self.exit_code,
+            "instructions": self.instructions,
+            "cycles": self.cycles,
+            "timing": {
+                "table": timing,
+                "source": timing_of(timing).source,
+                "wait_states_cycles": 0,
+                "basis": {"instructions": "measured", "cycles": "estimated"},
+            },
+            "audio": {
+                "samples": self.samples,
+                "duration_s": self.audio_s,
+                "sample_rate_hz": audio.sample_rate_hz,
+                "block_samples": audio.block_samples,
+            },
+            "layers": [
+                {"name": name, "instructions": count.instructions, "cycles": count.cycles}
+                for name, count in self.regions.items()
+            ],
+            "latency": self._latency(),
+            "energy": {
+                "average_uw": self.average_uw,
+                "battery_hours": 1000 * self.target.power.battery_mwh / self.average_uw,
+            },
+            "memory": self._memory(),
+            "flash": self._flash(),
+            "results": [
+                {"sample": sample, "arousal_q14": a, "dominance_q14": d, "valence_q14": v}
+                for sample, (a, d, v) in self.results
+            ],
+        }
+
+    def _latency(self) -> dict[str, Any]:
+        return {
+            "startup_cycles": self.startup_cycles,
+            "worst_block_cycles": self.worst_block_cycles,
+            "mean_block_cycles": self.mean_block_cycles,
+            "cycles_per_second_of_audio": self.cycles_per_second_of_audio,
+            "instructions_per_second_of_audio": self.instructions_per_second_of_audio,
+            "core_load_percent": self.core_load_percent,
+        }
+
+    def _memory(self) -> dict[str, Any]:
+        writable = {section.name for section in self.program.sections if section.writable}
+        return {
+            "static_bytes": self.static_bytes,
+            "stack_bytes": self.stack_bytes,
+            "stack_reserved_bytes": self.program.stack_top - self.program.stack_limit,
+            "total_ram_bytes": self.total_ram_bytes,
+            "symbols": _by_size([symbol for symbol in self.program.objects if symbol.section in writable]),
+        }
+
+    def _flash(self) -> dict[str, Any]:
+        loaded = {
+            section.name for section in self.program.sections if section.loaded and not section.writable
+        }
+        symbols = [*self.program.functions, *self.program.objects]
+        return {
+            "flash_bytes": self.flash_bytes,
+            "sections": [
+                {"name": section.name, "size_bytes": section.size_bytes}
+                for section in self.program.sections
+                if section.loaded
+            ],
+            "symbols": _by_size([symbol for symbol in symbols if symbol.section in loaded]),
+        }
+
+
+def _by_size(symbols: list[Symbol]) -> list[dict[str, Any]]:
+    ordered = sorted(symbols, key=lambda symbol: (-symbol.size_bytes, symbol.name))
+    return [
+        {"name": symbol.name, "section": symbol.section, "size_bytes": symbol.size_bytes}
+        for symbol in ordered
+        if symbol.size_bytes > 0
+    ]

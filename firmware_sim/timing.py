@@ -1,0 +1,190 @@
+"""First-order instruction timing of Cortex-M cores, without wait states.
+
+Each instruction has a fixed cost, with two exceptions: a load directly behind another load or store is
+pipelined, and a branch costs more when it is taken. The cycles are estimates; the instruction counts beside
+them are exact.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import capstone
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.errors import SimulationError, TargetError
+
+
+@dataclass(frozen=True)
+class CoreTiming:
+    """The timing table of a core, in cycles; what is not named costs one.
+
+    Attributes:
+        source: Where the numbers come from.
+        load: Single load.
+        pipelined_load: Single load directly behind another load or store.
+        store: Single store.
+        multiply_accumulate: MLA, MLS and the 16-bit forms, SMLAD included.
+        long_multiply: Multiplication with a 64-bit result.
+        long_multiply_accumulate: The same, added to 64 bits.
+        divide: Division; its true time depends on the operands.
+        taken_branch: Added when a branch is taken.
+    """
+
+    source: str
+    load: int = 2
+    pipelined_load: int = 1
+    store: int = 1
+    multiply_accumulate: int = 1
+    long_multiply: int = 1
+    long_multiply_accumulate: int = 1
+    divide: int = 7
+    taken_branch: int = 2
+
+
+_M4_SOURCE = "Arm Cortex-M4 TRM 100166, table 3-1, zero wait states; divide 2-12 taken as 7"
+
+TIMINGS = {
+    "cortex-m0": CoreTiming(
+        "Arm Cortex-M0 TRM DDI 0432, table 3-1, zero wait states, single-cycle multiplier",
+        pipelined_load=2,
+        store=2,
+    ),
+    "cortex-m3": CoreTiming(
+        "Arm Cortex-M3 TRM DDI 0337, table 18-1, zero wait states; divide 2-12 taken as 7, "
+        "long multiplications as their longest",
+        multiply_accumulate=2,
+        long_multiply=5,
+        long_multiply_accumulate=7,
+    ),
+    "cortex-m4": CoreTiming(_M4_SOURCE),
+    "cortex-m33": CoreTiming(f"{_M4_SOURCE}; Arm publishes no table for the Cortex-M33"),
+}
+"""Timing tables by the name that targets use in `core.timing`."""
+
+_SINGLE_LOADS = (
+    "ldr",
+    "ldrb",
+    "ldrh",
+    "ldrsb",
+    "ldrsh",
+    "ldrbt",
+    "ldrht",
+    "ldrt",
+    "ldrex",
+    "ldrexb",
+    "ldrexh",
+)
+_SINGLE_STORES = ("str", "strb", "strh", "strbt", "strht", "strt", "strex", "strexb", "strexh")
+_LOADS = frozenset((*_SINGLE_LOADS, "lda", "ldab", "ldah", "tbb", "tbh", "vldr"))
+_STORES = frozenset((*_SINGLE_STORES, "stl", "stlb", "stlh", "vstr"))
+_LOAD_MULTIPLES = frozenset(("ldm", "ldmdb", "pop", "vldmia", "vldmdb", "vpop"))
+_STORE_MULTIPLES = frozenset(("stm", "stmdb", "push", "vstmia", "vstmdb", "vpush"))
+_PAIRS = frozenset(("ldrd", "strd"))
+_DIVISIONS = frozenset(("sdiv", "udiv"))
+_LONG_MULTIPLIES = frozenset(("smull", "umull"))
+_MEMORY = _LOADS | _STORES | _LOAD_MULTIPLES | _STORE_MULTIPLES | _PAIRS
+_MULTIPLY_ACCUMULATE = re.compile(r"mla|mls|smla([bt][bt]|w[bt]|d|dx)|smls(d|dx)|smmla|smmls")
+_LONG_MULTIPLY_ACCUMULATE = re.compile(r"[su]mlal.*|umaal|smlsl.*")
+
+
+def timing_of(name: str) -> CoreTiming:
+    """Return the timing table of that name.
+
+    Raises:
+        TargetError: If there is none.
+    """
+    if name not in TIMINGS:
+        raise TargetError(
+            f"core.timing = {name!r} is not a timing table", f"choose one of {', '.join(TIMINGS)}"
+        )
+    return TIMINGS[name]
+
+
+def instruction_cycles(timing: CoreTiming, mnemonic: str, operands: str, *, pipelined: bool) -> int:
+    """Return the cycles of one instruction, its branch not taken.
+
+    Args:
+        timing: The core's table.
+        mnemonic: Base mnemonic, without condition and width.
+        operands: Operand text; the register list of multiple loads and stores is counted in it.
+        pipelined: Whether the instruction directly before it was a load or a store.
+
+    Example:
+        >>> instruction_cycles(TIMINGS["cortex-m4"], "pop", "{r4, r5, pc}", pipelined=False)
+        4
+    """
+    if mnemonic in _LOADS:
+        return timing.pipelined_load if pipelined else timing.load
+    if mnemonic in _STORES:
+        return timing.store
+    if mnemonic in _LOAD_MULTIPLES or mnemonic in _STORE_MULTIPLES:
+        return 1 + operands[operands.index("{") :].count(",") + 1
+    if mnemonic in _PAIRS:
+        return 3
+    if mnemonic in _DIVISIONS:
+        return timing.divide
+    if mnemonic in _LONG_MULTIPLIES:
+        return timing.long_multiply
+    if _LONG_MULTIPLY_ACCUMULATE.fullmatch(mnemonic):
+        return timing.long_multiply_accumulate
+    if _MULTIPLY_ACCUMULATE.fullmatch(mnemonic):
+        return timing.multiply_accumulate
+    return 1
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Costs of all code, per halfword, in the form that the block counter reads.
+
+    Attributes:
+        instructions_before: Instructions that begin before each halfword, uint32 (halfwords + 1,).
+        cycles_before: Their cycles in straight line, uint32 (halfwords + 1,).
+        entry_cycles: What an instruction costs more when it is jumped to, uint8 (halfwords,).
+    """
+
+    instructions_before: npt.NDArray[np.uint32]
+    cycles_before: npt.NDArray[np.uint32]
+    entry_cycles: npt.NDArray[np.uint8]
+
+
+def cost_table(
+    timing: CoreTiming, code: bytes, origin: int, instruction_ranges: Sequence[tuple[int, int]]
+) -> CostTable:
+    """Disassemble code and return its costs.
+
+    Args:
+        timing: The core's table.
+        code: All code, literal pools and jump tables included.
+        origin: Its address.
+        instruction_ranges: Addresses [start, end) that hold instructions and no data.
+
+    Raises:
+        SimulationError: If a range holds something that is no Thumb instruction.
+    """
+    halfwords = (len(code) + 1) // 2
+    instructions = np.zeros(halfwords + 1, np.uint32)
+    cycles = np.zeros(halfwords + 1, np.uint32)
+    entry_cycles = np.zeros(halfwords, np.uint8)
+    disassembler = capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS)
+    for start, end in instruction_ranges:
+        pipelined, reached = False, start
+        for instruction in disassembler.disasm(code[start - origin : end - origin], start):
+            mnemonic = instruction.insn_name()
+            operands = instruction.op_str
+            straight = instruction_cycles(timing, mnemonic, operands, pipelined=pipelined)
+            jumped = instruction_cycles(timing, mnemonic, operands, pipelined=False)
+            index = (instruction.address - origin) >> 1
+            instructions[index + 1] = 1
+            cycles[index + 1] = straight
+            entry_cycles[index] = jumped - straight
+            pipelined = mnemonic in _MEMORY
+            reached += instruction.size
+        if reached != end:
+            raise SimulationError(
+                f"{reached:#x} holds no known Thumb instruction", "build the firmware again"
+            )
+    return CostTable(
+        np.cumsum(instructions, dtype=np.uint32), np.cumsum(cycles, dtype=np.uint32), entry_cycles
+    )

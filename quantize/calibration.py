@@ -1,0 +1,116 @@
+"""Activation ranges from real audio: what each layer's result looks like, and the range to quantize it in."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edgekit.graph import Quantization
+from edgekit.progress import Progress, silent
+from quantize.network import Network
+
+Array = NDArray[np.float32]
+SAMPLED_VALUES = 200_000
+"""Values kept of each layer in all: enough for the range search, little enough for any machine."""
+SHRINK_STEPS = 24
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What calibration saw of one activation.
+
+    Attributes:
+        low, high: Smallest and largest value.
+        sample: Values drawn evenly over all clips.
+        tokens: (N, F) rows drawn evenly, only where the activation has that form; else (0, 0).
+        feature_low, feature_high: (F,) ranges of each feature, likewise.
+    """
+
+    low: float
+    high: float
+    sample: Array
+    tokens: Array
+    feature_low: Array
+    feature_high: Array
+
+
+def observe(
+    model: Path, network: Network, features: Sequence[Array], progress: Progress = silent
+) -> dict[str, Observation]:
+    """Run the float model on real log-mels and observe its input and each layer's result.
+
+    Args:
+        model: The float ONNX file.
+        network: What `import_onnx` made of it.
+        features: (T, M) log-mels of each clip.
+
+    Returns:
+        ONNX tensor name to what was seen.
+    """
+    names = [layer.output for layer in network.layers]
+    session = _session_with_outputs(model, names)
+    seen: dict[str, list[Array]] = {name: [] for name in (network.input, *names)}
+    for done, log_mel in enumerate(features):
+        progress("calibrate", done, len(features))
+        results = session.run(names, {network.input: log_mel[None]})
+        for name, value in zip(seen, [log_mel[None], *results], strict=True):
+            seen[name].append(np.asarray(value[0], np.float32))
+    progress("calibrate", len(features), len(features))
+    return {name: _observation(values) for name, values in seen.items()}
+
+
+def _session_with_outputs(model: Path, names: list[str]):  # type: ignore[no-untyped-def]  # onnxruntime is untyped
+    import onnxruntime
+
+    proto = onnx.load(str(model))
+    known = {item.name for item in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _observation(values: list[Array]) -> Observation:
+    low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+    per_clip = max(1, SAMPLED_VALUES // len(values))
+    sample = np.concatenate([v.ravel()[:: max(1, v.size // per_clip)] for v in values])
+    if values[0].ndim != 2:
+        empty = np.empty(0, np.float32)
+        return Observation(low, high, sample, np.empty((0, 0), np.float32), empty, empty)
+    tokens = np.concatenate([v[:: max(1, v.size // per_clip)] for v in values])
+    lows, highs = (np.stack([f(v, axis=0) for v in values]) for f in (np.min, np.max))
+    return Observation(low, high, sample, tokens, lows.min(axis=0), highs.max(axis=0))
+
+
+def affine_quantization(low: float, high: float) -> Quantization:
+    """Return the int8 scale and zero point that cover [low, high] and represent 0 exactly.
+
+    Example:
+        >>> affine_quantization(0.0, 25.5)
+        Quantization(scales=(0.10000000149011612,), zero_point=-128, axis=None)
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32(max(high - low, 1e-6) / 255))
+    return Quantization((scale,), int(np.clip(np.rint(-128 - low / scale), -128, 127)))
+
+
+def best_range(observation: Observation) -> Quantization:
+    """Return the int8 quantization of least mean square error over the observed values.
+
+    Ranges from the full one down to a quarter are tried, both ends shrunk alike.
+    """
+    fractions = np.linspace(1.0, 0.25, SHRINK_STEPS)
+    candidates = [affine_quantization(observation.low * f, observation.high * f) for f in fractions]
+    errors = [quantization_error(observation.sample, candidate) for candidate in candidates]
+    return candidates[int(np.argmin(errors))]
+
+
+def quantization_error(values: Array, quantization: Quantization) -> float:
+    """Return the mean square error of storing values as int8."""
+    scale, zero_point = quantization.scales[0], quantization.zero_point
+    stored = np.clip(np.rint(values / scale) + zero_point, -128, 127)
+    return float(np.mean((scale * (stored - zero_point) - values) ** 2))

@@ -1,0 +1,61 @@
+"""What both file writers need of an integer graph: its part after the front end, scales, packed int4."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import UnsupportedError
+from edgekit.graph import Graph, Op, Tensor
+
+FRONT_END_KINDS = frozenset(
+    {"frame", "frame_level", "power_spectrum", "mel_filter", "log2", "level_normalize"}
+)
+
+
+def network_ops(graph: Graph) -> tuple[Op, ...]:
+    """Return the operators after the front end."""
+    return tuple(op for op in graph.ops if op.kind not in FRONT_END_KINDS)
+
+
+def network_input(graph: Graph) -> Tensor:
+    """Return the quantized log-mel tensor, (T, mel, 1): the one that the network reads.
+
+    Raises:
+        UnsupportedError: If it is not int8 of that shape.
+    """
+    tensor = graph.activations(network_ops(graph)[0])[0]
+    if tensor.dtype != "int8" or len(tensor.shape) != 3 or tensor.shape[2] != 1:
+        raise UnsupportedError(
+            f"graph {graph.name}: {tensor.name!r} is {tensor.dtype} {tensor.shape}, not int8 log-mels (T, mel, 1)",
+            "re-run edgekit quantize",
+        )
+    return tensor
+
+
+def scales(tensor: Tensor) -> tuple[float, ...]:
+    """Return a tensor's scales.
+
+    Raises:
+        UnsupportedError: If it has none.
+    """
+    if tensor.quantization is None:
+        raise UnsupportedError(f"tensor {tensor.name!r} has no scale", "re-run edgekit quantize")
+    return tensor.quantization.scales
+
+
+def zero_point(tensor: Tensor) -> int:
+    """Return the integer that stands for 0; UnsupportedError if the tensor has no scale."""
+    scales(tensor)
+    assert tensor.quantization is not None
+    return tensor.quantization.zero_point
+
+
+def pack_int4(values: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Return int4 values two to a byte, the first in the low half; an odd last one is padded with 0.
+
+    Example:
+        >>> pack_int4(np.array([1, -1, 7], np.int8)).tolist()
+        [241, 7]
+    """
+    nibbles = values.astype(np.int8).ravel().view(np.uint8) & 0xF
+    nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
+    return np.asarray(nibbles[::2] | nibbles[1::2] << 4, np.uint8)

@@ -1,0 +1,176 @@
+"""The integer graph as ONNX: 16 kHz waveform in, arousal, dominance and valence out.
+
+The front end and the attention are float; every layer between them holds the graph's own integers, signed
+8-bit activations and weights (int4 linears packed), accumulated in int32.
+
+Requantization takes the two roundings of the graph: Round(accumulator * multiplier), then QuantizeLinear
+by a power of two. QLinearConv and QDQ pairs round once, which differs in one element of a few hundred.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from edgekit.artifact import write_bytes
+from edgekit.audio import FrontEnd
+from edgekit.errors import UnsupportedError
+from edgekit.graph import Graph, Op, Tensor
+from quantize.layers import network_input, network_ops, scales, zero_point
+from quantize.onnx_front_end import decibels_to_log, emit_front_end
+from quantize.onnx_nodes import Nodes
+
+WAVEFORM = "waveform"
+TIE_BREAK = 2.0**-20
+"""Pushes ties away from zero before QuantizeLinear rounds to even; below the step of any int32 result."""
+
+
+def write_onnx(graph: Graph, path: Path) -> None:
+    """Write the whole model.
+
+    Args:
+        graph: A verified graph whose metadata holds `front_end`, JSON of `FrontEnd.to_dict`.
+        path: The file; input `waveform` (1, N) float32 in [-1, 1], output named as the graph's, (1, 3).
+
+    Raises:
+        UnsupportedError: If an operator or the metadata cannot be written as ONNX; it names it.
+    """
+    nodes = Nodes()
+    front_end = FrontEnd.from_dict(json.loads(graph.metadata["front_end"]))
+    source = network_input(graph)
+    step = nodes.number(decibels_to_log(scales(source)[0]))
+    offset = nodes.constant(np.int8(zero_point(source)))
+    log_mel = nodes.add("QuantizeLinear", emit_front_end(nodes, WAVEFORM, front_end), step, offset)
+    nodes.add("Unsqueeze", log_mel, nodes.integers(0, 1), output=source.name)
+    for op in network_ops(graph):
+        emit_layer(nodes, graph, op)
+    model = nodes.model(
+        graph.name,
+        [helper.make_tensor_value_info(WAVEFORM, TensorProto.FLOAT, [1, "samples"])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in graph.outputs],
+    )
+    model.producer_name = "edgekit"
+    helper.set_model_props(model, dict(graph.metadata))
+    write_bytes(path, model.SerializeToString(deterministic=True))
+
+
+def layer_model(graph: Graph, op: Op) -> onnx.ModelProto:
+    """Return a model of one layer, node for node what `write_onnx` writes, int8 in and int8 out."""
+    nodes = Nodes()
+    emit_layer(nodes, graph, op)
+    inputs = [_value_info(tensor) for tensor in graph.activations(op)]
+    return nodes.model(op.name, inputs, [_value_info(graph.output(op))])
+
+
+def _value_info(tensor: Tensor) -> onnx.ValueInfoProto:
+    """Describe an int8 tensor of the network: a (1, C, T, W) map or (T, K) tokens."""
+    _, *sizes = tensor.shape
+    shape = [None, *sizes] if len(sizes) == 1 else [1, sizes[1], None, sizes[0]]
+    return helper.make_tensor_value_info(tensor.name, TensorProto.INT8, shape)
+
+
+def emit_layer(nodes: Nodes, graph: Graph, op: Op) -> None:
+    """Append one operator of the network, its inputs and output under their names in the graph.
+
+    Raises:
+        UnsupportedError: If ONNX has no form of it here.
+    """
+    if op.kind not in EMITTERS:
+        raise UnsupportedError(
+            f"{op.kind} {op.name!r}: not written to ONNX, which has {', '.join(EMITTERS)}",
+            "change the model at that layer",
+        )
+    EMITTERS[op.kind](nodes, graph, op)
+
+
+def _conv2d(nodes: Nodes, graph: Graph, op: Op) -> None:
+    weights, bias, *_ = graph.constant_inputs(op)
+    kernels = nodes.constant(np.ascontiguousarray(np.moveaxis(weights, 3, 1)))
+    points = (nodes.constant(np.int8(op.integer("input_zero_point"))), nodes.constant(np.int8(0)))
+    window = _window(op)
+    accumulator = nodes.add("ConvInteger", op.inputs[0], kernels, *points, **window)
+    biased = nodes.add("Add", accumulator, nodes.constant(bias.astype(np.int32).reshape(-1, 1, 1)))
+    _requantize(nodes, graph, op, biased, (-1, 1, 1))
+
+
+def _window(op: Op) -> dict[str, tuple[int, ...]]:
+    top, bottom, left, right = op.integers("padding")
+    return {
+        "kernel_shape": op.integers("kernel"),
+        "strides": op.integers("stride"),
+        "pads": (top, left, bottom, right),
+    }
+
+
+def _requantize(nodes: Nodes, graph: Graph, op: Op, accumulator: str, per_channel: tuple[int, ...]) -> None:
+    """Round(accumulator * multiplier * 2^left), then by 2^right with ties away from zero, clamped."""
+    multiplier, shift = (value.astype(np.float64) for value in graph.constant_inputs(op)[2:4])
+    factor = np.ldexp(multiplier / 2**31, np.maximum(shift, 0).astype(int)).astype(np.float32)
+    divisor = (2.0 ** np.maximum(-shift, 0) * (1 - TIE_BREAK)).astype(np.float32)
+    point = np.full(divisor.size, op.integer("output_zero_point"), np.int8)
+    real = nodes.add("Cast", accumulator, to=TensorProto.FLOAT)
+    high = nodes.add("Round", nodes.add("Mul", real, nodes.constant(factor.reshape(per_channel))))
+    clamp = op.integers("clamp")
+    clipped = clamp != (-128, 127)
+    output = "" if clipped else op.outputs[0]
+    quantized = nodes.add(
+        "QuantizeLinear", high, nodes.constant(divisor), nodes.constant(point), output=output, axis=1
+    )
+    if clipped:
+        limits = (nodes.constant(np.int8(limit)) for limit in clamp)
+        nodes.add("Clip", quantized, *limits, output=op.outputs[0])
+
+
+def _max_pool2d(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature
+    nodes.add("MaxPool", op.inputs[0], output=op.outputs[0], **_window(op))
+
+
+def _flatten(nodes: Nodes, graph: Graph, op: Op) -> None:
+    last = nodes.add("Transpose", op.inputs[0], perm=(0, 2, 3, 1))
+    nodes.add("Reshape", last, nodes.integers(-1, graph.output(op).shape[1]), output=op.outputs[0])
+
+
+def _fully_connected(nodes: Nodes, graph: Graph, op: Op) -> None:
+    weights, bias, *_ = graph.constant_inputs(op)
+    int4 = graph.tensors[op.inputs[1]].dtype == "int4"
+    columns = nodes.constant(np.ascontiguousarray(weights.T), int4)
+    if int4:
+        columns = nodes.add("Cast", columns, to=TensorProto.INT8)
+    point = nodes.constant(np.int8(op.integer("input_zero_point")))
+    accumulator = nodes.add("MatMulInteger", op.inputs[0], columns, point)
+    biased = nodes.add("Add", accumulator, nodes.constant(bias.astype(np.int32)))
+    _requantize(nodes, graph, op, biased, (-1,))
+
+
+def _attention_pool(nodes: Nodes, graph: Graph, op: Op) -> None:
+    value, score = (_dequantize(nodes, graph, name) for name in op.inputs[:2])
+    weighted = nodes.add("Mul", value, nodes.add("Softmax", score, axis=0))
+    nodes.add("ReduceSum", weighted, nodes.integers(0), output=op.outputs[0])
+
+
+def _dequantize(nodes: Nodes, graph: Graph, name: str) -> str:
+    tensor = graph.tensors[name]
+    scale, point = nodes.number(scales(tensor)[0]), nodes.constant(np.int8(zero_point(tensor)))
+    return nodes.add("DequantizeLinear", name, scale, point)
+
+
+def _fully_connected_int16(nodes: Nodes, graph: Graph, op: Op) -> None:
+    weights, bias, *_ = graph.constant_inputs(op)
+    weight_scales = np.array(scales(graph.tensors[op.inputs[1]]), np.float32)
+    matrix = nodes.add("DequantizeLinear", nodes.constant(weights), nodes.constant(weight_scales), axis=0)
+    real_bias = bias * weight_scales * scales(graph.tensors[op.inputs[0]])[0]
+    offset = nodes.constant(real_bias.astype(np.float32))
+    nodes.add("Gemm", op.inputs[0], matrix, offset, output=op.outputs[0], transB=1)
+
+
+EMITTERS: Mapping[str, Callable[[Nodes, Graph, Op], None]] = {
+    "conv2d": _conv2d,
+    "max_pool2d": _max_pool2d,
+    "flatten": _flatten,
+    "fully_connected": _fully_connected,
+    "attention_pool": _attention_pool,
+    "fully_connected_int16": _fully_connected_int16,
+}

@@ -1,0 +1,255 @@
+"""The stage: what it writes, that it resumes to the bit, and what it says when it cannot work."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pytest
+import soundfile
+import torch
+from pyarrow import parquet
+from safetensors.torch import load_file
+
+from distill import registry, trainer
+from distill.agreement import measure
+from distill.export import student_onnx
+from distill.trainer import initial_student, learning_rate
+from distill.training import DistillConfig, distill, identity, load_student, recommended_config
+from edgekit import artifact
+from edgekit.errors import ArtifactError, AudioError, ConfigError
+from edgekit.labels import COLUMNS, LABELS_FILE, STAGE, audio_sha256, write_audio_root
+from edgekit.progress import silent
+
+SCRATCH = DistillConfig(
+    steps=6, batch=6, crop_s=0.12, learning_rate=5e-3, evaluate_every=2, warm_start=False, threads=1
+)
+FILES = {"student.safetensors", "student.onnx", "frontend.json", "metrics.json", "history.csv"}
+
+
+def write_labels(folder: Path, splits: list[str], *, constant: bool = False) -> Path:
+    """Write a label artifact over noise whose colour is its emotion."""
+    rng = np.random.default_rng(0)
+    audio = folder / "audio"
+    audio.mkdir()
+    columns = {name: [] for name in COLUMNS}
+    for index, split in enumerate(splits):
+        strength = 0.5 if constant else float(rng.random())
+        noise = rng.standard_normal(3200)
+        samples = (0.1 * noise + strength * np.convolve(noise, np.ones(8) / 8, "same")).astype(np.float32)
+        soundfile.write(audio / f"{index}.flac", samples, 16000)
+        stored, _ = soundfile.read(audio / f"{index}.flac", dtype="float32")
+        row = (f"{index}.flac", 0.0, 0.2, strength, 1 - strength, 0.5, "noise", split, audio_sha256(stored))
+        for name, value in zip(COLUMNS, row, strict=True):
+            columns[name].append(value)
+    with artifact.writing(folder / "labels", STAGE, {}, {}) as work:
+        parquet.write_table(pyarrow.table(columns), work / LABELS_FILE)
+    write_audio_root(folder / "labels", audio)
+    return folder / "labels"
+
+
+@pytest.fixture
+def labels(tmp_path):
+    return write_labels(tmp_path, ["train"] * 8 + ["dev"] * 4 + ["test"] * 4)
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A trained student that ships, in place of the real one."""
+    folder = tmp_path / "students" / "wav2small-causal"
+    folder.mkdir(parents=True)
+    student = initial_student(SCRATCH, SCRATCH.front_end, np.full((1, 3), 0.5, np.float32))
+    (folder / "student.safetensors").write_bytes(_safetensors(student))
+    artifact.write_json(folder / "frontend.json", SCRATCH.front_end.to_dict())
+    monkeypatch.setattr(registry, "SHIPPED", folder.parent)
+    return folder
+
+
+def _safetensors(student) -> bytes:
+    from safetensors.torch import save
+
+    return save(student.state_dict())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_writes_a_whole_artifact(labels, tmp_path):
+    found = distill(SCRATCH, labels, tmp_path / "student", silent)
+    assert set(found.manifest.files) == FILES
+    inputs, params = identity(SCRATCH, artifact.read(labels, "label").digest)
+    assert artifact.is_current(tmp_path / "student", "distill", inputs, params)
+    metrics = json.loads(found.file("metrics.json").read_text())
+    assert metrics["parameters"] == 72_659
+    assert metrics["clips"] == {"train": 8, "dev": 4, "test": 4}
+    assert metrics["measured_on"] == "test"
+    assert metrics["teachers"] == ["noise"]
+    assert -1 <= metrics["student_vs_teacher"]["arousal"] <= 1
+    assert metrics["student_vs_teacher"]["valence"] is None
+    assert metrics["undefined"] == {"valence": "the teacher gave every clip the same value"}
+    history = found.file("history.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in history] == ["step", "0", "2", "4", "6"]
+
+
+def test_files_hold_one_student(labels, tmp_path):
+    found = distill(SCRATCH, labels, tmp_path / "student", silent)
+    student = load_student(found.path, "wav2small").eval()
+    assert (
+        student_onnx(student).SerializeToString(deterministic=True) == found.file("student.onnx").read_bytes()
+    )
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4])
+def test_interrupted_training_continues_to_the_bit(labels, tmp_path, stop, monkeypatch):
+    monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 2)
+    distill(SCRATCH, labels, tmp_path / "whole", silent)
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(SCRATCH, labels, tmp_path / "parts", interrupt)
+    steps = []
+    distill(SCRATCH, labels, tmp_path / "parts", lambda what, done, total: steps.append(done))
+    assert steps == list(range(stop, SCRATCH.steps + 1))
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_killed_training_continues_from_the_last_checkpoint(labels, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 2)
+    distill(SCRATCH, labels, tmp_path / "whole", silent)
+
+    def kill(what: str, done: int, total: int) -> None:
+        if done == 5:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        distill(SCRATCH, labels, tmp_path / "parts", kill)
+    steps = []
+    distill(SCRATCH, labels, tmp_path / "parts", lambda what, done, total: steps.append(done))
+    assert steps[0] == 4
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_training_learns(labels, tmp_path):
+    config = replace(SCRATCH, steps=30, batch=16, evaluate_every=10)
+    found = distill(config, labels, tmp_path / "student", silent)
+    rows = [line.split(",") for line in found.file("history.csv").read_text().splitlines()[1:]]
+    assert float(rows[-1][2]) < 0.8 * float(rows[1][2])
+
+
+def test_seed_changes_the_student(labels, tmp_path):
+    one, two = (distill(replace(SCRATCH, seed=s), labels, tmp_path / str(s), silent) for s in (0, 1))
+    assert one.file("student.onnx").read_bytes() != two.file("student.onnx").read_bytes()
+
+
+def test_warm_start_keeps_the_shipped_student_unless_it_gets_better(labels, tmp_path, shipped):
+    config = replace(SCRATCH, warm_start=True, steps=2, learning_rate=10.0)
+    found = distill(config, labels, tmp_path / "student", silent)
+    assert json.loads(found.file("metrics.json").read_text())["best_step"] == 0
+    start, end = load_file(shipped / "student.safetensors"), load_file(found.path / "student.safetensors")
+    assert all(torch.equal(start[name], end[name]) for name in start)
+
+
+def test_warm_start_leaves_batch_statistics_alone(labels, tmp_path, shipped):
+    config = replace(SCRATCH, warm_start=True, steps=20, batch=16)
+    found = distill(config, labels, tmp_path / "student", silent)
+    assert json.loads(found.file("metrics.json").read_text())["best_step"] > 0
+    start, end = load_file(shipped / "student.safetensors"), load_file(found.path / "student.safetensors")
+    assert torch.equal(start["l3.norm.running_mean"], end["l3.norm.running_mean"])
+    assert not torch.equal(start["l3.conv.weight"], end["l3.conv.weight"])
+
+
+def test_warm_start_is_part_of_the_identity(shipped):
+    config = DistillConfig()
+    before, _ = identity(config, "d")
+    student = initial_student(replace(SCRATCH, seed=9), SCRATCH.front_end, np.zeros((1, 3), np.float32))
+    (shipped / "student.safetensors").write_bytes(_safetensors(student))
+    after, params = identity(config, "d")
+    assert before["warm_start"] != after["warm_start"]
+    assert params["front_end"]["level"] == "causal"
+    assert set(identity(SCRATCH, "d")[0]) == {"labels"}
+
+
+def test_one_clip(tmp_path):
+    labels = write_labels(tmp_path, ["train"])
+    found = distill(replace(SCRATCH, steps=2), labels, tmp_path / "student", silent)
+    metrics = json.loads(found.file("metrics.json").read_text())
+    assert set(metrics["student_vs_teacher"].values()) == {None}
+    assert set(metrics["undefined"].values()) == {"one clip: concordance needs at least two"}
+    assert metrics["measured_on"] == "dev"
+
+
+def test_constant_labels(tmp_path):
+    labels = write_labels(tmp_path, ["train"] * 5, constant=True)
+    found = distill(replace(SCRATCH, steps=2), labels, tmp_path / "student", silent)
+    metrics = json.loads(found.file("metrics.json").read_text())
+    assert set(metrics["student_vs_teacher"].values()) == {None}
+    student = load_student(found.path, "wav2small")
+    assert all(bool(torch.isfinite(p).all()) for p in student.parameters())
+
+
+def test_nothing_to_train_on(tmp_path):
+    labels = write_labels(tmp_path, ["test"])
+    with pytest.raises(AudioError, match="no clip of split train"):
+        distill(SCRATCH, labels, tmp_path / "student", silent)
+
+
+def test_no_shipped_student(labels, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "SHIPPED", tmp_path)
+    with pytest.raises(ConfigError, match="no trained wav2small") as error:
+        distill(DistillConfig(), labels, tmp_path / "student", silent)
+    assert "--from-scratch" in error.value.hint
+
+
+def test_damaged_shipped_student(labels, tmp_path, shipped):
+    (shipped / "student.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ArtifactError, match="not a trained wav2small"):
+        distill(replace(SCRATCH, warm_start=True), labels, tmp_path / "student", silent)
+
+
+def test_unknown_student_names_the_closest():
+    with pytest.raises(ConfigError, match="unknown student 'wav2smal'; did you mean 'wav2small'"):
+        recommended_config("wav2smal")
+
+
+@pytest.mark.parametrize(
+    "setting", [{"level": "loud"}, {"batch": 1}, {"crop_s": 0.01}, {"threads": 0}, {"steps": -1}]
+)
+def test_impossible_settings(setting):
+    with pytest.raises(ConfigError):
+        DistillConfig(**setting)
+
+
+def test_recommended_settings():
+    assert recommended_config().warm_start
+    scratch = recommended_config(seed=3, from_scratch=True)
+    assert (scratch.warm_start, scratch.seed) == (False, 3)
+    assert scratch.steps > 10 * recommended_config().steps
+
+
+def test_learning_rate_rises_then_falls():
+    rates = [learning_rate(step, 40, 1e-3) for step in range(40)]
+    assert max(rates) == 1e-3
+    assert rates.index(max(rates)) in (1, 2)
+    assert rates[-1] < 1e-5
+
+
+def test_agreement_is_the_mean_of_what_is_defined():
+    target = np.array([[0.1, 0.2, 0.5], [0.9, 0.4, 0.5], [0.3, 0.9, 0.5]])
+    found = measure(target, target)
+    assert found.score == pytest.approx(1)
+    assert found.ccc == {"arousal": pytest.approx(1), "dominance": pytest.approx(1), "valence": None}
+    nothing_defined = measure(target[:1] + 0.1, target[:1])
+    assert nothing_defined.score == pytest.approx(-0.01)
+
+
+def test_identity_needs_no_torch():
+    code = "import sys, distill.training as t; t.identity(t.DistillConfig(warm_start=False), 'd'); "
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -80,7 +80,9 @@ def _linear_arrays(graph: Graph, op: Op) -> Iterator[tuple[str, NDArray[np.integ
     folded = bias.astype(np.int64)
     if op.kind != "fully_connected_int16":
         # x - z times w, summed, is x times w, summed, less z times the sum of w: the C need not subtract.
-        folded = folded - op.integer("input_zero_point") * weights.reshape(len(weights), -1).astype(np.int64).sum(1)
+        folded = folded - op.integer("input_zero_point") * weights.reshape(len(weights), -1).astype(
+            np.int64
+        ).sum(1)
     prefix = op.name.upper()
     yield f"{prefix}_WEIGHTS", stored, f"{tensor.dtype} {list(tensor.shape)}"
     yield f"{prefix}_BIAS", folded.astype(np.int32), "int32, input zero point folded in"
@@ -111,4 +113,4 @@ def pack_int4(weights: NDArray[np.integer]) -> NDArray[np.uint8]:
     """
     rows = weights.reshape(len(weights), -1)
     even = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2))).astype(np.uint8) & 0xF
-    return even[:, 0::2] | (even[:, 1::2] << 4)
+    return np.asarray(even[:, 0::2] | (even[:, 1::2] << 4), np.uint8)

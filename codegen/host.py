@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.graph.traces import collect
+from codegen.emit import model_sources
 from edgekit.errors import ParityError
 from edgekit.graph import Graph
+from edgekit.graph.traces import collect
 from edgekit.toolchain import compile_host
 
 HARNESS = Path(__file__).parent / "board" / "host_harness.c"
@@ -28,7 +29,7 @@ def build_library(c_folder: Path, out: Path) -> Path:
     Raises:
         ConfigError: If there is no host compiler, or the C does not compile without warnings.
     """
-    sources = [*sorted(c_folder.glob("e[dk]*.c")), HARNESS]
+    sources = [*model_sources(c_folder), HARNESS]
     library = out / LIBRARY
     return compile_host(sources, library, {"EDGEKIT_TRACE": "1"}, include=[c_folder])
 
@@ -47,7 +48,9 @@ class HostModel:
         self.state_bytes = int(self._library.harness_state_bytes())
         self._state = (ctypes.c_uint64 * (self.state_bytes // 8 + 1))()
         words = ctypes.c_uint32 * (len(model) // 4 if model else 1)
-        self._model = words.from_buffer_copy(model) if model else words.in_dll(self._library, "edgekit_model_data")
+        self._model = (
+            words.from_buffer_copy(model) if model else words.in_dll(self._library, "edgekit_model_data")
+        )
         self._library.edgekit_init(self._state, ctypes.byref(self._model))
 
     def push(self, pcm: NDArray[np.int16]) -> int:

@@ -97,8 +97,13 @@ def plan_stream(graph: Graph) -> Plan:
     """
     kinds = [op.kind for op in graph.ops]
     rest = graph.ops[len(FRONT_END) :]
-    if tuple(kinds[: len(FRONT_END)]) != FRONT_END or kinds[-2:] != ["attention_pool", "fully_connected_int16"]:
-        raise _unsupported(graph.ops[0], "the streaming engine runs front end, rows, attention pooling and A/D/V")
+    if tuple(kinds[: len(FRONT_END)]) != FRONT_END or kinds[-2:] != [
+        "attention_pool",
+        "fully_connected_int16",
+    ]:
+        raise _unsupported(
+            graph.ops[0], "the streaming engine runs front end, rows, attention pooling and A/D/V"
+        )
     rows: dict[str, Rows] = {}
     for op in rest[:-2]:
         if op.kind not in ROW_KINDS:

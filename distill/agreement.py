@@ -43,7 +43,8 @@ def measure(prediction: NDArray[np.floating], target: NDArray[np.floating]) -> A
         values[name] = None if reason else ccc(prediction[:, index], target[:, index])
         if reason:
             reasons[name] = reason
-    return Agreement(values, reasons, float(np.mean((prediction - target) ** 2)))
+    error = np.mean((prediction.astype(np.float64) - target) ** 2)
+    return Agreement(values, reasons, float(error))
 
 
 def _undefined(target: NDArray[np.floating]) -> str:

@@ -45,6 +45,21 @@ def adv_ccc(prediction: NDArray[np.floating], reference: NDArray[np.floating]) -
     return {name: ccc(prediction[:, i], reference[:, i]) for i, name in enumerate(DIMENSIONS)}
 
 
+def defined_adv_ccc(
+    prediction: NDArray[np.floating], reference: NDArray[np.floating]
+) -> dict[str, float | None]:
+    """Return `adv_ccc` with None where agreement is undefined: a constant, or fewer than two rows.
+
+    Example:
+        >>> defined_adv_ccc(np.zeros((1, 3)), np.ones((1, 3)))
+        {'arousal': None, 'dominance': None, 'valence': None}
+    """
+    if len(prediction) < 2:
+        return dict.fromkeys(DIMENSIONS)
+    values = adv_ccc(prediction, reference)
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
+
+
 def format_ccc(values: Mapping[str, float]) -> str:
     """Return CCCs as one short line.
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from edgekit import artifact
 from edgekit.artifact import Artifact
+from edgekit.audio import DEFAULT_AUDIO
 from edgekit.audio.logmel import Level
 from edgekit.errors import ArtifactError, ConfigError
 from edgekit.progress import Progress
@@ -24,7 +25,6 @@ from edgekit.target import Target, load_target
 MARKER = "build.json"
 MARKER_SCHEMA = 1
 LOCK = ".lock"
-DEFAULT_AUDIO = Path(__file__).parent / "data" / "speech"
 
 Identity = tuple[Mapping[str, str], Mapping[str, Any]]
 Built = Mapping[str, Artifact]
@@ -267,6 +267,7 @@ def _own_folder(out: Path, target_file: str, target: str) -> Iterator[None]:
     """Hold the build directory for this process alone, after checking that it is one for this target."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        _refuse_foreign(out)
         lock = (out / LOCK).open("a+")
     except OSError as error:
         raise ConfigError(f"{out}: cannot write here ({error.strerror})", "choose another --out") from error
@@ -286,20 +287,21 @@ def _take(descriptor: int, out: Path) -> None:
         ) from error
 
 
+def _refuse_foreign(out: Path) -> None:
+    foreign = sorted(p.name for p in out.iterdir() if p.name != LOCK)
+    if foreign and MARKER not in foreign:
+        what = f"{out}: holds files that edgekit did not write ({foreign[0]})"
+        raise ConfigError(what, "choose another --out")
+
+
 def _mark(out: Path, target_file: str, target: str) -> None:
-    """Check that the folder is empty or a build for this target, and note where the target is defined."""
+    """Check that a build already here is for this target, and note where the target is defined."""
     if (out / MARKER).exists():
         there = _read_marker(out)["target"]
         if there != target:
             raise ArtifactError(
                 f"{out}: was built for target {there}, not {target}",
                 f"choose another --out, or remove {out} first",
-            )
-    else:
-        foreign = sorted(p.name for p in out.iterdir() if p.name != LOCK)
-        if foreign:
-            raise ConfigError(
-                f"{out}: holds files that edgekit did not write ({foreign[0]})", "choose another --out"
             )
     place = str(Path(target_file).resolve()) if Path(target_file).is_file() else target_file
     artifact.write_json(out / MARKER, {"schema": MARKER_SCHEMA, "target": target, "target_file": place})
@@ -308,9 +310,7 @@ def _mark(out: Path, target_file: str, target: str) -> None:
 def _read_marker(folder: Path) -> dict[str, str]:
     file = folder / MARKER
     if not file.is_file():
-        raise ArtifactError(
-            f"{folder}: not a build directory ({MARKER} is missing)", "run edgekit build first"
-        )
+        raise ArtifactError(f"{folder}: not a build directory ({MARKER} is missing)", "run edgekit build")
     again = f"remove {folder}, then run edgekit build"
     try:
         marker = json.loads(file.read_text())

@@ -147,18 +147,17 @@ def _sections(file: ELFFile) -> Iterator[Section]:
 
 
 def _named(file: ELFFile, symbols: Sequence[ElfSymbol], kind: str) -> list[Symbol]:
-    """Return the symbols of a kind, one per address: of aliases the global one, whose name users know."""
-    found: dict[int, tuple[bool, Symbol]] = {}
+    """Return the symbols of a kind, one per address: of aliases the global or the shortest, the name in C."""
+    found: dict[int, tuple[bool, int, str, Symbol]] = {}
     for symbol in symbols:
         index = symbol["st_shndx"]
         if symbol["st_info"]["type"] != kind or not isinstance(index, int):
             continue
         address = symbol["st_value"] & ~_THUMB if kind == "STT_FUNC" else symbol["st_value"]
-        is_local = symbol["st_info"]["bind"] == "STB_LOCAL"
-        if address not in found or (found[address][0] and not is_local):
-            section = file.get_section(index).name
-            found[address] = (is_local, Symbol(symbol.name, address, symbol["st_size"], section))
-    return [found[address][1] for address in sorted(found)]
+        named = Symbol(symbol.name, address, symbol["st_size"], file.get_section(index).name)
+        rank = (symbol["st_info"]["bind"] == "STB_LOCAL", len(symbol.name), symbol.name, named)
+        found[address] = min(found.get(address, rank), rank, key=lambda candidate: candidate[:3])
+    return [found[address][3] for address in sorted(found)]
 
 
 def _instruction_ranges(marks: Sequence[ElfSymbol], code_end: int) -> Iterator[tuple[int, int]]:

@@ -1,7 +1,10 @@
 """Running a firmware on a simulated core, instruction by instruction."""
 
+import contextlib
+import signal
 import struct
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -166,10 +169,10 @@ class _Run:
             engine.mem_map(memory.flash_origin, memory.flash_bytes, uc.UC_PROT_READ | uc.UC_PROT_EXEC)
             engine.mem_map(memory.ram_origin, memory.ram_bytes, uc.UC_PROT_READ | uc.UC_PROT_WRITE)
             engine.mmio_map(REGISTERS_ADDRESS, REGISTERS_BYTES, self._on_read, None, self._on_write, None)
+            # RAM holds anything after power-up; the known pattern also shows later how deep the stack went.
+            engine.mem_write(memory.ram_origin, bytes([_PAINT]) * memory.ram_bytes)
             for address, data in program.segments:
                 engine.mem_write(address, data)
-            stack_bytes = program.stack_top - program.stack_limit
-            engine.mem_write(program.stack_limit, bytes([_PAINT]) * stack_bytes)
         except uc.UcError as error:
             what = f"the firmware does not fit the memories of {self.target.name} ({error})"
             raise SimulationError(what, "run edgekit codegen again for this target") from error
@@ -182,7 +185,8 @@ class _Run:
         self.engine.reg_write(uc.arm_const.UC_ARM_REG_SP, stack_top)
         self.counter.attach(self.engine, entry & ~1)
         try:
-            self.engine.emu_start(entry, _NEVER)
+            with _interruptible(self.engine.emu_stop):
+                self.engine.emu_start(entry, _NEVER)
         except uc.UcError as error:
             raise SimulationError(self._describe(error), _BUG_HINT) from error
         if self.counter.limit_reached:
@@ -227,6 +231,31 @@ class _Run:
     ) -> bool:
         self.fault_address = address
         return False
+
+
+@contextlib.contextmanager
+def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
+    """Have Ctrl-C stop the core first and interrupt after.
+
+    An exception in a register callback is lost in the C code between, and the register would read as 0.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupted = False
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        stop()
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def _unicorn() -> ModuleType:

@@ -1,1 +1,1 @@
-"""Quantization: a float ONNX student and real audio in, the integer graph and its ONNX and TFLite copies out."""
+"""Quantization: a float ONNX student and real audio in, the integer graph and its copies out."""

@@ -1,9 +1,9 @@
 """Activation ranges from real audio: what each layer's result looks like, and the range to quantize it in."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -47,6 +47,7 @@ def observe(
         model: The float ONNX file.
         network: What `import_onnx` made of it.
         features: (T, M) log-mels of each clip.
+        progress: Told how many clips are done.
 
     Returns:
         ONNX tensor name to what was seen.
@@ -63,7 +64,7 @@ def observe(
     return {name: _observation(values) for name, values in seen.items()}
 
 
-def _session_with_outputs(model: Path, names: list[str]):  # type: ignore[no-untyped-def]  # onnxruntime is untyped
+def _session_with_outputs(model: Path, names: list[str]) -> Any:
     import onnxruntime
 
     proto = onnx.load(str(model))
@@ -71,7 +72,9 @@ def _session_with_outputs(model: Path, names: list[str]):  # type: ignore[no-unt
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def _observation(values: list[Array]) -> Observation:

@@ -44,7 +44,13 @@ class GraphBuilder:
             UnsupportedError: If it is not legal.
         """
         graph = Graph(
-            self.name, tuple(self.inputs), outputs, self.tensors, self.constants, tuple(self.ops), self.metadata
+            self.name,
+            tuple(self.inputs),
+            outputs,
+            self.tensors,
+            self.constants,
+            tuple(self.ops),
+            self.metadata,
         )
         verify(graph)
         return graph

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -51,7 +52,9 @@ class Importer:
             handler(self, node)
         layers = tuple(self.layers.values())
         if not layers or self.alias.get(self.output) != layers[-1].output:
-            raise UnsupportedError("the model's output is not the result of its last layer", "export it again")
+            raise UnsupportedError(
+                "the model's output is not the result of its last layer", "export it again"
+            )
         return Network(self.input, self.output, layers)
 
     def unsupported(self, node: onnx.NodeProto, constraint: str) -> UnsupportedError:
@@ -147,7 +150,9 @@ def _padding(
 def _batch_norm(importer: Importer, node: onnx.NodeProto) -> None:
     gamma, beta, mean, variance = (importer.constant(node, i).astype(np.float64) for i in range(1, 5))
     layer = importer.layers.get(importer.source(node))
-    importer.require(node, layer is not None and layer.kind == "conv2d" and not layer.relu, "it follows a Conv")
+    importer.require(
+        node, layer is not None and layer.kind == "conv2d" and not layer.relu, "it follows a Conv"
+    )
     assert layer is not None
     gain = gamma / np.sqrt(variance + _attributes(node).get("epsilon", 1e-5))
     importer.extend(
@@ -159,7 +164,9 @@ def _batch_norm(importer: Importer, node: onnx.NodeProto) -> None:
 
 def _relu(importer: Importer, node: onnx.NodeProto) -> None:
     layer = importer.layers.get(importer.source(node))
-    importer.require(node, layer is not None and layer.kind in ("conv2d", "fully_connected"), "it follows a layer")
+    importer.require(
+        node, layer is not None and layer.kind in ("conv2d", "fully_connected"), "it follows a layer"
+    )
     importer.extend(node, relu=True)
 
 
@@ -272,7 +279,9 @@ def _mul(importer: Importer, node: onnx.NodeProto) -> None:
 
 def _reduce_sum(importer: Importer, node: onnx.NodeProto) -> None:
     layer = importer.layers.get(importer.source(node))
-    importer.require(node, layer is not None and layer.kind == "attention_pool", "it sums the attended values")
+    importer.require(
+        node, layer is not None and layer.kind == "attention_pool", "it sums the attended values"
+    )
     importer.require(node, importer.constant(node, 1).tolist() == [TIME_AXIS], "axis 1: over time")
     importer.require(node, _attributes(node).get("keepdims", 1) == 0, "keepdims 0")
     importer.extend(node)
@@ -304,6 +313,6 @@ def import_onnx(path: Path) -> Network:
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
-    except Exception as error:  # onnx raises protobuf's, its checker's and OSError alike
+    except (OSError, DecodeError, onnx.checker.ValidationError) as error:
         raise UnsupportedError(f"{path}: not a valid ONNX model ({error})", "export it again") from error
     return Importer(model).run()

@@ -25,7 +25,8 @@ def network_input(graph: Graph) -> Tensor:
     tensor = graph.activations(network_ops(graph)[0])[0]
     if tensor.dtype != "int8" or len(tensor.shape) != 3 or tensor.shape[2] != 1:
         raise UnsupportedError(
-            f"graph {graph.name}: {tensor.name!r} is {tensor.dtype} {tensor.shape}, not int8 log-mels (T, mel, 1)",
+            f"graph {graph.name}: {tensor.name!r} is {tensor.dtype} {tensor.shape}, "
+            "not int8 log-mels (T, mel, 1)",
             "re-run edgekit quantize",
         )
     return tensor

@@ -7,18 +7,16 @@ Requantization takes the two roundings of the graph: Round(accumulator * multipl
 by a power of two. QLinearConv and QDQ pairs round once, which differs in one element of a few hundred.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper
 
 from edgekit.artifact import write_bytes
-from edgekit.audio import FrontEnd
 from edgekit.errors import UnsupportedError
-from edgekit.graph import Graph, Op, Tensor
+from edgekit.graph import Graph, Op
 from quantize.layers import network_input, network_ops, scales, zero_point
 from quantize.onnx_front_end import decibels_to_log, emit_front_end
 from quantize.onnx_nodes import Nodes
@@ -39,11 +37,10 @@ def write_onnx(graph: Graph, path: Path) -> None:
         UnsupportedError: If an operator or the metadata cannot be written as ONNX; it names it.
     """
     nodes = Nodes()
-    front_end = FrontEnd.from_dict(json.loads(graph.metadata["front_end"]))
     source = network_input(graph)
     step = nodes.number(decibels_to_log(scales(source)[0]))
     offset = nodes.constant(np.int8(zero_point(source)))
-    log_mel = nodes.add("QuantizeLinear", emit_front_end(nodes, WAVEFORM, front_end), step, offset)
+    log_mel = nodes.add("QuantizeLinear", emit_front_end(nodes, WAVEFORM, graph), step, offset)
     nodes.add("Unsqueeze", log_mel, nodes.integers(0, 1), output=source.name)
     for op in network_ops(graph):
         emit_layer(nodes, graph, op)
@@ -55,21 +52,6 @@ def write_onnx(graph: Graph, path: Path) -> None:
     model.producer_name = "edgekit"
     helper.set_model_props(model, dict(graph.metadata))
     write_bytes(path, model.SerializeToString(deterministic=True))
-
-
-def layer_model(graph: Graph, op: Op) -> onnx.ModelProto:
-    """Return a model of one layer, node for node what `write_onnx` writes, int8 in and int8 out."""
-    nodes = Nodes()
-    emit_layer(nodes, graph, op)
-    inputs = [_value_info(tensor) for tensor in graph.activations(op)]
-    return nodes.model(op.name, inputs, [_value_info(graph.output(op))])
-
-
-def _value_info(tensor: Tensor) -> onnx.ValueInfoProto:
-    """Describe an int8 tensor of the network: a (1, C, T, W) map or (T, K) tokens."""
-    _, *sizes = tensor.shape
-    shape = [None, *sizes] if len(sizes) == 1 else [1, sizes[1], None, sizes[0]]
-    return helper.make_tensor_value_info(tensor.name, TensorProto.INT8, shape)
 
 
 def emit_layer(nodes: Nodes, graph: Graph, op: Op) -> None:
@@ -96,7 +78,7 @@ def _conv2d(nodes: Nodes, graph: Graph, op: Op) -> None:
     _requantize(nodes, graph, op, biased, (-1, 1, 1))
 
 
-def _window(op: Op) -> dict[str, tuple[int, ...]]:
+def _window(op: Op) -> dict[str, Any]:
     top, bottom, left, right = op.integers("padding")
     return {
         "kernel_shape": op.integers("kernel"),

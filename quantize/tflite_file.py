@@ -9,18 +9,20 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from edgekit.graph import TIME, Quantization
+from edgekit.graph import Quantization
 from quantize.layers import pack_int4
 
 SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"
 BUFFER_ALIGNMENT_BYTES = 16
 """The schema's force_align of buffer data, which the Python classes do not apply."""
+ANY_LENGTH = -1
 METADATA_NAME = "edgekit"
 SIGNATURE = "serving_default"
 
 TENSOR_TYPES: Mapping[str, int] = {
-    name: getattr(schema.TensorType, name.upper()) for name in ("float32", "int4", "int8", "int16", "int32", "int64")
+    name: getattr(schema.TensorType, name.upper())
+    for name in ("float32", "int4", "int8", "int16", "int32", "int64")
 }
 
 
@@ -33,43 +35,53 @@ class TfliteFile:
         self.buffers: list[Any] = [schema.BufferT()]
         self.operators: list[Any] = []
         self.codes: dict[tuple[str, int], int] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes, Quantization | None], int] = {}
+        self._quantizations: dict[Quantization, _PackedOnce] = {}
+        self._options: dict[tuple[str, tuple[tuple[str, Any], ...]], _PackedOnce] = {}
 
     def tensor(
-        self,
-        shape: Sequence[int],
-        dtype: str,
-        time_steps: int = 0,
-        quantization: Quantization | None = None,
-        name: str = "",
+        self, shape: Sequence[int], dtype: str, quantization: Quantization | None = None, name: str = ""
     ) -> int:
         """Add a tensor that is computed, or an input, and return its index.
 
         Args:
-            shape: Sizes; `TIME` marks the axis whose length may change.
+            shape: Sizes; those of the time axis are the ones before the runtime resizes it.
             dtype: A key of `TENSOR_TYPES`.
-            time_steps: The length of that axis before the runtime resizes it.
             quantization: Its scale and zero point.
             name: Its name; empty for what nobody looks up.
         """
         tensor = schema.TensorT()
-        tensor.name = name
+        tensor.name = name or None
         tensor.type = TENSOR_TYPES[dtype]
-        tensor.shape = np.array([time_steps if size == TIME else size for size in shape], np.int32)
-        if TIME in shape:
-            tensor.shapeSignature = np.array(shape, np.int32)
+        tensor.shape = np.array(shape, np.int32)
         if quantization is not None:
-            tensor.quantization = _quantization(quantization)
+            made = self._quantizations.setdefault(quantization, _PackedOnce(_quantization(quantization)))
+            tensor.quantization = made
         self.tensors.append(tensor)
         return len(self.tensors) - 1
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Return a tensor's sizes, those before the runtime resizes it."""
+        return tuple(self.tensors[index].shape.tolist())
+
+    def resizable(self, index: int, axis: int) -> None:
+        """Declare an axis of an input to be of any length; what is computed from it follows."""
+        tensor = self.tensors[index]
+        tensor.shapeSignature = tensor.shape.copy()
+        tensor.shapeSignature[axis] = ANY_LENGTH
 
     def constant(
         self, values: NDArray[np.integer], dtype: str = "", quantization: Quantization | None = None
     ) -> int:
-        """Add a tensor with data and return its index; int4 is packed."""
+        """Add a tensor with data, unless there is an equal one, and return its index; int4 is packed."""
         stored = pack_int4(values) if dtype == "int4" else np.frombuffer(values.tobytes(), np.uint8)
-        index = self.tensor(values.shape, dtype or values.dtype.name, quantization=quantization)
-        self.tensors[index].buffer = self._buffer(stored)
-        return index
+        dtype = dtype or values.dtype.name
+        key = (dtype, values.shape, stored.tobytes(), quantization)
+        if key not in self._constants:
+            index = self.tensor(values.shape, dtype, quantization=quantization)
+            self.tensors[index].buffer = self._buffer(stored)
+            self._constants[key] = index
+        return self._constants[key]
 
     def _buffer(self, data: NDArray[np.uint8]) -> int:
         buffer = schema.BufferT()
@@ -78,7 +90,13 @@ class TfliteFile:
         return len(self.buffers) - 1
 
     def operator(
-        self, kind: str, version: int, inputs: Sequence[int], output: int, options: tuple[str, Any] | None = None
+        self,
+        kind: str,
+        version: int,
+        inputs: Sequence[int],
+        output: int,
+        options: str = "",
+        **values: int | float,
     ) -> int:
         """Append an operator and return its output.
 
@@ -87,18 +105,22 @@ class TfliteFile:
             version: The operator version that these inputs need.
             inputs: Tensor indices.
             output: Tensor index.
-            options: Name in the schema's BuiltinOptions, and its value.
+            options: A name in the schema's BuiltinOptions.
+            **values: The fields of these options that are not at their default.
         """
         operator = schema.OperatorT()
         operator.opcodeIndex = self.codes.setdefault((kind, version), len(self.codes))
         operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
-        if options is not None:
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, options[0])
-            operator.builtinOptions = options[1]
+        if options:
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+            key = (options, tuple(sorted(values.items())))
+            operator.builtinOptions = self._options.setdefault(key, _PackedOnce(_options(options, values)))
         self.operators.append(operator)
         return output
 
-    def to_bytes(self, description: str, metadata: Mapping[str, str], inputs: list[int], outputs: list[int]) -> bytes:
+    def to_bytes(
+        self, description: str, metadata: Mapping[str, str], inputs: list[int], outputs: list[int]
+    ) -> bytes:
         """Return the file.
 
         Args:
@@ -137,22 +159,18 @@ class TfliteFile:
         return entry
 
 
-def options(name: str, **values: Any) -> tuple[str, Any]:
-    """Return operator options by their schema name, with these fields set.
-
-    Example:
-        >>> options("SoftmaxOptions", beta=1.0)[1].beta
-        1.0
-    """
+def _options(name: str, values: Mapping[str, int | float]) -> Any:
     made = getattr(schema, f"{name}T")()
     for field, value in values.items():
         setattr(made, field, value)
-    return name, made
+    return made
 
 
 def _quantization(quantization: Quantization) -> Any:
     made = schema.QuantizationParametersT()
-    made.scale = np.array(quantization.scales, np.float32)
+    # Equal scales are one: each costs a float and an int64 zero point.
+    same = len(set(quantization.scales)) == 1
+    made.scale = np.array(quantization.scales[:1] if same else quantization.scales, np.float32)
     made.zeroPoint = np.full(made.scale.size, quantization.zero_point, np.int64)
     made.quantizedDimension = quantization.axis or 0
     return made
@@ -165,6 +183,19 @@ def _operator_code(kind: str, version: int) -> Any:
     code.deprecatedBuiltinCode = min(code.builtinCode, 127)
     code.version = version
     return code
+
+
+class _PackedOnce:
+    """A schema table that several others refer to, written where the first of them needs it."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._offset = 0
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - the schema classes' protocol
+        """Return the table's offset in the file."""
+        self._offset = self._offset or self._table.Pack(builder)
+        return self._offset
 
 
 class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers ships no types

@@ -3,10 +3,14 @@
 Written without a converter, so that the file holds exactly the graph's weights, biases and scales; a
 runtime computes the graph's own multipliers from them. The attention is float: DEQUANTIZE, SOFTMAX over
 time, MUL, SUM, QUANTIZE to int16.
+
+Fully connected layers are written as 1x1 convolutions of maps one mel position wide: LiteRT's reference
+convolution rounds as the graph does, its FULLY_CONNECTED does not (int8: once instead of twice; int16: by
+the full multiplier instead of its upper 16 bits). TFLite Micro has per-channel int4 for convolutions only.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,32 +19,45 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekit.artifact import write_bytes
 from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd
 from edgekit.errors import UnsupportedError
-from edgekit.graph import TIME, Graph, Op, Quantization, Tensor
+from edgekit.graph import Graph, Op, Tensor
 from quantize.layers import network_input, network_ops, scales, zero_point
 from quantize.scales import requantization
-from quantize.tflite_file import TfliteFile, options
+from quantize.tflite_file import TfliteFile
 
 DEFAULT_SECONDS = 2
 """Length of audio that the time axis has until the runtime resizes it."""
+TIME_AXIS = 1
+MAP_SIZES = 2
 PADDING_OF_MAX_POOL = -128
-PER_CHANNEL_FULLY_CONNECTED = 12
-"""The first operator version with a scale for each output."""
+VERSIONS: Mapping[str, int] = {
+    "CONV_2D": 7,
+    "DEQUANTIZE": 2,
+    "MAX_POOL_2D": 2,
+    "PAD": 2,
+    "PADV2": 2,
+    "QUANTIZE": 2,
+}
+"""Operator versions with the types used here (int4 kernels: CONV_2D 7); all others are 1."""
 
 
 class TfliteWriter:
-    """Writes one operator after another; knows each graph tensor's index and default length."""
+    """Writes one operator after another; knows each graph tensor's index in the file.
+
+    Every activation is a (1, T, mel, channel) map there: tokens are one mel position wide, and what is
+    pooled over time is one position.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.file = TfliteFile()
         self.indices: dict[str, int] = {}
-        self.time_steps: dict[str, int] = {}
 
     def run(self) -> bytes:
         """Return the file."""
         source = network_input(self.graph)
         front_end = FrontEnd.from_dict(json.loads(self.graph.metadata["front_end"]))
-        self.add(source, front_end.frame_count(DEFAULT_SECONDS * SAMPLE_RATE_HZ))
+        first = self.add(source, front_end.frame_count(DEFAULT_SECONDS * SAMPLE_RATE_HZ))
+        self.file.resizable(first, TIME_AXIS)
         for op in network_ops(self.graph):
             if op.kind not in EMITTERS:
                 raise UnsupportedError(
@@ -49,46 +66,52 @@ class TfliteWriter:
                 )
             EMITTERS[op.kind](self, op)
         outputs = [self.indices[name] for name in self.graph.outputs]
-        return self.file.to_bytes(
-            f"{self.graph.name}: int8 log-mels to arousal, dominance, valence",
-            self.graph.metadata,
-            [self.indices[source.name]],
-            outputs,
-        )
+        description = f"{self.graph.name}: int8 log-mels to arousal, dominance, valence"
+        return self.file.to_bytes(description, self.graph.metadata, [first], outputs)
 
-    def add(self, tensor: Tensor, time_steps: int = 0) -> int:
-        """Add a graph tensor with a batch axis in front and return its index."""
-        self.time_steps[tensor.name] = time_steps
-        shape = (1, *tensor.shape)
-        index = self.file.tensor(shape, tensor.dtype, time_steps, tensor.quantization, tensor.name)
-        self.indices[tensor.name] = index
-        return index
+    def add(self, tensor: Tensor, time_steps: int = 1) -> int:
+        """Add a graph tensor as a map of `time_steps` and return its index."""
+        _, *sizes = tensor.shape if len(tensor.shape) > 1 else (1, *tensor.shape)
+        shape = (1, time_steps, *sizes) if len(sizes) == MAP_SIZES else (1, time_steps, 1, *sizes)
+        self.indices[tensor.name] = self.file.tensor(shape, tensor.dtype, tensor.quantization, tensor.name)
+        return self.indices[tensor.name]
 
-    def source(self, op: Op, index: int = 0) -> tuple[int, Tensor, int]:
-        """Return the file index, tensor and default length of an operator's input."""
-        name = op.inputs[index]
-        return self.indices[name], self.graph.tensors[name], self.time_steps[name]
+    def operator(
+        self, kind: str, inputs: Sequence[int], output: int, options: str = "", **values: float
+    ) -> int:
+        """Append an operator in the version that its types need and return its output."""
+        return self.file.operator(kind, VERSIONS.get(kind, 1), inputs, output, options, **values)
 
-    def add_output(self, op: Op) -> int:
-        """Add a windowed operator's output, its length computed from its input's, and return its index."""
-        top, bottom, *_ = op.integers("padding")
-        length = self.source(op)[2] + top + bottom - op.integers("kernel")[0]
-        return self.add(self.graph.output(op), length // op.integers("stride")[0] + 1)
+    def integers(self, *values: int) -> int:
+        """Return the index of a constant int32 vector."""
+        return self.file.constant(np.array(values, np.int32))
+
+    def source(self, op: Op, index: int = 0) -> tuple[int, Tensor]:
+        """Return the file index and the graph tensor of an operator's input."""
+        return self.indices[op.inputs[index]], self.graph.tensors[op.inputs[index]]
 
     def add_padding(self, op: Op, fill: int) -> int:
-        """Append an explicit PAD, as no TFLite padding scheme has a start without an end."""
-        index, tensor, time_steps = self.source(op)
+        """Append an explicit PAD, as no TFLite padding scheme pads the start of time and not its end."""
+        index, tensor = self.source(op)
         top, bottom, left, right = op.integers("padding")
         if not any(op.integers("padding")):
             return index
-        widths = self.file.constant(np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32))
-        _, mel, channels = tensor.shape
-        shape = (1, TIME, mel + left + right, channels)
-        padded = self.file.tensor(shape, "int8", time_steps + top + bottom, tensor.quantization)
+        widths = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
+        inputs = (index, self.file.constant(widths))
+        shape = (np.array(self.file.shape(index)) + widths.sum(axis=1)).tolist()
+        padded = self.file.tensor(shape, tensor.dtype, tensor.quantization)
         if fill == zero_point(tensor):
-            return self.file.operator("PAD", 2, (index, widths), padded, options("PadOptions"))
+            return self.operator("PAD", inputs, padded, "PadOptions")
         value = self.file.constant(np.array([fill], np.int8), quantization=tensor.quantization)
-        return self.file.operator("PADV2", 2, (index, widths, value), padded, options("PadV2Options"))
+        return self.operator("PADV2", (*inputs, value), padded, "PadV2Options")
+
+    def add_windowed(self, op: Op, kind: str, inputs: Sequence[int], options: str, **values: float) -> None:
+        """Append a VALID convolution or pool of the first input, and its output."""
+        kernel_t, stride_t, stride_w = op.integers("kernel")[0], *op.integers("stride")
+        time_steps = (self.file.shape(inputs[0])[TIME_AXIS] - kernel_t) // stride_t + 1
+        output = self.add(self.graph.output(op), time_steps)
+        strides = {"strideH": stride_t, "strideW": stride_w}
+        self.operator(kind, inputs, output, options, padding=schema.Padding.VALID, **strides, **values)
 
     def add_weights(self, op: Op, bias_type: type[np.signedinteger]) -> tuple[int, int]:
         """Add a layer's weights and bias, checking that their scales give the graph's multipliers.
@@ -98,15 +121,15 @@ class TfliteWriter:
         """
         weights, bias, *stored = self.graph.constant_inputs(op)
         tensor = self.graph.tensors[op.inputs[1]]
-        computed = requantization(
-            scales(self.source(op)[1])[0], scales(tensor), scales(self.graph.output(op))[0]
-        )
-        if not all(np.array_equal(*pair) for pair in zip(computed, stored, strict=True)):
+        data, result = self.source(op)[1], self.graph.output(op)
+        computed = requantization(scales(data)[0], scales(tensor), scales(result)[0])
+        if not all(np.all(found == wanted) for found, wanted in zip(computed, stored, strict=True)):
             raise UnsupportedError(
                 f"{op.kind} {op.name!r}: its scales do not give its multipliers, so TFLite cannot hold it",
                 "re-run edgekit quantize",
             )
-        index = self.file.constant(weights, tensor.dtype, tensor.quantization)
+        kernels = weights if op.kind == "conv2d" else weights[:, None, None, :]
+        index = self.file.constant(kernels, tensor.dtype, tensor.quantization)
         return index, self.file.constant(bias.astype(bias_type))
 
     def activation(self, op: Op) -> int:
@@ -127,7 +150,7 @@ def write_tflite(graph: Graph, path: Path) -> None:
 
     Args:
         graph: A verified graph whose metadata holds `front_end`, JSON of `FrontEnd.to_dict`.
-        path: The file; input (1, T, mel, 1) int8 of any T (resize it), output (1, 3) int16 in Q14.
+        path: The file; input (1, T, mel, 1) int8 of any T (resize it), output (1, 1, 1, 3) int16 in Q14.
 
     Raises:
         UnsupportedError: If an operator cannot be written; it names the operator and why.
@@ -136,78 +159,67 @@ def write_tflite(graph: Graph, path: Path) -> None:
 
 
 def _conv2d(writer: TfliteWriter, op: Op) -> None:
-    padded = writer.add_padding(op, op.integer("input_zero_point"))
-    constants = writer.add_weights(op, np.int32)
-    stride_t, stride_w = op.integers("stride")
-    choices = options(
-        "Conv2DOptions",
-        padding=schema.Padding.VALID,
-        strideH=stride_t,
-        strideW=stride_w,
-        fusedActivationFunction=writer.activation(op),
-    )
-    writer.file.operator("CONV_2D", 3, (padded, *constants), writer.add_output(op), choices)
+    inputs = (writer.add_padding(op, op.integer("input_zero_point")), *writer.add_weights(op, np.int32))
+    activation = writer.activation(op)
+    writer.add_windowed(op, "CONV_2D", inputs, "Conv2DOptions", fusedActivationFunction=activation)
 
 
 def _max_pool2d(writer: TfliteWriter, op: Op) -> None:
+    kernel = dict(zip(("filterHeight", "filterWidth"), op.integers("kernel"), strict=True))
     padded = writer.add_padding(op, PADDING_OF_MAX_POOL)
-    (kernel_t, kernel_w), (stride_t, stride_w) = op.integers("kernel"), op.integers("stride")
-    choices = options(
-        "Pool2DOptions",
-        padding=schema.Padding.VALID,
-        strideH=stride_t,
-        strideW=stride_w,
-        filterHeight=kernel_t,
-        filterWidth=kernel_w,
-    )
-    writer.file.operator("MAX_POOL_2D", 2, (padded,), writer.add_output(op), choices)
+    writer.add_windowed(op, "MAX_POOL_2D", (padded,), "Pool2DOptions", **kernel)
 
 
 def _flatten(writer: TfliteWriter, op: Op) -> None:
-    index, _, time_steps = writer.source(op)
-    output = writer.graph.output(op)
-    shape = writer.file.constant(np.array([1, -1, output.shape[1]], np.int32))
-    writer.file.operator("RESHAPE", 1, (index, shape), writer.add(output, time_steps), options("ReshapeOptions"))
+    index, _ = writer.source(op)
+    tokens = writer.graph.output(op)
+    shape = writer.integers(1, -1, 1, tokens.shape[1])
+    output = writer.add(tokens, writer.file.shape(index)[TIME_AXIS])
+    writer.operator("RESHAPE", (index, shape), output, "ReshapeOptions")
+
+
+def _pointwise(writer: TfliteWriter, op: Op, bias_type: type[np.signedinteger], activation: int) -> None:
+    index, _ = writer.source(op)
+    output = writer.add(writer.graph.output(op), writer.file.shape(index)[TIME_AXIS])
+    writer.operator(
+        "CONV_2D",
+        (index, *writer.add_weights(op, bias_type)),
+        output,
+        "Conv2DOptions",
+        padding=schema.Padding.VALID,
+        strideH=1,
+        strideW=1,
+        fusedActivationFunction=activation,
+    )
 
 
 def _fully_connected(writer: TfliteWriter, op: Op) -> None:
-    index, _, time_steps = writer.source(op)
-    constants = writer.add_weights(op, np.int32)
-    output = writer.add(writer.graph.output(op), time_steps)
-    choices = options(
-        "FullyConnectedOptions", keepNumDims=True, fusedActivationFunction=writer.activation(op)
-    )
-    version = PER_CHANNEL_FULLY_CONNECTED
-    writer.file.operator("FULLY_CONNECTED", version, (index, *constants), output, choices)
-
-
-def _attention_pool(writer: TfliteWriter, op: Op) -> None:
-    file, (features,) = writer.file, writer.graph.output(op).shape
-    time_steps = writer.source(op)[2]
-    time_last = file.constant(np.array([0, 2, 1], np.int32))
-
-    def real(shape: tuple[int, ...] = (1, features, TIME)) -> int:
-        return file.tensor(shape, "float32", time_steps)
-
-    def transposed(index: int) -> int:
-        rows = file.operator("DEQUANTIZE", 2, (index,), real((1, TIME, features)))
-        return file.operator("TRANSPOSE", 1, (rows, time_last), real(), options("TransposeOptions"))
-
-    value, score = (transposed(writer.source(op, index)[0]) for index in (0, 1))
-    weight = file.operator("SOFTMAX", 1, (score,), real(), options("SoftmaxOptions", beta=1.0))
-    product = file.operator("MUL", 1, (value, weight), real(), options("MulOptions"))
-    axis = file.constant(np.array([2], np.int32))
-    mean = file.operator("SUM", 1, (product, axis), real((1, features)), options("ReducerOptions"))
-    file.operator("QUANTIZE", 2, (mean,), writer.add(writer.graph.output(op)))
+    _pointwise(writer, op, np.int32, writer.activation(op))
 
 
 def _fully_connected_int16(writer: TfliteWriter, op: Op) -> None:
-    index, *_ = writer.source(op)
-    constants = writer.add_weights(op, np.int64)
-    output = writer.add(writer.graph.output(op))
-    choices = options("FullyConnectedOptions", quantizedBiasType=schema.TensorType.INT64)
-    version = PER_CHANNEL_FULLY_CONNECTED
-    writer.file.operator("FULLY_CONNECTED", version, (index, *constants), output, choices)
+    # Runtimes accumulate int16 activations in int64 and expect the bias in it.
+    _pointwise(writer, op, np.int64, schema.ActivationFunctionType.NONE)
+
+
+def _attention_pool(writer: TfliteWriter, op: Op) -> None:
+    tokens = writer.file.shape(writer.source(op)[0])
+    _, time_steps, _, features = tokens
+    time_last = (1, 1, features, time_steps)
+
+    def add(
+        kind: str, shape: Sequence[int], inputs: Sequence[int], options: str = "", **values: float
+    ) -> int:
+        return writer.operator(kind, inputs, writer.file.tensor(shape, "float32"), options, **values)
+
+    value, score = (add("DEQUANTIZE", tokens, (writer.source(op, index)[0],)) for index in (0, 1))
+    turned = add("TRANSPOSE", time_last, (score, writer.integers(0, 2, 3, 1)))
+    softmax = add("SOFTMAX", time_last, (turned,), "SoftmaxOptions", beta=1.0)
+    weight = add("TRANSPOSE", tokens, (softmax, writer.integers(0, 3, 1, 2)))
+    product = add("MUL", tokens, (value, weight), "MulOptions")
+    time_axis = writer.integers(TIME_AXIS)
+    mean = add("SUM", (1, 1, 1, features), (product, time_axis), "ReducerOptions", keepDims=True)
+    writer.operator("QUANTIZE", (mean,), writer.add(writer.graph.output(op)))
 
 
 EMITTERS: Mapping[str, Callable[[TfliteWriter, Op], None]] = {

@@ -4,20 +4,25 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgekit import artifact
 from edgekit.metrics import adv_ccc
 from edgekit.progress import Progress, silent
+from wavllm_teacher.assembly import assemble_full, write_head
 from wavllm_teacher.encoder import WhisperStates, load_encoder
+from wavllm_teacher.measure import against_labels
 from wavllm_teacher.pooling import length_mask
 from wavllm_teacher.training import Clip, ccc_loss, cached, mean_ccc, read_all, read_clips, varied_copy
 from wavllm_teacher.whisper import Head
 
 
 MIX_START_LOGIT = 3.0
+SMALLEST_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,16 @@ class FullConfig:
     corpus: Path
     encoder: Path
     copies: int = 7
-    epochs: int = 25
+    epochs: int = 2
     batch: int = 64
-    learning_rate: float = 1e-4
-    mix_learning_rate: float = 1e-2
+    learning_rate: float = 5e-6
+    mix_learning_rate: float = 3e-3
     mix_start: tuple[int, ...] = (2, 3)
     ridge: float = 1000.0
     weight_decay: float = 0.1
     dropout: float = 0.5
     noise: float = 0.3
-    crop_frames: int = 150
+    crop_frames: int = 400
     seed: int = 7
 
     def params(self) -> dict[str, object]:
@@ -107,7 +112,7 @@ def set_statistics(head: Head, states: States) -> None:
     mean = sum(a.sum(axis=1, dtype=np.float32) for a in states.arrays) / count
     square = sum(((a - mean[:, None]) ** 2).sum(axis=1) for a in states.arrays) / count
     head.mean.copy_(torch.from_numpy(mean))
-    head.scale.copy_(torch.from_numpy(np.sqrt(square) + 1e-3))
+    head.scale.copy_(torch.from_numpy(np.sqrt(square) + SMALLEST_SCALE))
 
 
 @torch.no_grad()
@@ -132,9 +137,10 @@ def warm_start(head: Head, train: States, config: FullConfig) -> None:
         frames, valid = train.batch(head, range(start, min(start + config.batch, len(train.arrays))))
         pooled.append(head.pool(frames, valid))
     x = torch.cat(pooled).double()
-    head.norm.running_mean.copy_(x.mean(0))  # type: ignore[union-attr]
-    head.norm.running_var.copy_(x.var(0))  # type: ignore[union-attr]
-    z = (x - x.mean(0)) / torch.sqrt(x.var(0) + head.norm.eps)
+    mean, scale = x.mean(0), x.std(0) + SMALLEST_SCALE
+    head.pooled_mean.copy_(mean)
+    head.pooled_scale.copy_(scale)
+    z = (x - mean) / scale
     target = train.labels.double()
     gram = z.T @ z + config.ridge * torch.eye(z.shape[1], dtype=torch.float64)
     weight = torch.linalg.solve(gram, z.T @ (target - target.mean(0)))
@@ -142,44 +148,67 @@ def warm_start(head: Head, train: States, config: FullConfig) -> None:
     head.out.bias.copy_(target.mean(0))
 
 
-def train_head(train: States, dev: States, config: FullConfig, progress: Progress = silent) -> tuple[Head, list[dict[str, float]]]:
-    """Train the head; return that of the best dev epoch, and the dev CCCs of every epoch."""
+def train_head(
+    train: States, dev: States, config: FullConfig, progress: Progress = silent
+) -> tuple[Head, list[dict[str, float]]]:
+    """Train the head with 1 - CCC from its warm start.
+
+    Returns:
+        The head at its best dev epoch (0 is the warm start), and the dev CCCs of every epoch from 0 on.
+    """
     torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
     first = train.arrays[0]
     head = Head(first.shape[0], first.shape[2], config.dropout, config.noise)
-    set_statistics(head, States(train.arrays[:: config.copies], train.labels))
+    # The first arrays are copy 0 of every clip: clean speech sets the scale.
+    set_statistics(head, States(train.arrays[: len(train.arrays) // config.copies], train.labels))
     warm_start(head, train, config)
+    optimizer, schedule = _optimizer(head, len(train.arrays), config)
     history = [adv_ccc(predict_states(head, dev), dev.labels.numpy())]
-    progress(f"dev CCC {mean_ccc(history[-1]):.3f} {history[-1]}, epoch", 0, config.epochs)
-    others = [p for n, p in head.named_parameters() if n != "mix"]
+    best, best_state = mean_ccc(history[0]), copy.deepcopy(head.state_dict())
+    for epoch in range(1, config.epochs + 1):
+        _train_epoch(head, train, optimizer, schedule, config, rng)
+        history.append(adv_ccc(predict_states(head, dev), dev.labels.numpy()))
+        if mean_ccc(history[-1]) > best:
+            best, best_state = mean_ccc(history[-1]), copy.deepcopy(head.state_dict())
+        progress(f"dev CCC {mean_ccc(history[-1]):.3f} (best {best:.3f}), epoch", epoch, config.epochs)
+    head.load_state_dict(best_state)
+    return head.eval(), history
+
+
+def _optimizer(
+    head: Head, clips: int, config: FullConfig
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    others = [p for name, p in head.named_parameters() if name != "mix"]
     groups = [
         {"params": others, "lr": config.learning_rate, "weight_decay": config.weight_decay},
         {"params": [head.mix], "lr": config.mix_learning_rate, "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups)
-    steps = config.epochs * (len(train.arrays) // config.batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    rng = np.random.default_rng(config.seed)
+    steps = max(1, config.epochs * (clips // config.batch))
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+
+def _train_epoch(
+    head: Head,
+    train: States,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    config: FullConfig,
+    rng: np.random.Generator,
+) -> None:
+    head.train()
     crop = random_crop(rng, config.crop_frames)
-    best, best_state = mean_ccc(history[0]), copy.deepcopy(head.state_dict())
-    for epoch in range(config.epochs):
-        head.train()
-        order = rng.permutation(len(train.arrays))
-        for start in range(0, len(order) - config.batch + 1, config.batch):
-            chosen = order[start : start + config.batch].tolist()
-            frames, valid = train.batch(head, chosen, crop)
-            loss = ccc_loss(head(frames, valid), train.labels[chosen])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        history.append(adv_ccc(predict_states(head, dev), dev.labels.numpy()))
-        if mean_ccc(history[-1]) > best:
-            best = mean_ccc(history[-1])
-            best_state = copy.deepcopy(head.state_dict())
-        progress(f"dev CCC {mean_ccc(history[-1]):.3f} (best {best:.3f}), epoch", epoch + 1, config.epochs)
-    head.load_state_dict(best_state)
-    return head.eval(), history
+    order = rng.permutation(len(train.arrays))
+    # A last, smaller batch would give poor CCC statistics: it is left out.
+    for start in range(0, len(order) - config.batch + 1, config.batch):
+        chosen = order[start : start + config.batch].tolist()
+        frames, valid = train.batch(head, chosen, crop)
+        loss = ccc_loss(head(frames, valid), train.labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
 
 
 def labelled(folder: Path, split: str) -> list[Clip]:
@@ -188,11 +217,32 @@ def labelled(folder: Path, split: str) -> list[Clip]:
 
 
 def load_states(config: FullConfig, cache: Path, progress: Progress) -> dict[str, States]:
-    """Return cached states of the train (all copies), dev and test clips."""
+    """Return cached states of the train (all copies) and dev clips."""
     encoder = load_encoder(config.encoder)
     return {
         split: cache_states(
             labelled(config.corpus, split), encoder, config.copies if split == "train" else 1, config.seed, cache, progress
         )
-        for split in ("train", "dev", "test")
+        for split in ("train", "dev")
     }
+
+
+def train_full(config: FullConfig, out: Path, progress: Progress = silent) -> dict[str, Any]:
+    """Train the head, write the full teacher's folder, and return its metrics.
+
+    Hidden states are kept in `out/.cache`, so that a rerun goes on where it was.
+
+    Raises:
+        AudioError: If audio or its table is missing.
+        ArtifactError: If the encoder is damaged.
+    """
+    states = load_states(config, out / ".cache", progress)
+    head, history = train_head(states["train"], states["dev"], config, progress)
+    write_head(head, out)
+    teacher = assemble_full(out, config.encoder, out)
+    metrics = {
+        "training": {**config.params(), "dev_ccc_vs_pseudo_labels": history},
+        "held_out_speakers": {"full_vs_pseudo_labels": against_labels(teacher, labelled(config.corpus, "test"))},
+    }
+    artifact.write_json(out / "metrics.json", metrics)
+    return metrics

@@ -6,7 +6,7 @@ A teacher folder holds `teacher.json` (kind, name, licence, sizes) and its weigh
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,18 +44,26 @@ class Teacher(Protocol):
         ...
 
 
-class _Loaded:
-    """A network with the facts of its folder."""
+class Network(Protocol):
+    """What the networks of all kinds have in common."""
 
-    def __init__(self, facts: dict[str, Any], digest: str, network: Any) -> None:  # noqa: ANN401 -- duck-typed network
+    def predict(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return (len(clips), 3) arousal, dominance, valence of (N,) 16 kHz clips."""
+        ...
+
+
+class LoadedTeacher:
+    """The `Teacher` in a folder: a network with the facts of its `teacher.json`."""
+
+    def __init__(self, facts: dict[str, Any], digest: str, network: Network) -> None:
         self.name: str = facts["name"]
         self.licence: str = facts["licence"]
         self.digest = digest
-        self._network = network
+        self.network = network
 
     def predict(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-        labels: NDArray[np.float32] = self._network.predict(clips)
-        return labels
+        """Return (len(clips), 3) float32 arousal, dominance, valence of (N,) 16 kHz clips."""
+        return self.network.predict(clips)
 
 
 def built_in_folder(name: str) -> Path:
@@ -117,7 +125,7 @@ def teacher_digest(name_or_dir: str) -> str:
     return whole.hexdigest()
 
 
-def load_teacher(name_or_dir: str) -> Teacher:
+def load_teacher(name_or_dir: str) -> LoadedTeacher:
     """Load a built-in teacher or one in a folder.
 
     Args:
@@ -129,15 +137,15 @@ def load_teacher(name_or_dir: str) -> Teacher:
     """
     folder, digest = teacher_folder(name_or_dir), teacher_digest(name_or_dir)
     facts = _read_facts(folder)
-    load = {"compact": _load_compact, "whisper": _load_whisper}[facts["kind"]]
+    load: Callable[[Path, dict[str, Any]], Network] = {"compact": _load_compact, "whisper": _load_whisper}[facts["kind"]]
     try:
         network = load(folder, facts["shape"])
     except (TypeError, KeyError) as error:
         raise ArtifactError(f"{folder / TEACHER_FILE}: wrong shape entry ({error})", RESTORE) from error
-    return _Loaded(facts, digest, network)
+    return LoadedTeacher(facts, digest, network)
 
 
-def _load_compact(folder: Path, shape: dict[str, Any]) -> Any:  # noqa: ANN401 -- see _Loaded
+def _load_compact(folder: Path, shape: dict[str, Any]) -> Network:
     from wavllm_teacher import checkpoint
     from wavllm_teacher.compact import CompactShape, CompactTeacher
 
@@ -146,7 +154,7 @@ def _load_compact(folder: Path, shape: dict[str, Any]) -> Any:  # noqa: ANN401 -
     return network.eval()
 
 
-def _load_whisper(folder: Path, shape: dict[str, Any]) -> Any:  # noqa: ANN401 -- see _Loaded
+def _load_whisper(folder: Path, shape: dict[str, Any]) -> Network:
     from wavllm_teacher import checkpoint
     from wavllm_teacher.encoder import load_encoder
     from wavllm_teacher.whisper import Head, WhisperTeacher

@@ -31,6 +31,8 @@ class Head(nn.Module):
 
     mean: torch.Tensor
     scale: torch.Tensor
+    pooled_mean: torch.Tensor
+    pooled_scale: torch.Tensor
 
     def __init__(self, states: int, width: int, dropout: float = 0.0, noise: float = 0.0) -> None:
         super().__init__()
@@ -38,7 +40,8 @@ class Head(nn.Module):
         self.register_buffer("scale", torch.ones(states, width))
         self.mix = nn.Parameter(torch.zeros(MIXES, states))
         self.pool = AttentiveStatistics(MIXES * width, BOTTLENECK)
-        self.norm = nn.BatchNorm1d(2 * MIXES * width, affine=False)
+        self.register_buffer("pooled_mean", torch.zeros(2 * MIXES * width))
+        self.register_buffer("pooled_scale", torch.ones(2 * MIXES * width))
         self.drop = nn.Dropout(dropout)
         self.out = nn.Linear(2 * MIXES * width, len(DIMENSIONS))
         self.noise = noise
@@ -60,7 +63,7 @@ class Head(nn.Module):
 
     def embed(self, frames: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """Pool (B, T, K D) frames into the (B, 2 K D) embedding that `out` reads."""
-        embedding: torch.Tensor = self.norm(self.pool(frames, valid))
+        embedding: torch.Tensor = (self.pool(frames, valid) - self.pooled_mean) / self.pooled_scale
         return embedding
 
     def forward(self, frames: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:

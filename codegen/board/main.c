@@ -15,6 +15,11 @@ int main(void)
     for (;;) {
         size_t n = board_read_audio(block, EDGEKIT_BOARD_BLOCK_SAMPLES);
         if (n == 0) {
+#ifdef EDGEKIT_WINDOW_FRAMES
+            if (edgekit_finish(&state) == 0 && edgekit_read(&state, adv_q14) == 0) {
+                board_write_adv(adv_q14);
+            }
+#endif
             board_exit(0);
         }
         if (edgekit_push(&state, block, n) != 0) {

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from edgekit.errors import AudioError
 
 SAMPLE_RATE_HZ = 16_000
+DEFAULT_AUDIO = Path(__file__).parents[1] / "data" / "speech"
+"""Synthetic speech clips that ship with edgekit, free to use."""
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
 
 

@@ -25,14 +25,15 @@ _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 class _InOrder(click.Group):
     """A group that lists its commands in the order of the work, not of the alphabet."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
         return list(self.commands)
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgekit")
 def cli() -> None:
-    """Turn a large speech-emotion model into firmware for a hearing aid.
+    r"""Turn a large speech-emotion model into firmware for a hearing aid.
 
     Results go to standard output, progress and errors to standard error.
 
@@ -79,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has left; the interpreter must not flush into the closed pipe at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE_EXIT_CODE
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.ClickException as error:
         return _say(_usage_error(error))
     except EdgekitError as error:

@@ -38,8 +38,9 @@ class Check:
 @click.command()
 @options.json_option
 def doctor(as_json: bool) -> int:
-    """Check versions, compilers, the simulator's core and the data that ships.
+    """Check that everything a build needs is here.
 
+    That is versions, compilers, the simulator's core and the data that ships.
     Exit code 2 means that something a build needs is missing.
     """
     checks = [*_packages(), *_compilers(), *_data()]
@@ -86,8 +87,7 @@ def _compiler(name: str, find: Callable[[], list[str]]) -> Check:
 
 def _data() -> list[Check]:
     from distill.registry import student_names
-    from edgekit.audio import find_audio
-    from edgekit.pipeline import DEFAULT_AUDIO
+    from edgekit.audio import DEFAULT_AUDIO, find_audio
     from edgekit.target import list_targets
 
     again = "install edgekit again"

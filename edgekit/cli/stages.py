@@ -111,13 +111,13 @@ def simulate(build_dir: Path, audio: Path | None, as_json: bool) -> None:
     BUILD_DIR is a folder that edgekit build wrote. Shows the result and what it costs.
     """
     from edgekit import artifact, pipeline
-    from edgekit.audio import find_audio, read_audio, to_pcm16
+    from edgekit.audio import DEFAULT_AUDIO, find_audio, read_audio, to_pcm16
     from edgekit.report import STAGES
     from firmware_sim.simulator import simulate as run
 
     target = pipeline.built_target(build_dir)
     firmware = artifact.read(build_dir / STAGES["firmware"], "firmware")
-    pcm = to_pcm16(read_audio(audio or find_audio([pipeline.DEFAULT_AUDIO])[0]))
+    pcm = to_pcm16(read_audio(audio or find_audio([DEFAULT_AUDIO])[0]))
     profile = run(firmware.file("firmware.elf"), target, pcm).to_profile()
     if as_json:
         options.print_json(profile)

@@ -8,6 +8,7 @@ from typing import Any
 from edgekit import __version__, artifact
 from edgekit.artifact import Artifact
 from edgekit.errors import ArtifactError
+from edgekit.graph.parity import LayerParity
 from edgekit.metrics import DIMENSIONS
 from edgekit.report.model import Basis, Figure, Figures, LayerCost, Parity, Report, Verdict
 from edgekit.target import Target
@@ -24,9 +25,6 @@ STAGES = {
 }
 """Stage name to its folder in the build directory."""
 
-# QLinear operators of ONNX Runtime round half to even in float; the others compute the graph's integers.
-TOLERANCE_LSB = {"onnx": 1}
-
 
 def assemble(folder: Path, target: Target) -> Report:
     """Return the report of a build directory.
@@ -42,7 +40,7 @@ def assemble(folder: Path, target: Target) -> Report:
     teacher, student = _json(built["label"], "teacher.json"), _json(built["distill"], "metrics.json")
     graph, profile = _json(built["quantize"], "parity.json"), _json(built["simulate"], "profile.json")
     host = _json(built["codegen"], "parity.json")
-    size = _size(built["quantize"], student, profile)
+    size = _size(built, student, profile)
     memory, latency, energy = _memory(profile), _latency(profile, target), _energy(profile, target)
     layers = _layers(profile)
     return Report(
@@ -51,7 +49,7 @@ def assemble(folder: Path, target: Target) -> Report:
         accuracy=_accuracy(teacher, student, graph, profile),
         size=size,
         memory=memory,
-        peak_layer=profile["memory"].get("peak_layer", ""),
+        peak_layer=profile["memory"].get("peak_layer"),
         latency=latency,
         layers=layers,
         energy=energy,
@@ -84,7 +82,9 @@ def _accuracy(
     return {
         "teacher_vs_reference": _cccs(teacher.get("teacher_vs_reference"), teacher.get("measured_on", "")),
         "student_vs_teacher": _cccs(student["student_vs_teacher"], held_out, student.get("undefined")),
-        "quantized_vs_student": _cccs(quantized["quantized_vs_student"], f"{quantized['clips']} test clips"),
+        "quantized_vs_student": _cccs(
+            quantized["quantized_vs_student"], f"{quantized['clips']} {quantized['measured_on']} clips"
+        ),
         "device_vs_graph": _cccs(device["device_vs_graph"], f"{device['clips']} clips on the simulated core"),
     }
 
@@ -97,14 +97,15 @@ def _cccs(
     return {d: Figure(found.get(d), "measured", reasons.get(d, how or "not known")) for d in DIMENSIONS}
 
 
-def _size(graph: Artifact, student: Values, profile: Values) -> dict[str, Figure]:
-    def stored(name: str) -> Figure:
-        return Figure(graph.file(name).stat().st_size, "measured", f"size of {name}")
+def _size(built: Mapping[str, Artifact], student: Values, profile: Values) -> dict[str, Figure]:
+    def stored(stage: str, name: str) -> Figure:
+        return Figure(built[stage].file(name).stat().st_size, "measured", f"size of {name}")
 
     return {
         "parameters": Figure(student["parameters"], "measured", "counted in the student"),
-        "onnx_bytes": stored("model.onnx"),
-        "tflite_bytes": stored("model.tflite"),
+        "onnx_bytes": stored("quantize", "model.onnx"),
+        "tflite_bytes": stored("quantize", "model.tflite"),
+        "weights_bytes": stored("firmware", "model.bin"),
         "flash_bytes": Figure(profile["flash"]["flash_bytes"], "measured", "loaded sections of firmware.elf"),
     }
 
@@ -120,15 +121,22 @@ def _memory(profile: Values) -> dict[str, Figure]:
 
 def _latency(profile: Values, target: Target) -> dict[str, Figure]:
     table, values = profile["timing"]["table"], profile["latency"]
-    model = f"timing model {table}, error not measured"
-    left = f"{target.audio.core_share_percent:g} % of the core is left by the audio path"
+    model = f"timing model {table}"
     sources: dict[str, tuple[Basis, str]] = {
         "instructions_per_second_of_audio": ("measured", "counted on the simulated core"),
-        "cycles_per_second_of_audio": ("estimated", model),
+        "cycles_per_second_of_audio": ("estimated", f"{model}, not compared with a board"),
         "worst_block_cycles": ("estimated", f"{model}, {target.audio.block_samples} samples a block"),
-        "core_load_percent": ("estimated", f"cycles / clock; {left}"),
+        "core_load_percent": ("estimated", "cycles of the model / clock"),
     }
-    return {name: Figure(values[name], basis, how) for name, (basis, how) in sources.items()}
+    figures = {name: Figure(values[name], basis, how) for name, (basis, how) in sources.items()}
+    audio_path = Figure(100 - target.audio.core_share_percent, "estimated", "as the target file states")
+    counted = [row for row in profile["layers"] if row.get("macs")]
+    per_mac = sum(row["cycles"] for row in counted) / max(1, sum(row["macs"] for row in counted))
+    return {
+        **figures,
+        "cycles_per_mac": Figure(per_mac, "estimated", f"{model}, layers that multiply"),
+        "audio_path_load_percent": audio_path,
+    }
 
 
 def _energy(profile: Values, target: Target) -> dict[str, Figure]:
@@ -154,16 +162,17 @@ def _layers(profile: Values) -> tuple[LayerCost, ...]:
 
 
 def _parity(rows: Iterable[Values]) -> dict[str, Parity]:
-    by_backend: dict[str, list[Values]] = {}
+    by_backend: dict[str, list[LayerParity]] = {}
     for row in rows:
-        by_backend.setdefault(row["backend"], []).append(row)
+        by_backend.setdefault(row["backend"], []).append(LayerParity(**row))
     return {
         backend: Parity(
             layers=len(layers),
-            elements=sum(row["elements"] for row in layers),
-            mismatches=sum(row["mismatches"] for row in layers),
-            max_lsb=max(row["max_lsb"] for row in layers),
-            tolerance_lsb=TOLERANCE_LSB.get(backend, 0),
+            elements=sum(layer.elements for layer in layers),
+            mismatches=sum(layer.mismatches for layer in layers),
+            max_lsb=max(layer.max_lsb for layer in layers),
+            allowed_lsb=max(layer.allowed_lsb for layer in layers),
+            held=all(layer.ok and layer.elements > 0 for layer in layers),
         )
         for backend, layers in by_backend.items()
     }

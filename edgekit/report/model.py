@@ -92,7 +92,7 @@ class LayerCost:
             "instructions_per_second_of_audio": self.instructions_per_second_of_audio,
             "cycles_per_second_of_audio": self.cycles_per_second_of_audio,
             "macs_per_second_of_audio": self.macs_per_second_of_audio,
-            "basis": "estimated",
+            "basis": {"instructions": "measured", "cycles": "estimated", "macs": "measured"},
         }
 
 
@@ -105,24 +105,23 @@ class Parity:
         elements: Values compared.
         mismatches: Values that differ.
         max_lsb: Largest difference in units of the last place.
-        tolerance_lsb: Largest difference that this back end is allowed.
+        allowed_lsb: Largest difference that this back end is allowed in any layer.
+        held: Whether something was compared, and every layer stays within what it is allowed.
     """
 
     layers: int
     elements: int
     mismatches: int
     max_lsb: int
-    tolerance_lsb: int
-
-    @property
-    def held(self) -> bool:
-        """Whether something was compared and nothing differs by more than allowed."""
-        return self.elements > 0 and self.max_lsb <= self.tolerance_lsb
+    allowed_lsb: int
+    held: bool
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""
         counts = {"layers": self.layers, "elements": self.elements, "mismatches": self.mismatches}
-        return {**counts, "max_lsb": self.max_lsb, "tolerance_lsb": self.tolerance_lsb, "basis": "measured"}
+        largest = {"max_lsb": self.max_lsb, "allowed_lsb": self.allowed_lsb}
+        verdict = "pass" if self.held else "fail"
+        return {"verdict": verdict, **counts, **largest, "basis": "measured"}
 
 
 Figures = Mapping[str, Figure]
@@ -138,7 +137,7 @@ class Report:
         accuracy: Comparison to one CCC per dimension.
         size: Parameters and file sizes.
         memory: RAM on the device.
-        peak_layer: The layer in which the stack is deepest; empty where it was not recorded.
+        peak_layer: The layer in which the stack is deepest; None where the simulator did not say.
         latency: Cycles, instructions and load.
         layers: The cost of every layer, in execution order.
         energy: Power and battery life.
@@ -151,7 +150,7 @@ class Report:
     accuracy: Mapping[str, Figures]
     size: Figures
     memory: Figures
-    peak_layer: str
+    peak_layer: str | None
     latency: Figures
     layers: tuple[LayerCost, ...]
     energy: Figures

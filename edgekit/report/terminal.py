@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
@@ -13,6 +12,19 @@ from edgekit.report.model import Figure, Figures, LayerCost, Report
 
 BAR_CELLS = 24
 UNITS = {"bytes": "bytes", "percent": "%", "uw": "uW", "hours": "h", "cycles": "cycles"}
+NAMES = {
+    "total_ram_bytes": "total RAM",
+    "static_bytes": "static RAM",
+    "onnx_bytes": "model.onnx",
+    "weights_bytes": "weights (model.bin)",
+    "tflite_bytes": "model.tflite",
+    "average_uw": "average power",
+    "cycles_per_mac": "cycles per MAC",
+    "battery_hours": "battery life",
+    "cycles_per_second_of_audio": "cycles per second",
+    "instructions_per_second_of_audio": "instructions per second",
+}
+"""What people call a figure whose key is not plain enough."""
 LEGEND = "~ estimated, all else measured"
 
 
@@ -37,20 +49,16 @@ class Bar:
 
 def render(report: Report) -> RenderableType:
     """Return the whole report, ready to print with rich."""
-    sections = [
-        _verdicts(report),
-        _accuracy(report),
-        _parity(report),
-        _figures("Size", report.size),
-        _figures("Memory", report.memory),
-        _figures("Latency", report.latency),
-        _layers(report.layers),
-        _figures("Energy", report.energy),
-    ]
-    title = f"{report.target['name']}: {report.target['description']}"
-    parts: list[RenderableType] = [Text(title, style="bold")]
-    for section in sections:
-        parts += [Text(), section]
+    sections = {
+        "Budgets": _verdicts(report),
+        "Accuracy (CCC; 1 is perfect agreement)": _accuracy(report),
+        "Agreement with the integer graph": _parity(report),
+        "Cycles per second of audio, by layer": _layers(report.layers),
+        "Figures": _figures([report.size, report.memory, report.latency, report.energy]),
+    }
+    parts: list[RenderableType] = [Text(f"{report.target['name']}: {report.target['description']}")]
+    for title, section in sections.items():
+        parts += [Text(f"\n{title}", style="bold"), section]
     return Group(*parts, Text(), _conclusion(report))
 
 
@@ -61,15 +69,15 @@ def _conclusion(report: Report) -> Text:
     return Text(f"Over budget: {names} ({LEGEND}).", style="red")
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", no_wrap=True)
     return table
 
 
 def _verdicts(report: Report) -> Table:
-    table = _table("Budgets", "budget", "verdict", "limit", "actual", "margin")
+    table = _table("budget", "verdict", "limit", "actual", "margin")
     for verdict in report.verdicts:
         unit = _unit(verdict.budget)
         limit = f"{_number(verdict.limit)}{unit}"
@@ -85,34 +93,36 @@ def _passed(held: bool) -> Text:
 
 
 def _accuracy(report: Report) -> Table:
-    table = _table("Accuracy (CCC; 1 is perfect agreement)", "comparison", *DIMENSIONS)
+    table = _table("comparison", *DIMENSIONS)
+    table.add_column("on", style="dim")
     for comparison, figures in report.accuracy.items():
-        values = [figures[dimension].value for dimension in DIMENSIONS]
-        shown = ["undefined" if value is None else f"{value:.4f}" for value in values]
-        table.add_row(comparison.replace("_", " "), *shown)
+        row = [figures[dimension] for dimension in DIMENSIONS]
+        shown = ["undefined" if figure.value is None else f"{figure.value:.4f}" for figure in row]
+        # Where one is undefined, its reason says more than what the others were measured on.
+        how = next((figure.how for figure in row if figure.value is None), row[0].how)
+        table.add_row(comparison.replace("_", " "), *shown, how)
     return table
 
 
 def _parity(report: Report) -> Table:
-    columns = "back end", "verdict", "layers", "values", "differ", "most LSB"
-    table = _table("Agreement with the integer graph", *columns)
+    table = _table("back end", "verdict", "layers", "values", "differ", "most LSB")
     for backend, parity in report.parity.items():
         counts = parity.layers, parity.elements, parity.mismatches, parity.max_lsb
         table.add_row(backend, _passed(parity.held), *(f"{count:,}" for count in counts))
     return table
 
 
-def _figures(title: str, figures: Figures) -> Table:
-    table = _table(title, "", "")
-    table.show_header = False
-    table.add_column("", style="dim")
-    for key, figure in figures.items():
-        table.add_row(_name(key), _shown(figure, _unit(key)), figure.how)
+def _figures(groups: Sequence[Figures]) -> Table:
+    table = _table("figure", "value")
+    table.add_column("how", style="dim")
+    for figures in groups:
+        for key, figure in figures.items():
+            table.add_row(_name(key), _shown(figure, _unit(key)), figure.how)
     return table
 
 
 def _layers(layers: Sequence[LayerCost]) -> Table:
-    table = _table("Cycles per second of audio, by layer", "layer", "cycles", "share", "")
+    table = _table("layer", "cycles", "share", "")
     table.columns[-1].justify = "left"
     costs = [layer.cycles_per_second_of_audio for layer in layers]
     for layer, cost in zip(layers, costs, strict=True):
@@ -122,14 +132,15 @@ def _layers(layers: Sequence[LayerCost]) -> Table:
 
 
 def _name(key: str) -> str:
-    """Return a key without its unit, as words.
+    """Return what people call a figure: without its unit.
 
     Example:
         >>> _name("total_ram_bytes"), _name("parameters")
-        ('total ram', 'parameters')
+        ('total RAM', 'parameters')
     """
     words = key.split("_")
-    return " ".join(words[:-1] if len(words) > 1 and words[-1] in UNITS else words)
+    plain = " ".join(words[:-1] if len(words) > 1 and words[-1] in UNITS else words)
+    return NAMES.get(key, plain)
 
 
 def _unit(key: str) -> str:
@@ -153,7 +164,8 @@ def _number(value: float) -> str:
     """Return a number with thousands marked, fractions only where they matter.
 
     Example:
-        >>> _number(72659), _number(12.345), _number(1234567.8)
-        ('72,659', '12.35', '1,234,568')
+        >>> _number(72659), _number(12.345), _number(1.2345), _number(1234567.8)
+        ('72,659', '12.3', '1.23', '1,234,568')
     """
-    return f"{value:,.2f}" if isinstance(value, float) and abs(value) < 1000 else f"{value:,.0f}"
+    decimals = 0 if isinstance(value, int) or abs(value) >= 1000 else 1 if abs(value) >= 10 else 2
+    return f"{value:,.{decimals}f}"

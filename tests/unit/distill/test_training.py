@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from distill import registry, trainer
 from distill.agreement import measure
+from distill.clips import draw_batch
 from distill.export import student_onnx
 from distill.trainer import initial_student, learning_rate
 from distill.training import DistillConfig, distill, identity, load_student, recommended_config
@@ -143,13 +144,25 @@ def test_training_learns(labels, tmp_path):
     assert float(rows[-1][2]) < 0.8 * float(rows[1][2])
 
 
+def test_every_step_draws_new_crops(labels, tmp_path, monkeypatch):
+    drawn = []
+
+    def draw(*arguments):
+        drawn.append(draw_batch(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(trainer, "draw_batch", draw)
+    distill(replace(SCRATCH, steps=3), labels, tmp_path / "student", silent)
+    assert len({features.tobytes() for features, _ in drawn}) == 3
+
+
 def test_seed_changes_the_student(labels, tmp_path):
     one, two = (distill(replace(SCRATCH, seed=s), labels, tmp_path / str(s), silent) for s in (0, 1))
     assert one.file("student.onnx").read_bytes() != two.file("student.onnx").read_bytes()
 
 
 def test_warm_start_keeps_the_shipped_student_unless_it_gets_better(labels, tmp_path, shipped):
-    config = replace(SCRATCH, warm_start=True, steps=2, learning_rate=10.0)
+    config = replace(SCRATCH, warm_start=True, steps=2, learning_rate=1.0)
     found = distill(config, labels, tmp_path / "student", silent)
     assert json.loads(found.file("metrics.json").read_text())["best_step"] == 0
     start, end = load_file(shipped / "student.safetensors"), load_file(found.path / "student.safetensors")

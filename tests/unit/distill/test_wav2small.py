@@ -48,7 +48,7 @@ def frames(count: int, seed: int = 0, batch: int = 1) -> torch.Tensor:
 
 
 def test_parameters_layer_by_layer(student):
-    found = {name: 0 for name in PARAMETERS}
+    found = dict.fromkeys(PARAMETERS, 0)
     for name, parameter in student.named_parameters():
         found[name.split(".")[0]] += parameter.numel()
     assert found == PARAMETERS

@@ -1,146 +1,157 @@
-"""Integer graphs of the student's shape with random weights, ranges set from random log-mels."""
+"""Integer graphs of the student's shape: random weights, ranges set from what noise makes of them."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.audio import FrontEnd
-from edgekit.graph import TIME, Graph, Op, Quantization, Tensor, verify
+from edgekit.graph import TIME, Graph, Op, Quantization, Tensor, run
 from edgekit.graph.fixedpoint import exp_table
 from edgekit.graph.reference import OPERATORS
+from quantize.frontend_ops import add_front_end
+from quantize.graph_builder import GraphBuilder
 from quantize.scales import requantization
 
 PADDING = (1, 0, 1, 1)
-RELU, LINEAR = (-128, 127), (-127, 127)
+FULL_RANGE = (-128, 127)
 
 
-def log_mels(frames: int, bands: int, seed: int = 1) -> NDArray[np.int8]:
-    """Smooth random (T, W, 1) int8 maps."""
+def noise_bursts(duration_s: float = 0.4, seed: int = 1) -> NDArray[np.float32]:
+    """Return samples with the level going up and down, an offset, and a silence."""
     rng = np.random.default_rng(seed)
-    noise = rng.normal(size=(frames + 4, bands))
-    smooth = sum(noise[i : i + frames] for i in range(5)) * 25
-    return np.clip(np.rint(smooth - 20), -128, 127).astype(np.int8)[:, :, None]
+    time_s = np.arange(round(duration_s * 16_000)) / 16_000
+    level = 0.02 + 0.2 * np.sin(2 * np.pi * 2.5 * time_s) ** 2 * (np.cos(9 * time_s) > -0.8)
+    coloured = np.convolve(rng.standard_normal(time_s.size), [1, 0.8, 0.5], "same")
+    return (level * coloured * 0.5 + 0.01).astype(np.float32)
 
 
 @dataclass
-class Builder:
-    """Adds layers one at a time, each calibrated on what the layers before it make of `values`."""
+class Student:
+    """Adds layers one at a time, each calibrated on what the layers before it make of noise."""
 
+    front_end: FrontEnd
     rng: np.random.Generator
-    values: dict[str, NDArray[np.int64]]
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    constants: dict[str, NDArray] = field(default_factory=dict)
-    ops: list[Op] = field(default_factory=list)
+    builder: GraphBuilder = field(default_factory=lambda: GraphBuilder("student"))
+    values: dict[str, NDArray[np.integer]] = field(default_factory=dict)
 
-    def scale(self, name: str) -> float:
-        return self.tensors[name].quantization.scales[0]
+    def __post_init__(self) -> None:
+        log_mel = Quantization((float(np.float32(0.45)),), 70)
+        name = add_front_end(self.builder, self.front_end, log_mel)
+        pcm = np.asarray(noise_bursts() * 32768, np.int16)
+        self.values = dict(run(self.builder.build((name,)), {"pcm": pcm}))
+        self.builder.metadata["licence"] = "CC-BY-4.0"
 
-    def constant(self, name, value, dtype=None, quantization=None) -> str:
-        self.tensors[name] = Tensor(name, value.shape, dtype or value.dtype.name, quantization)
-        self.constants[name] = value
-        return name
+    def quantization(self, name: str) -> Quantization:
+        return self.builder.tensors[name].quantization
 
     def add(self, kind, name, inputs, shape, dtype, quantization, **attributes) -> str:
-        op = Op(kind, name, inputs, (name,), attributes, (name,))
-        self.ops.append(op)
-        self.tensors[name] = Tensor(name, shape, dtype, quantization)
-        arrays = [(self.constants | self.values)[i].astype(np.int64) for i in inputs]
-        self.values[name] = OPERATORS[kind](op, *arrays)
-        return name
+        op = Op(kind, name, tuple(inputs), (f"{name}_out",), attributes, (name,))
+        known = self.builder.constants | self.values
+        self.values[f"{name}_out"] = OPERATORS[kind](op, *(known[i].astype(np.int64) for i in inputs))
+        return self.builder.add_op(op, Tensor(f"{name}_out", shape, dtype, quantization))
 
-    def weights(self, name, shape, dtype) -> tuple[str, NDArray]:
+    def constant(self, name, dtype, values, quantization=None) -> str:
+        return self.builder.add_constant(name, dtype, np.asarray(values), quantization)
+
+    def weights(self, name, shape, dtype="int8", one_scale=False) -> NDArray[np.float32]:
         limit = 7 if dtype == "int4" else 127
         values = np.clip(np.rint(self.rng.normal(size=shape) * limit / 3), -limit, limit).astype(np.int8)
-        scales = self.rng.uniform(0.6, 1.4, shape[0]) * 0.2 / limit
-        quantization = Quantization(tuple(scales.astype(np.float32).tolist()), 0, 0)
-        return self.constant(f"{name}_weights", values, dtype, quantization), scales
+        spread = 1.0 if one_scale else self.rng.uniform(0.6, 1.4, shape[0])
+        scales = np.full(shape[0], spread * 0.2 / limit).astype(np.float32)
+        self.constant(f"{name}_weights", dtype, values, Quantization(tuple(scales.tolist()), 0, 0))
+        return scales
 
-    def linear(self, kind, name, source, weight_shape, shape, dtype="int8", relu=False, **attributes) -> str:
+    def linear(
+        self, kind, name, source, weight_shape, sizes, dtype="int8", relu=False, zero_point=None, **attributes
+    ):
         """Add a conv2d or fully_connected whose results fill the int8 range."""
-        weights, weight_scales = self.weights(name, weight_shape, dtype)
-        bias = self.constant(f"{name}_bias", self.rng.integers(-2000, 2000, weight_shape[0]).astype(np.int32))
-        zero_point = -128 if relu else 3
-        attributes |= {
-            "input_zero_point": self.tensors[source].quantization.zero_point,
-            "output_zero_point": zero_point,
-            "clamp": (-128, 127),
-        }
-        inputs = (source, weights, bias, f"{name}_multiplier", f"{name}_shift")
-        scale = self.real_range(kind, attributes, inputs, weight_scales, relu) / (255 if relu else 127)
-        multiplier, shift = requantization(self.scale(source), weight_scales, scale)
-        self.constant(f"{name}_multiplier", multiplier)
-        self.constant(f"{name}_shift", shift)
-        return self.add(kind, name, inputs, shape, "int8", Quantization((scale,), zero_point), **attributes)
+        scales = self.weights(name, weight_shape, dtype, one_scale=kind != "conv2d" and dtype == "int8")
+        self.constant(f"{name}_bias", "int32", self.rng.integers(-2000, 2000, weight_shape[0]))
+        if zero_point is None:
+            zero_point = -128 if relu else 3
+        attributes |= {"input_zero_point": self.quantization(source).zero_point}
+        inputs = (source, f"{name}_weights", f"{name}_bias")
+        reach = self.reach(kind, inputs, scales, attributes, relu)
+        output = Quantization((reach / (127 - zero_point),), zero_point)
+        self.requantize(name, source, scales, output)
+        clamp = (zero_point if relu else -128, 127)
+        attributes |= {"output_zero_point": zero_point, "clamp": clamp}
+        inputs = (*inputs, f"{name}_multiplier", f"{name}_shift")
+        return self.add(kind, name, inputs, (TIME, *sizes), "int8", output, **attributes)
 
-    def real_range(self, kind, attributes, inputs, weight_scales, relu) -> float:
-        """Largest real result, from the accumulators: the operator's double with all weights' scales equal."""
-        x = (self.constants | self.values)[inputs[0]].astype(np.int64)
-        w, b = (self.constants[i].astype(np.int64) for i in inputs[1:3])
-        probe = Op(kind, "probe", (), (), {**attributes, "clamp": (-(1 << 40), 1 << 40), "output_zero_point": 0})
-        half = np.full(len(w), 1 << 30)
-        accumulators = OPERATORS[kind](probe, x, w, b, half, np.full(len(w), 1)).astype(float)
-        real = accumulators * weight_scales * self.scale(inputs[0])
+    def requantize(self, name, source, scales, output) -> None:
+        multiplier, shift = requantization(self.quantization(source).scales[0], scales, output.scales[0])
+        self.constant(f"{name}_multiplier", "int32", multiplier)
+        self.constant(f"{name}_shift", "int8", shift)
+
+    def reach(self, kind, inputs, scales, attributes, relu) -> float:
+        """Return nearly the largest real result, from the accumulators (multiplier 1/2, shift 1)."""
+        far = 1 << 40
+        probe = Op(kind, "probe", (), (), {**attributes, "clamp": (-far, far), "output_zero_point": 0})
+        known = self.builder.constants | self.values
+        arrays = [known[i].astype(np.int64) for i in inputs]
+        half, one = np.full(len(scales), 1 << 30), np.full(len(scales), 1)
+        real = OPERATORS[kind](probe, *arrays, half, one) * scales * self.quantization(inputs[0]).scales[0]
         return float(np.quantile(real if relu else np.abs(real), 0.9995))
+
+    def window(self, name: str, kind: str, source: str, channels: int, stride: int = 1, **choices) -> str:
+        """Add a causal 3x3 convolution or pool."""
+        mel, inputs = self.builder.tensors[source].shape[1:]
+        window = {"kernel": (3, 3), "stride": (stride, stride), "padding": PADDING}
+        sizes = ((mel - 1) // stride + 1, channels)
+        if kind == "max_pool2d":
+            return self.add(
+                kind, name, (source,), (TIME, *sizes), "int8", self.quantization(source), **window
+            )
+        return self.linear(kind, name, source, (channels, 3, 3, inputs), sizes, **window, **choices)
+
+    def head(self, source: str, weights: str) -> Graph:
+        """Add mix, tokens, lin, sof, attend and adv, and return the graph."""
+        mel, channels = self.builder.tensors[source].shape[1:]
+        point = {"kernel": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0)}
+        mix = self.linear("conv2d", "mix", source, (channels, 1, 1, channels), (mel, channels), **point)
+        size = mel * channels
+        tokens = self.add("flatten", "tokens", (mix,), (TIME, size), "int8", self.quantization(mix))
+        lin = self.linear("fully_connected", "lin", tokens, (size, size), (size,), weights)
+        sof = self.linear("fully_connected", "sof", tokens, (size, size), (size,), weights)
+        self.constant("attend_exp", "uint16", exp_table(self.quantization(sof).scales[0]))
+        pooled = Quantization((self.quantization(lin).scales[0] / 128,))
+        point = self.quantization(lin).zero_point
+        inputs = (lin, sof, "attend_exp")
+        attend = self.add(
+            "attention_pool", "attend", inputs, (size,), "int16", pooled, value_zero_point=point
+        )
+        scales, adv = self.weights("adv", (3, size), one_scale=True), Quantization((2.0**-14,))
+        self.constant("adv_bias", "int32", [900, -700, 400])
+        self.requantize("adv", attend, scales, adv)
+        inputs = [attend, *(f"adv_{part}" for part in ("weights", "bias", "multiplier", "shift"))]
+        self.add("fully_connected_int16", "adv", inputs, (3,), "int16", adv)
+        return self.builder.build(("adv_out",))
 
 
 def student(
-    bands: int = 8, channels: int = 4, weights: str = "int4", level: str = "causal", frames: int = 160, seed: int = 0
+    weights: str = "int4",
+    front_end: FrontEnd | None = None,
+    channels: int = 4,
+    before_pool: Sequence[str] = ("l1",),
+    after_pool: Sequence[str] = ("l2",),
+    seed: int = 0,
+    **choices,
 ) -> Graph:
-    """Return l1, pool, l2, mix, flatten, lin and sof, attention, adv, reading int8 log-mels."""
-    return student_of_depth((1, 1), bands, channels, weights, level, frames, seed)
+    """Return a small graph; `choices` go to its 3x3 convolutions."""
+    choices = {"relu": True} | choices
+    made = Student(front_end or FrontEnd(mel_bands=8, memory_frames=64), np.random.default_rng(seed))
+    name = "log_mel"
+    for layer in before_pool:
+        name = made.window(layer, "conv2d", name, channels, **choices)
+    name = made.window("pool", "max_pool2d", name, channels, stride=2)
+    for layer in after_pool:
+        name = made.window(layer, "conv2d", name, channels, **choices)
+    return made.head(name, weights)
 
 
 def wav2small(weights: str = "int4") -> Graph:
-    """Return a graph of Wav2Small's full size: 72.6 k weights."""
-    return student_of_depth((3, 4), 26, 13, weights, "causal", 200, 0)
-
-
-def student_of_depth(depth, bands, channels, weights, level, frames, seed) -> Graph:
-    """Build it: `depth` 3x3 convolutions before and after the pool."""
-    x = log_mels(frames, bands)
-    builder = Builder(np.random.default_rng(seed), {"log_mel": x.astype(np.int64)})
-    builder.tensors["log_mel"] = Tensor(
-        "log_mel", (TIME, bands, 1), "int8", Quantization((float(np.float32(0.45)),), 27)
-    )
-    name, last = "log_mel", 1
-    window = {"stride": (1, 1), "padding": PADDING, "kernel": (3, 3)}
-    for index in range(1, sum(depth) + 1):
-        shape = (channels, 3, 3, last)
-        name = builder.linear("conv2d", f"l{index}", name, shape, (TIME, bands, channels), relu=True, **window)
-        last = channels
-        if index == depth[0]:
-            bands = (bands - 1) // 2 + 1
-            pool = window | {"stride": (2, 2)}
-            before = builder.tensors[name].quantization
-            name = builder.add("max_pool2d", "pool", (name,), (TIME, bands, channels), "int8", before, **pool)
-    point = {"stride": (1, 1), "padding": (0, 0, 0, 0), "kernel": (1, 1)}
-    mix = builder.linear("conv2d", "mix", name, (channels, 1, 1, channels), (TIME, bands, channels), **point)
-    return _head(builder, mix, bands * channels, weights, level)
-
-
-def _head(builder: Builder, mix: str, size: int, weights: str, level: str) -> Graph:
-    after = builder.tensors[mix].quantization
-    tokens = builder.add("flatten", "tokens", (mix,), (TIME, size), "int8", after)
-    for name in ("lin", "sof"):
-        builder.linear("fully_connected", name, tokens, (size, size), (TIME, size), weights)
-    table = builder.constant("exp", exp_table(builder.scale("sof")))
-    pooled = Quantization((builder.scale("lin") / 128,))
-    value_zero_point = builder.tensors["lin"].quantization.zero_point
-    builder.add(
-        "attention_pool", "attend", ("lin", "sof", table), (size,), "int16", pooled, value_zero_point=value_zero_point
-    )
-    adv_weights, scales = builder.weights("adv", (3, size), "int8")
-    multiplier, shift = requantization(pooled.scales[0], scales, 2.0**-14)
-    constants = {"bias": np.array([900, -700, 400], np.int32), "multiplier": multiplier, "shift": shift}
-    inputs = [builder.constant(f"adv_{key}", value) for key, value in constants.items()]
-    builder.add("fully_connected_int16", "adv", ("attend", adv_weights, *inputs), (3,), "int16", Quantization((2.0**-14,)))
-    bands = builder.tensors["log_mel"].shape[1]
-    front_end = FrontEnd(mel_bands=bands, level=level, memory_frames=64)
-    metadata = {"front_end": json.dumps(front_end.to_dict()), "licence": "CC-BY-4.0"}
-    graph = Graph(
-        "student", ("log_mel",), ("adv",), builder.tensors, builder.constants, tuple(builder.ops), metadata
-    )
-    verify(graph)
-    return graph
+    """Return a graph of Wav2Small's full size: 72 k weights."""
+    return student(weights, FrontEnd(), 13, ("l1", "l2", "l3"), ("l4", "l5", "l6", "l7"))

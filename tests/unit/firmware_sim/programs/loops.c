@@ -1,10 +1,11 @@
-/* Three loops in assembly, so that their instructions can be counted by hand; each runs once per audio block. */
+/* Loops in assembly, so that their instructions can be counted by hand; each runs once per audio block. */
 #include "board.h"
 
 int main(void);
 void loop_countdown(void);
 int32_t loop_dot(const int8_t *a, const int8_t *b);
 void loop_copy(const uint32_t *from, uint32_t *to);
+void loop_over_data(void);
 
 __attribute__((naked, noinline)) void loop_countdown(void)
 {
@@ -43,6 +44,19 @@ __attribute__((naked, noinline)) void loop_copy(const uint32_t *from, uint32_t *
                      "pop {r4, r5, r6, pc}\n");
 }
 
+/* Its literal lies between its instructions, and is none. */
+__attribute__((naked, noinline)) void loop_over_data(void)
+{
+    __asm__ volatile("movs r1, #3\n"
+                     "1: ldr r0, 2f\n"
+                     "b 3f\n"
+                     ".balign 4\n"
+                     "2: .word 0xffffffff\n"
+                     "3: adds r1, r0\n"
+                     "bne 1b\n"
+                     "bx lr\n");
+}
+
 static int16_t block[64];
 static int8_t vector[64];
 static uint32_t words[32];
@@ -53,6 +67,7 @@ int main(void)
         loop_countdown();
         (void)loop_dot(vector, vector);
         loop_copy(words, words);
+        loop_over_data();
     }
     board_exit(0);
 }

@@ -1,0 +1,188 @@
+"""Whether the written .onnx and .tflite compute the integer graph: each layer, and from audio to A/D/V."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.audio import to_pcm16
+from edgekit.graph import TIME, Graph, Op, run
+from edgekit.graph.parity import LayerParity, compare, merge
+from edgekit.graph.reference import OPERATORS, storage_dtype
+from edgekit.progress import Progress, silent
+from quantize.layers import network_input, network_ops, scales
+from quantize.runtime import OnnxModel, one_thread_session
+
+Array = NDArray[np.integer]
+Values = Mapping[str, Array]
+
+TFLITE, ONNX = "tflite", "onnx"
+MAP_AXES = 3
+TFLITE_KINDS = ("conv2d", "max_pool2d", "fully_connected", "fully_connected_int16")
+"""What a .tflite computes in integers: all but the attention pooling."""
+ONNX_KINDS = ("conv2d", "max_pool2d", "fully_connected")
+"""What an .onnx computes in integers: the layer behind the attention pooling is float too."""
+ONNX_ALLOWED_LSB = 1
+ONNX_ALLOWED_FRACTION = 0.001
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a copy's A/D/V are from the integer graph's, in the units of A/D/V (0 to 1).
+
+    Attributes:
+        largest: Over all clips and the three dimensions.
+        mean: Likewise.
+        clips: How many.
+    """
+
+    largest: float
+    mean: float
+    clips: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class CopiesParity:
+    """Both copies against the graph.
+
+    Attributes:
+        layers: One row for each copy and integer layer, on identical inputs.
+        end_to_end: Copy to its difference in A/D/V, errors and float parts of all layers included.
+    """
+
+    layers: list[LayerParity]
+    end_to_end: dict[str, Difference]
+
+
+class TfliteModel:
+    """A .tflite in LiteRT's reference kernels, every activation readable."""
+
+    def __init__(self, path: Path, graph: Graph) -> None:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        self._graph = graph
+        self._interpreter = Interpreter(
+            str(path),
+            num_threads=1,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+            experimental_preserve_all_tensors=True,
+        )
+        self._indices = {item["name"]: item["index"] for item in self._interpreter.get_tensor_details()}
+
+    def __call__(self, log_mel: Array) -> dict[str, Array]:
+        """Return every activation of the network, in the graph's shapes, for (T, mel, 1) int8 log-mels."""
+        source = network_input(self._graph).name
+        index = self._indices[source]
+        self._interpreter.resize_tensor_input(index, (1, *log_mel.shape))
+        self._interpreter.allocate_tensors()
+        self._interpreter.set_tensor(index, log_mel[None])
+        self._interpreter.invoke()
+        names = [source, *(op.outputs[0] for op in network_ops(self._graph))]
+        found = {name: self._interpreter.get_tensor(self._indices[name]) for name in names}
+        # TIME is -1, which is also numpy's word for the size that follows from the others.
+        assert TIME == -1
+        return {name: value.reshape(self._graph.tensors[name].shape) for name, value in found.items()}
+
+
+class OnnxLayers:
+    """The integer layers of an .onnx, each cut out as a model of its own."""
+
+    def __init__(self, path: Path, graph: Graph) -> None:
+        import onnx.utils
+
+        whole = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(onnx.load(str(path))))
+        self._sessions = {
+            op.name: one_thread_session(
+                whole.extract_model([op.inputs[0]], [op.outputs[0]]).SerializeToString()
+            )
+            for op in network_ops(graph)
+            if op.kind in ONNX_KINDS
+        }
+
+    def __call__(self, op: Op, value: Array) -> Array:
+        """Return a layer's result for the graph's (T, mel, channel) map or (T, feature) tokens."""
+        is_map = value.ndim == MAP_AXES
+        fed = np.ascontiguousarray(value.transpose(2, 0, 1)[None]) if is_map else value
+        (result,) = self._sessions[op.name].run(None, {op.inputs[0]: fed})
+        return np.asarray(result[0].transpose(1, 2, 0) if is_map else result)
+
+
+def _expected(graph: Graph, op: Op, values: Values, found: Values) -> Array:
+    """Return what the reference makes of the inputs that the copy's layer had."""
+    names = [name for name in op.inputs if name not in graph.constants]
+    if all(np.array_equal(values[name], found[name]) for name in names):
+        return values[op.outputs[0]]
+    known = {**graph.constants, **found}
+    arrays = (known[name].astype(np.int64) for name in op.inputs)
+    return OPERATORS[op.kind](op, *arrays).astype(storage_dtype(graph.output(op).dtype))
+
+
+def tflite_rows(graph: Graph, values: Values, found: Values) -> Iterator[LayerParity]:
+    """Compare each integer layer of a .tflite on the inputs that it had, tolerance 0.
+
+    Args:
+        graph: The graph.
+        values: What `edgekit.graph.run` returned.
+        found: What `TfliteModel` returned for the same log-mels.
+    """
+    for op in network_ops(graph):
+        if op.kind in TFLITE_KINDS:
+            yield compare(TFLITE, op.name, _expected(graph, op, values, found), found[op.outputs[0]])
+
+
+def onnx_rows(graph: Graph, values: Values, layers: OnnxLayers) -> Iterator[LayerParity]:
+    """Compare each integer layer of an .onnx on the reference's inputs: 1 LSB, in 0.1 % of the values."""
+    for op in network_ops(graph):
+        if op.kind in ONNX_KINDS:
+            found = layers(op, values[op.inputs[0]])
+            allowed = ONNX_ALLOWED_LSB, ONNX_ALLOWED_FRACTION
+            yield compare(ONNX, op.name, values[op.outputs[0]], found, *allowed)
+
+
+def check_copies(
+    graph: Graph, folder: Path, clips: Sequence[NDArray[np.floating]], progress: Progress = silent
+) -> CopiesParity:
+    """Run both copies and the reference on audio.
+
+    Args:
+        graph: The graph, PCM in.
+        folder: Holds the `model.onnx` and `model.tflite` written from it.
+        clips: 16 kHz samples in [-1, 1].
+        progress: Told the clips done.
+
+    Raises:
+        ParityError: If a layer's result has another shape than in the graph.
+    """
+    tflite, layers = TfliteModel(folder / "model.tflite", graph), OnnxLayers(folder / "model.onnx", graph)
+    onnx = OnnxModel(folder / "model.onnx")
+    output, rows = graph.outputs[0], []
+    scale = scales(graph.tensors[output])[0]
+    differences: dict[str, list[NDArray[np.float64]]] = {TFLITE: [], ONNX: []}
+    for done, clip in enumerate(clips):
+        progress("compare copies", done, len(clips))
+        values = run(graph, {"pcm": to_pcm16(clip)})
+        found = tflite(values[network_input(graph).name])
+        rows += [*tflite_rows(graph, values, found), *onnx_rows(graph, values, layers)]
+        adv = values[output] * scale
+        differences[TFLITE].append(found[output] * scale - adv)
+        differences[ONNX].append(onnx(clip[None].astype(np.float32)) - adv)
+    progress("compare copies", len(clips), len(clips))
+    return CopiesParity(merge(rows), {name: _difference(items) for name, items in differences.items()})
+
+
+def _difference(differences: Sequence[NDArray[np.float64]]) -> Difference:
+    magnitudes = np.abs(np.array(differences))
+    return Difference(float(magnitudes.max()), float(magnitudes.mean()), len(differences))
+
+
+def layer_parity(
+    graph: Graph, folder: Path, clips: Sequence[NDArray[np.floating]], progress: Progress = silent
+) -> list[LayerParity]:
+    """Return the layers of `check_copies`."""
+    return check_copies(graph, folder, clips, progress).layers

@@ -1,0 +1,187 @@
+"""The quantize stage: a student and the labelled audio in, the integer graph and its copies out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit import artifact
+from edgekit.artifact import Artifact
+from edgekit.errors import ConfigError
+from edgekit.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from edgekit.audio import FrontEnd
+    from edgekit.graph import Graph
+    from edgekit.labels import LabelSet
+
+STAGE = "quantize"
+WEIGHTS = ("mixed4", "int8")
+PARITY_AUDIO_S = 20.0
+
+
+@dataclass(frozen=True)
+class QuantizeConfig:
+    """How to quantize.
+
+    Attributes:
+        weights: `mixed4` stores the wide fully connected layers in int4, `int8` none.
+        calibration_clips: Training clips that the activation ranges are read from.
+        evaluation_clips: Held-out clips that the agreement with the float student is measured on, at most.
+
+    Raises:
+        ConfigError: If `weights` is neither of the two.
+    """
+
+    weights: Literal["mixed4", "int8"] = "mixed4"
+    calibration_clips: int = 64
+    evaluation_clips: int = 128
+
+    def __post_init__(self) -> None:
+        if self.weights not in WEIGHTS:
+            raise ConfigError(f"unknown weights {self.weights!r}", f"use one of {', '.join(WEIGHTS)}")
+
+
+def identity(
+    config: QuantizeConfig, student_digest: str, labels_digest: str
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the inputs and settings that decide the artifact."""
+    return {"student": student_digest, "labels": labels_digest}, asdict(config)
+
+
+def quantize(
+    config: QuantizeConfig, student: Path, labels: Path, out: Path, progress: Progress = silent
+) -> Artifact:
+    """Quantize a distilled student.
+
+    Writes graph.json, weights.npz, graph.txt, model.onnx (waveform in), model.tflite (log-mel int8 in) and
+    parity.json: every layer of both copies against the graph, and agreement with the float student.
+
+    Args:
+        config: How.
+        student: Folder of a distill artifact.
+        labels: Folder of the label artifact; its audio calibrates and evaluates.
+        out: Folder to write.
+        progress: Told how much is done.
+
+    Raises:
+        ArtifactError: If an input is damaged.
+        UnsupportedError: If the student has a layer that is not supported.
+        ParityError: If a copy does not compute the graph's integers.
+    """
+    from edgekit.audio import FrontEnd
+    from edgekit.graph import save_graph, to_text
+    from edgekit.labels import read_labels
+
+    source, label_set = artifact.read(student, "distill"), read_labels(labels)
+    inputs, params = identity(config, source.digest, label_set.digest)
+    front_end = FrontEnd.from_dict(json.loads(source.file("frontend.json").read_text()))
+    with artifact.writing(out, STAGE, inputs, params) as work:
+        model = source.file("student.onnx")
+        graph = _quantize(config, model, front_end, label_set, progress)
+        save_graph(graph, work)
+        artifact.write_text(work / "graph.txt", to_text(graph) + "\n")
+        artifact.write_json(
+            work / "parity.json", _write_copies(config, graph, model, front_end, label_set, work, progress)
+        )
+    return artifact.read(out, STAGE)
+
+
+def _quantize(
+    config: QuantizeConfig, model: Path, front_end: "FrontEnd", labels: "LabelSet", progress: Progress
+) -> "Graph":
+    from edgekit.audio import log_mel
+    from quantize.calibration import observe
+    from quantize.importer import import_onnx
+    from quantize.quantizer import quantize_network
+
+    network = import_onnx(model)
+    rows = spread(labels.indices("train"), config.calibration_clips)
+    features = [log_mel(labels.clip(i), front_end) for i in rows]
+    seen = observe(model, network, features, progress)
+    return quantize_network(network, front_end, seen, int4_linears=config.weights == "mixed4")
+
+
+def spread(rows: Sequence[int], count: int) -> list[int]:
+    """Return at most `count` of the rows, evenly over all of them.
+
+    Example:
+        >>> spread([0, 1, 2, 3, 4, 5], 3)
+        [0, 2, 4]
+    """
+    taken = min(count, len(rows))
+    return [rows[i * len(rows) // taken] for i in range(taken)]
+
+
+def _write_copies(
+    config: QuantizeConfig,
+    graph: "Graph",
+    model: Path,
+    front_end: "FrontEnd",
+    labels: "LabelSet",
+    work: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    from edgekit.graph.parity import require_parity
+    from quantize.onnx_writer import write_onnx
+    from quantize.parity import layer_parity
+    from quantize.tflite_writer import write_tflite
+
+    write_onnx(graph, work / "model.onnx")
+    write_tflite(graph, work / "model.tflite")
+    split = next(name for name in ("test", "dev", "train") if labels.indices(name))
+    rows = spread(labels.indices(split), config.evaluation_clips)
+    clips = [labels.clip(i) for i in rows]
+    layers = layer_parity(graph, work, _first_seconds(clips, PARITY_AUDIO_S), progress)
+    require_parity(layers)
+    accuracy = _accuracy(graph, work, model, front_end, clips, labels.adv[rows], progress)
+    return {
+        "layers": [row.to_dict() for row in layers],
+        "accuracy": {**accuracy, "clips": len(clips), "measured_on": split},
+    }
+
+
+def _first_seconds(clips: Sequence[NDArray[np.float32]], duration_s: float) -> list[NDArray[np.float32]]:
+    from edgekit.audio import SAMPLE_RATE_HZ
+
+    taken: list[NDArray[np.float32]] = []
+    for clip in clips:
+        if sum(map(len, taken)) >= duration_s * SAMPLE_RATE_HZ:
+            break
+        taken.append(clip)
+    return taken
+
+
+def _accuracy(
+    graph: "Graph",
+    work: Path,
+    model: Path,
+    front_end: "FrontEnd",
+    clips: Sequence[NDArray[np.float32]],
+    teacher: NDArray[np.float32],
+    progress: Progress,
+) -> dict[str, Mapping[str, float | None]]:
+    """Return CCCs of graph and ONNX copy against the float student, and of the graph against the teacher."""
+    from edgekit.audio import log_mel, to_pcm16
+    from edgekit.graph import run
+    from edgekit.metrics import defined_adv_ccc
+    from quantize.runtime import OnnxModel
+
+    student, copy = OnnxModel(model), OnnxModel(work / "model.onnx")
+    found: dict[str, list[NDArray[np.floating]]] = {"graph": [], "student": [], "onnx": []}
+    for done, clip in enumerate(clips):
+        progress("measure accuracy", done, len(clips))
+        found["graph"].append(run(graph, {"pcm": to_pcm16(clip)})[graph.outputs[0]] / 2**14)
+        found["student"].append(student(log_mel(clip, front_end)[None]))
+        found["onnx"].append(copy(clip[None]))
+    progress("measure accuracy", len(clips), len(clips))
+    adv = {name: np.array(values) for name, values in found.items()}
+    return {
+        "quantized_vs_student": defined_adv_ccc(adv["graph"], adv["student"]),
+        "onnx_vs_student": defined_adv_ccc(adv["onnx"], adv["student"]),
+        "quantized_vs_teacher": defined_adv_ccc(adv["graph"], teacher),
+    }

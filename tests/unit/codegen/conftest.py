@@ -1,0 +1,35 @@
+import pytest
+from support import small_graph
+
+from codegen.emit import emit_sources
+from codegen.host import HostModel, build_library
+
+
+@pytest.fixture(scope="session", params=["causal", "utterance"])
+def level(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def graph(tmp_path_factory, level):
+    """A student graph with 8 bands, 4 channels and int4 linears."""
+    return small_graph(tmp_path_factory.mktemp("student"), level=level, int4=True)
+
+
+@pytest.fixture(scope="session")
+def c_folder(graph, tmp_path_factory):
+    """The generated C."""
+    folder = tmp_path_factory.mktemp("c")
+    for name, text in emit_sources(graph, 16_000).items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def library(c_folder):
+    return build_library(c_folder, c_folder)
+
+
+@pytest.fixture
+def model(library):
+    return HostModel(library)

@@ -1,0 +1,159 @@
+"""The generated C against the reference, bit for bit."""
+
+import subprocess
+
+import numpy as np
+import pytest
+from support import noise, small_graph
+
+from codegen.blob import build_blob
+from codegen.emit import emit_sources, model_sources
+from codegen.host import HostModel, build_library, run_traced
+from codegen.selftest import write_self_test
+from edgekit.errors import ParityError
+from edgekit.graph import run
+from edgekit.graph.parity import compare_traces, require_parity
+from edgekit.toolchain import STRICT_FLAGS, compile_host, find_zig
+
+HOSTILE = {
+    "noise": noise(1.5),
+    "silence": np.zeros(16_000, np.int16),
+    "square": np.where(np.arange(16_000) // 20 % 2, 32767, -32768).astype(np.int16),
+    "impulse": np.eye(1, 16_000, 8_000, dtype=np.int16)[0] * 32767,
+    "offset": np.full(16_000, -32768, np.int16),
+    "shortest": noise(1.5)[:448],
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_every_layer_equals_the_reference(graph, model, name):
+    pcm = HOSTILE[name]
+    rows = compare_traces("c-host", graph, run(graph, {"pcm": pcm}), run_traced(model, graph, pcm))
+    assert sum(row.elements for row in rows) > 1000
+    require_parity(rows)
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 333, 15_999])
+def test_any_split_gives_the_same_result(graph, model, level, block):
+    pcm = HOSTILE["noise"]
+    expected = run(graph, {"pcm": pcm})["adv_out"].tolist()
+    for start in range(0, pcm.size, block):
+        model.push(pcm[start : start + block])
+    if level == "utterance":
+        assert model.read() is None
+        model.finish()
+    assert model.read().tolist() == expected
+
+
+def test_reset_forgets_everything(graph, model, level):
+    model.push(HOSTILE["square"])
+    model.reset()
+    assert model.read() is None
+    assert (
+        run_traced(model, graph, HOSTILE["noise"])["adv_out"].tolist()
+        == run(graph, {"pcm": HOSTILE["noise"]})["adv_out"].tolist()
+    )
+
+
+def test_reading_changes_nothing(graph, model, level):
+    pcm = HOSTILE["noise"]
+    for start in range(0, pcm.size, 1000):
+        model.push(pcm[start : start + 1000])
+        model.read()
+    if level == "utterance":
+        model.finish()
+    assert model.read().tolist() == run(graph, {"pcm": pcm})["adv_out"].tolist()
+
+
+def test_no_result_before_the_first_token(model):
+    assert model.read() is None
+    model.push(HOSTILE["noise"][:64])
+    assert model.read() is None
+
+
+def test_another_graphs_weights_are_refused(library, tmp_path):
+    foreign = build_blob(small_graph(tmp_path, channels=5))
+    model = HostModel(library, foreign)
+    assert model.push(HOSTILE["noise"]) == -1
+    assert model.read() is None
+
+
+def test_a_retrained_model_runs_on_the_same_code(graph, library, level, tmp_path):
+    retrained = small_graph(tmp_path, level=level, int4=True, seed=9)
+    pcm = HOSTILE["noise"]
+    found = run_traced(HostModel(library, build_blob(retrained)), retrained, pcm)
+    expected = run(retrained, {"pcm": pcm})
+    require_parity(compare_traces("c-host", retrained, expected, found))
+    assert found["adv_out"].tolist() != run(graph, {"pcm": pcm})["adv_out"].tolist()
+
+
+def test_a_clip_too_short_is_named(graph, model):
+    with pytest.raises(ParityError, match="no A/D/V"):
+        run_traced(model, graph, np.zeros(10, np.int16))
+
+
+def test_an_utterance_ends_with_its_window(graph, c_folder, level, tmp_path):
+    if level == "causal":
+        pytest.skip("causal streams have no window")
+    text = (
+        (c_folder / "edgekit_model.h")
+        .read_text()
+        .replace("#define EDGEKIT_WINDOW_FRAMES 1000", "#define EDGEKIT_WINDOW_FRAMES 200")
+    )
+    for path in c_folder.glob("*.[ch]"):
+        (tmp_path / path.name).write_text(path.read_text())
+    (tmp_path / "edgekit_model.h").write_text(text)
+    model = HostModel(build_library(tmp_path, tmp_path))
+    window = 64 + 199 * 32
+    pcm = HOSTILE["noise"]
+    for start in (0, window):
+        piece = pcm[start : start + window]
+        model.push(piece)
+        assert model.read().tolist() == run(graph, {"pcm": piece})["adv_out"].tolist()
+    assert model.finish() == 1
+
+
+def test_self_test_passes_under_sanitizers_and_fails_when_wrong(graph, c_folder, tmp_path):
+    write_self_test(graph, noise(0.2), c_folder)
+    sources = [*model_sources(c_folder), c_folder / "edgekit_selftest.c"]
+    program = compile_host(sources, tmp_path / "selftest", include=[c_folder], shared=False, sanitize=True)
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1], done.stderr) == (0, "PASS", "")
+    wrong = tmp_path / "wrong.c"
+    text = sources[-1].read_text()
+    wrong.write_text(text.replace("expected[3] = {", "expected[3] = {1 + "))
+    program = compile_host([*sources[:-1], wrong], tmp_path / "wrong", include=[c_folder], shared=False)
+    assert subprocess.run([program], check=False, stdout=subprocess.DEVNULL).returncode == 1
+
+
+def test_self_test_passes_with_clang(graph, c_folder, tmp_path):
+    write_self_test(graph, noise(0.2), c_folder)
+    program = tmp_path / "selftest"
+    sources = [*model_sources(c_folder), c_folder / "edgekit_selftest.c"]
+    subprocess.run(
+        [*find_zig(), "cc", *STRICT_FLAGS, "-O2", "-o", program, *sources], check=True, capture_output=True
+    )
+    done = subprocess.run([program], check=False, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.splitlines()[-1] == "PASS"
+
+
+def test_the_generated_makefile_builds_and_checks(graph, c_folder, tmp_path):
+    write_self_test(graph, noise(0.2), tmp_path)
+    for path in c_folder.glob("e*_*.[ch]"):
+        if path.name != "edgekit_selftest.c":
+            (tmp_path / path.name).write_text(path.read_text())
+    done = subprocess.run(
+        ["make", "-C", tmp_path, "check", "example"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "PASS" in done.stdout
+
+
+def test_same_graph_same_c(graph):
+    assert emit_sources(graph, 16_000) == emit_sources(graph, 16_000)
+
+
+def test_no_float_and_no_allocation_in_the_c(c_folder):
+    for path in model_sources(c_folder):
+        text = path.read_text()
+        assert not any(word in text for word in ("float", "double ", "malloc", "free(")), path.name

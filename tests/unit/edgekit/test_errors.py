@@ -1,0 +1,39 @@
+import pickle
+
+import pytest
+
+from edgekit import errors
+
+CODES = {
+    errors.EdgekitError: 2,
+    errors.ConfigError: 2,
+    errors.TargetError: 3,
+    errors.BudgetError: 4,
+    errors.ArtifactError: 5,
+    errors.UnsupportedError: 6,
+    errors.AudioError: 7,
+    errors.ParityError: 8,
+    errors.SimulationError: 8,
+}
+
+
+def test_every_error_is_listed_with_its_exit_code():
+    classes = {c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, Exception)}
+    assert classes == set(CODES)
+    assert {c: c.exit_code for c in classes} == CODES
+
+
+@pytest.mark.parametrize("kind", CODES)
+def test_survives_pickling(kind):
+    error = pickle.loads(pickle.dumps(kind("clip.wav: no samples", "leave it out")))
+    assert type(error) is kind
+    assert (str(error), error.what, error.hint) == (
+        "clip.wav: no samples",
+        "clip.wav: no samples",
+        "leave it out",
+    )
+    assert error.exit_code == CODES[kind]
+
+
+def test_hint_is_optional():
+    assert errors.ConfigError("no").hint == ""

@@ -1,0 +1,168 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from edgekit.errors import ArtifactError
+from edgekit.report import Figure, Report, Verdict, assemble
+from edgekit.report.terminal import render
+from edgekit.target import load_target
+
+BUDGETS = ["total_ram_bytes", "flash_bytes", "onnx_bytes", "core_load_percent", "average_uw"]
+COMPARISONS = ["teacher_vs_reference", "student_vs_teacher", "quantized_vs_student", "device_vs_graph"]
+TARGET = load_target("hearing-aid")
+
+
+@pytest.fixture
+def report(build_dir) -> Report:
+    return assemble(build_dir, TARGET)
+
+
+def shown(report: Report, encoding: str = "utf-8", width: int = 80) -> str:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    Console(file=stream, width=width, highlight=False).print(render(report))
+    stream.flush()
+    return stream.buffer.getvalue().decode(encoding)
+
+
+class TestFigures:
+    def test_come_from_the_stages_files(self, report):
+        assert report.size["parameters"].value == 72_659
+        assert report.size["onnx_bytes"].value == 55_000
+        assert report.size["weights_bytes"].value == 50_000
+        assert report.size["flash_bytes"].value == 100_000
+        assert report.memory["total_ram_bytes"].value == 21_000
+        assert report.latency["core_load_percent"].value == 20.0
+        assert report.latency["audio_path_load_percent"].value == 70.0
+        assert report.energy["average_uw"].value == 348.0
+        assert report.accuracy["student_vs_teacher"]["arousal"].value == 0.91
+
+    def test_measured_and_estimated_are_told_apart(self, report):
+        for name, figure in {**report.latency, **report.energy}.items():
+            assert figure.basis == ("measured" if name.startswith("instructions") else "estimated")
+        for figures in (report.size, report.memory, *report.accuracy.values()):
+            assert {figure.basis for figure in figures.values()} == {"measured"}
+
+    def test_layers_are_costs_of_one_second(self, report):
+        spectrum, l1 = report.layers
+        assert (spectrum.layer, l1.layer) == ("spectrum", "l1")
+        assert spectrum.instructions_per_second_of_audio == 2_000_000
+        assert l1.cycles_per_second_of_audio == 7_000_000
+        assert l1.macs_per_second_of_audio == 2_500_000
+        assert spectrum.macs_per_second_of_audio is None
+        # Of the layer with MACs alone: 14 M cycles for 5 M of them.
+        assert report.latency["cycles_per_mac"].value == pytest.approx(2.8)
+
+    def test_parity_adds_up_per_back_end(self, report):
+        assert list(report.parity) == ["onnx", "tflite", "c-host", "simulated-core"]
+        onnx = report.parity["onnx"]
+        assert (onnx.layers, onnx.elements, onnx.mismatches, onnx.max_lsb) == (2, 1500, 3, 1)
+        assert all(parity.held for parity in report.parity.values())
+
+    @pytest.mark.parametrize(("field", "value"), [("mismatches", 1), ("max_lsb", 1), ("elements", 0)])
+    def test_parity_fails(self, tmp_path, build_files, make_build, field, value):
+        build_files["codegen"]["parity.json"]["layers"][0][field] = value
+        assert not assemble(make_build(tmp_path, build_files), TARGET).parity["c-host"].held
+
+    def test_provenance_names_every_artifact(self, report):
+        assert set(report.provenance["artifacts"]) == set(report.provenance["params"])
+        assert len(set(report.provenance["artifacts"].values())) == 6
+        assert report.provenance["teacher"] == "compact"
+
+    @pytest.mark.parametrize("folder", ["labels", "student", "graph", "c", "firmware", "sim"])
+    def test_damage_is_an_artifact_error(self, build_dir, folder):
+        next(p for p in (build_dir / folder).iterdir() if p.name != "manifest.json").write_text("?")
+        with pytest.raises(ArtifactError, match="is damaged"):
+            assemble(build_dir, TARGET)
+
+    def test_a_teacher_without_reference_is_said_so(self, tmp_path, build_files, make_build):
+        build_files["label"]["teacher.json"]["teacher_vs_reference"] = None
+        figures = assemble(make_build(tmp_path, build_files), TARGET).accuracy["teacher_vs_reference"]
+        assert {figure.value for figure in figures.values()} == {None}
+
+
+class TestVerdicts:
+    def test_one_per_budget(self, report):
+        assert [verdict.budget for verdict in report.verdicts] == BUDGETS
+        assert [verdict.limit for verdict in report.verdicts] == [32_768, 131_072, 60_000, 30.0, 522.0]
+        assert report.exceeded == ()
+
+    def test_exceeded_by_one(self, tmp_path, build_files, make_build):
+        build_files["quantize"]["model.onnx"] = "o" * 60_001
+        report = assemble(make_build(tmp_path, build_files), TARGET)
+        assert [verdict.budget for verdict in report.exceeded] == ["onnx_bytes"]
+        assert report.exceeded[0].margin_percent == pytest.approx(-100 / 60_000)
+
+    def test_held_at_the_limit_exactly(self):
+        assert Verdict("x", 10, Figure(10, "measured", "")).held
+        assert not Verdict("x", 10, Figure(None, "measured", "")).held
+
+
+class TestJson:
+    def test_has_the_fields_of_the_contract(self, report):
+        values = report.to_dict()
+        assert values["schema"] == 1
+        assert list(values["verdict"]) == BUDGETS
+        assert list(values["accuracy"]) == COMPARISONS
+        for comparison in values["accuracy"].values():
+            assert list(comparison) == ["arousal", "dominance", "valence"]
+        assert {"parameters", "onnx_bytes", "tflite_bytes", "weights_bytes", "flash_bytes"} <= set(
+            values["size"]
+        )
+        assert {"static_bytes", "stack_bytes", "total_ram_bytes", "peak_layer"} <= set(values["memory"])
+        wanted = {"cycles_per_second_of_audio", "instructions_per_second_of_audio", "cycles_per_mac"}
+        assert wanted | {"worst_block_cycles", "core_load_percent", "layers"} <= set(values["latency"])
+        assert {"average_uw", "battery_hours"} <= set(values["energy"])
+        assert {"elements", "mismatches", "max_lsb"} <= set(values["parity"]["c-host"])
+        assert {"edgekit", "artifacts", "params"} <= set(values["provenance"])
+
+    def test_every_figure_says_its_basis(self, report):
+        values = report.to_dict()
+        groups = [values["size"], values["energy"], *values["accuracy"].values()]
+        for group in groups:
+            for figure in group.values():
+                assert set(figure) == {"value", "basis", "how"}
+                assert figure["basis"] in ("measured", "estimated")
+                assert figure["how"]
+        for row in [*values["verdict"].values(), *values["parity"].values(), *values["latency"]["layers"]]:
+            assert row["basis"]
+
+    def test_is_strict_json(self, report):
+        text = json.dumps(report.to_dict(), allow_nan=False)
+        assert json.loads(text)["accuracy"]["student_vs_teacher"]["valence"] == {
+            "value": None,
+            "basis": "measured",
+            "how": "the teacher gave every clip the same value",
+        }
+
+
+class TestTerminal:
+    def test_fits_80_columns_and_says_what_matters(self, report):
+        text = shown(report)
+        assert max(map(len, text.splitlines())) <= 80
+        assert "total RAM          pass    32,768 bytes    21,000 bytes   +35.9 %" in text
+        assert "~20.0 %" in text
+        assert "student vs teacher" in text
+        assert "undefined" in text
+        assert "All budgets held (~ estimated, all else measured)." in text
+
+    def test_has_no_escape_codes_without_a_terminal(self, report):
+        assert "\x1b" not in shown(report)
+
+    def test_says_what_is_exceeded(self, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["latency"]["core_load_percent"] = 45.0
+        text = shown(assemble(make_build(tmp_path, build_files), TARGET))
+        assert "core load          FAIL" in text
+        assert "-50.0 %" in text
+        assert "Over budget: core load" in text
+
+    def test_verdicts_come_first(self, report):
+        lines = shown(report).splitlines()
+        assert lines[0].startswith("hearing-aid: ")
+        assert "Budgets" in lines[:4]
+
+    def test_bars_are_in_proportion_and_plain_where_the_terminal_is(self, report):
+        text = shown(report, "ascii")
+        bars = [line.split()[-1] for line in text.splitlines() if "#" in line]
+        assert [len(bar) for bar in bars] == [round(24 * 3 / 7), 24]

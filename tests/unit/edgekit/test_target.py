@@ -1,0 +1,110 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import TargetError
+from edgekit.target import TARGETS, Target, list_targets, load_target
+
+
+def own(tmp_path: Path, old: str = "", new: str = "") -> Path:
+    """Write a copy of the hearing-aid target with one text replaced."""
+    text = (TARGETS / "hearing-aid.toml").read_text().replace('name = "hearing-aid"', 'name = "own"')
+    assert old in text
+    file = tmp_path / "own.toml"
+    file.write_text(text.replace(old, new, 1))
+    return file
+
+
+@pytest.mark.parametrize("name", list_targets())
+def test_shipped_targets_load_and_name_sources(name: str) -> None:
+    target = load_target(name)
+    assert target.name == name
+    for section in (target.core, target.memory, target.audio, target.power, target.budget):
+        assert len(section.source) > 10
+
+
+def test_hearing_aid_has_the_published_figures() -> None:
+    target = load_target("hearing-aid")
+    assert (target.core.cpu, target.core.dsp, target.core.fpu) == ("cortex-m33", True, False)
+    assert (target.core.clock_hz, target.power.active_uw_per_mhz) == (50_000_000, 34.8)
+    assert (target.budget.total_ram_bytes, target.budget.onnx_bytes) == (32_768, 60_000)
+
+
+def test_unknown_name_suggests_and_lists() -> None:
+    with pytest.raises(TargetError) as caught:
+        load_target("hearing-ait")
+    assert "did you mean 'hearing-aid'" in caught.value.what
+    assert "nucleo-l4r5zi" in caught.value.what
+    assert "edgekit targets" in caught.value.hint
+    assert caught.value.exit_code == 3
+
+
+def test_own_file_by_path(tmp_path: Path) -> None:
+    assert load_target(str(own(tmp_path))) == replace(load_target("hearing-aid"), name="own")
+    with pytest.raises(TargetError, match="no such target file"):
+        load_target(str(tmp_path / "missing.toml"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("clock_hz", "clock_khz", "unknown key core.clock_khz; did you mean 'clock_hz'"),
+        ("clock_hz = 50_000_000\n", "", "missing key core.clock_hz"),
+        ("[power]", "[powers]", "unknown key powers"),
+        ("dsp = true", "dsp = 1", "core.dsp = 1 is not a bool"),
+        ("clock_hz = 50_000_000", "clock_hz = true", "core.clock_hz = True is not a int"),
+        ("clock_hz = 50_000_000", "clock_hz = 50e6", "core.clock_hz"),
+        ("clock_hz = 50_000_000", "clock_hz = 0", "clock_hz = 0 is not positive"),
+        ('cpu = "cortex-m33"', 'cpu = "cortex-m0"', "cortex-m0 has no DSP"),
+        ('cpu = "cortex-m33"', 'cpu = "cortex-m99"', "not a supported core"),
+        ("flash_bytes = 262_144", "flash_bytes = 262_145", "not a multiple of 4096"),
+        ("ram_origin = 0x2000_0000", "ram_origin = 0x1000_1000", "overlap"),
+        ("ram_origin = 0x2000_0000", "ram_origin = 0xFFFF_F000", "beyond 32-bit"),
+        ("stack_bytes = 8_192", "stack_bytes = 65_536", "stack fills"),
+        ("stack_bytes = 8_192", "stack_bytes = 8_190", "multiple of 8"),
+        ("core_share_percent = 30.0", "core_share_percent = 101", "above 100"),
+        ("battery_mwh = 234.0", "battery_mwh = -1", "not positive"),
+        ("total_ram_bytes = 32_768", "total_ram_bytes = 99_999", "memory has 65536"),
+        ("average_uw = 522.0", "average_uw = 0", "not positive"),
+        ('name = "own"', 'name = "other"', "differs from the file's name"),
+        ('name = "own"', "name = ", "not readable as TOML"),
+        ('name = "own"', 'name = "own"\ninherits = 3', "inherits is not a string"),
+        ('name = "own"', 'name = "own"\ninherits = "own.toml"', "inherits from itself"),
+    ],
+)
+def test_wrong_files_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        load_target(str(own(tmp_path, old, new)))
+    assert message in caught.value.what
+    assert caught.value.hint
+
+
+def test_names_are_file_names() -> None:
+    with pytest.raises(TargetError, match="not a target name"):
+        replace(load_target("hearing-aid"), name="Hearing Aid")
+
+
+def test_whole_numbers_may_stand_for_fractions(tmp_path: Path) -> None:
+    share = load_target(str(own(tmp_path, "core_share_percent = 30.0", "core_share_percent = 30")))
+    assert isinstance(share.audio.core_share_percent, float)
+
+
+def test_inheritance_replaces_single_values(tmp_path: Path) -> None:
+    (tmp_path / "fast.toml").write_text(
+        'inherits = "hearing-aid"\nname = "fast"\n[core]\nclock_hz = 100_000_000\n'
+    )
+    (tmp_path / "faster.toml").write_text(
+        'inherits = "fast.toml"\nname = "faster"\n[core]\nclock_hz = 200_000_000\n'
+    )
+    parent, child = load_target("hearing-aid"), load_target(str(tmp_path / "faster.toml"))
+    assert child.core == replace(parent.core, clock_hz=200_000_000)
+    assert child.memory == parent.memory
+
+
+def test_digest_follows_every_value() -> None:
+    target = load_target("hearing-aid")
+    changed: Target = replace(target, power=replace(target.power, battery_mwh=235.0))
+    assert target.digest == load_target("hearing-aid").digest
+    assert changed.digest != target.digest
+    assert len(target.digest) == 64

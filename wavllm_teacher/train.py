@@ -1,0 +1,53 @@
+"""Train the teachers: `python -m wavllm_teacher.train full --help`, `... compact --help`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from edgekit.errors import EdgekitError
+from wavllm_teacher.full import FullConfig, train_full
+from wavllm_teacher.recipe import CompactConfig, train_compact
+
+
+def _show(what: str, done: int, total: int) -> None:
+    sys.stderr.write(f"\r{what} {done}/{total}\033[K" + ("\n" if done == total else ""))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m wavllm_teacher.train", description=__doc__)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads; results differ slightly with it")
+    commands = parser.add_subparsers(dest="command", required=True)
+    full = commands.add_parser("full", help="train the head on a frozen Whisper encoder")
+    full.add_argument("--corpus", type=Path, required=True, help="folder of clips with A/D/V labels and splits")
+    full.add_argument("--encoder", type=Path, required=True, help="folder of the Whisper base encoder")
+    full.add_argument("--out", type=Path, required=True, help="teacher folder to write; keeps its cache")
+    compact = commands.add_parser("compact", help="distil the compact teacher from a full one")
+    compact.add_argument("--corpus", type=Path, required=True, help="the folder that the full teacher learned from")
+    compact.add_argument("--speech", type=Path, required=True, help="folder of further speech with a split table")
+    compact.add_argument("--full", type=Path, required=True, help="folder of the full teacher")
+    compact.add_argument("--out", type=Path, required=True, help="teacher folder to write; keeps its cache")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the teacher that the command line names; return the exit code."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    try:
+        if options.command == "full":
+            metrics = train_full(FullConfig(options.corpus, options.encoder), options.out, _show)
+        else:
+            config = CompactConfig(options.corpus, options.speech, options.full)
+            metrics = train_compact(config, options.out, _show)
+    except EdgekitError as error:
+        sys.stderr.write(f"error: {error.what}\nhint: {error.hint}\n")
+        return error.exit_code
+    sys.stdout.write(f"{metrics}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

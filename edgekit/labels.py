@@ -124,9 +124,9 @@ def read_labels(path: Path) -> LabelSet:
     except pyarrow.ArrowInvalid as error:
         raise ArtifactError(f"{path}: {LABELS_FILE} is not a Parquet file ({error})", RELABEL) from error
     if tuple(table.column_names) != COLUMNS:
+        found_columns, expected = ", ".join(table.column_names), ", ".join(COLUMNS)
         raise ArtifactError(
-            f"{path}: {LABELS_FILE} has columns {', '.join(table.column_names)}; expected {', '.join(COLUMNS)}",
-            RELABEL,
+            f"{path}: {LABELS_FILE} has columns {found_columns}; expected {expected}", RELABEL
         )
     column = {name: table.column(name).to_pylist() for name in COLUMNS}
     adv = np.array([column[name] for name in DIMENSIONS], np.float32).T.reshape(-1, len(DIMENSIONS))

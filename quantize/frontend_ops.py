@@ -11,7 +11,6 @@ from quantize.graph_builder import GraphBuilder
 from quantize.scales import requantization
 
 BASIS_BITS = 15
-SPECTRUM_SHIFT_BITS = 12
 MEL_BITS = 22
 LEVEL_BITS = 8
 PCM_BITS = 15
@@ -50,12 +49,17 @@ def add_front_end(builder: GraphBuilder, front_end: FrontEnd, log_mel: Quantizat
             "spectrum",
             ("frames", "dft_basis"),
             ("power",),
-            {"shift_bits": SPECTRUM_SHIFT_BITS},
+            {"shift_bits": _spectrum_shift_bits(front_end.n_fft)},
         ),
         Tensor("power", (TIME, bins), "int64"),
     )
     _add_mel(builder, front_end)
     return _add_normalize(builder, front_end, log_mel)
+
+
+def _spectrum_shift_bits(n_fft: int) -> int:
+    """Return what keeps full scale below 2^46: the sums grow with the window's length."""
+    return 5 + n_fft.bit_length()
 
 
 def _dft_basis(n_fft: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
@@ -85,7 +89,7 @@ def _add_normalize(builder: GraphBuilder, front_end: FrontEnd, log_mel: Quantiza
     db_per_unit = DB_PER_LOG2 / 2**LOG2_FRACTION_BITS
     multiplier, shift = requantization(db_per_unit, [1.0], log_mel.scales[0])
     # log2 of what the integer mel power is multiplied by, less that of the integer level.
-    mel_bits = 2 * (PCM_BITS + BASIS_BITS - SPECTRUM_SHIFT_BITS) + MEL_BITS
+    mel_bits = 2 * (PCM_BITS + BASIS_BITS - _spectrum_shift_bits(front_end.n_fft)) + MEL_BITS
     level_bits = 2 * PCM_BITS + LEVEL_BITS
     attributes = {
         "offset_q9": (level_bits - mel_bits) << LOG2_FRACTION_BITS,

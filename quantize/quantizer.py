@@ -21,6 +21,7 @@ from quantize.weights import channel_scales, round_weights, round_with_compensat
 INT4_FEATURES = 64
 """`mixed4` stores fully connected layers with at least this many outputs in int4."""
 INT4_SEARCH_STEPS = 32
+ADV_RANGE = (-2.0, 1.9999)
 ADV_QUANTIZATION = Quantization((2.0**-14,))
 
 Observations = Mapping[str, Observation]
@@ -185,6 +186,12 @@ def _add_attention_pool(quantizer: Quantizer, layer: Layer) -> str:
 
 
 def _add_fully_connected_int16(quantizer: Quantizer, layer: Layer) -> str:
+    seen = quantizer.seen[layer.output]
+    if not ADV_RANGE[0] <= seen.low <= seen.high <= ADV_RANGE[1]:
+        raise UnsupportedError(
+            f"layer {layer.name!r}: A/D/V from {seen.low:.2f} to {seen.high:.2f} leaves {ADV_RANGE} (Q14)",
+            "train on labels between 0 and 1",
+        )
     if layer.output != quantizer.network.output:
         raise UnsupportedError(
             f"layer {layer.name!r}: after attention pooling only the A/D/V layer is supported",

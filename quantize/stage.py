@@ -39,7 +39,7 @@ class QuantizeConfig:
 
     weights: Literal["mixed4", "int8"] = "mixed4"
     calibration_clips: int = 64
-    evaluation_clips: int = 128
+    evaluation_clips: int = 96
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:

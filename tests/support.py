@@ -72,7 +72,11 @@ class OnnxStudent:
         pooled = self.node(
             "ReduceSum", "/attend/sum", [attended, self.constant("time", np.array([1]))], keepdims=0
         )
-        adv = [pooled, self.random("adv.weight", 3, size, spread=0.1), self.random("adv.bias", 3, spread=0.3)]
+        adv = [
+            pooled,
+            self.random("adv.weight", 3, size, spread=0.005),
+            self.random("adv.bias", 3, spread=0.3),
+        ]
         self.nodes.append(helper.make_node("Gemm", adv, ["adv"], name="/adv", transB=1))
         self.save(path, bands)
         return path
@@ -110,9 +114,10 @@ def small_graph(
     int4: bool = False,
     seed: int = 0,
     memory_frames: int = 64,
+    n_fft: int = 64,
 ) -> Graph:
     """Return an integer graph of a random student, calibrated on noise."""
-    front_end = FrontEnd(mel_bands=bands, level=level, memory_frames=memory_frames)
+    front_end = FrontEnd(n_fft=n_fft, mel_bands=bands, level=level, memory_frames=memory_frames)
     path = OnnxStudent(seed).write(folder / "student.onnx", bands, channels, depth)
     network = import_onnx(path)
     features = [log_mel(noise(seed=s) / 32768, front_end) for s in range(3)]

@@ -1,0 +1,1 @@
+"""Audio to arousal, dominance, valence: teacher models, their training, and the label stage."""

@@ -33,7 +33,7 @@ class CompactShape:
     mel_bands: int = 64
     stem: tuple[int, int, int] = (16, 32, 48)
     width: int = 256
-    expansion: int = 768
+    expansion: int = 512
     kernel: int = 9
     blocks: int = 3
     heads: int = 4
@@ -101,7 +101,9 @@ class CompactTeacher(nn.Module):
         self.register_buffer("filters", torch.from_numpy(mel_filters(front_end)).float(), persistent=False)
         first, second, third = shape.stem
         self.stem = nn.Sequential(
-            *_stem_layer(1, first, (2, 2)), *_stem_layer(first, second, (2, 2)), *_stem_layer(second, third, (1, 2))
+            *_stem_layer(1, first, (2, 2)),
+            *_stem_layer(first, second, (2, 2)),
+            *_stem_layer(second, third, (1, 2)),
         )
         self.join = nn.Linear(third * shape.mel_bands // BAND_STRIDE, shape.width)
         self.blocks = nn.ModuleList(ConvBlock(shape, dropout) for _ in range(shape.blocks))

@@ -8,6 +8,7 @@ on these features must be used with these features.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,12 +67,13 @@ class WhisperStates(nn.Module):
 
         # The file may say float16; arithmetic here is float32 on any processor.
         settings = WhisperConfig.from_dict({**config, "dtype": "float32", "torch_dtype": None})
-        self.encoder = WhisperEncoder(settings).eval().requires_grad_(False)
+        # transformers is not typed.
+        self.encoder: Any = WhisperEncoder(settings).requires_grad_(False)
+        self.encoder.train(mode=False)
         self.width: int = settings.d_model
         self.state_count: int = settings.encoder_layers + 1
-        filters = mel_filter_bank(
-            N_FFT // 2 + 1, settings.num_mel_bins, 0.0, 8000.0, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney"
-        )
+        bins, bands = N_FFT // 2 + 1, settings.num_mel_bins
+        filters = mel_filter_bank(bins, bands, 0.0, 8000.0, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney")
         self.filters = torch.from_numpy(filters).float()
 
     def _window_states(self, samples: torch.Tensor, last: int) -> torch.Tensor:
@@ -122,7 +124,8 @@ def load_encoder(path: Path) -> WhisperStates:
     except ValueError as error:
         raise ArtifactError(f"{file}: damaged ({error})", checkpoint.REPAIR) from error
     if config.get("model_type") != "whisper":
-        raise ArtifactError(f"{file}: model_type is {config.get('model_type')!r}, not 'whisper'", checkpoint.REPAIR)
+        found = config.get("model_type")
+        raise ArtifactError(f"{file}: model_type is {found!r}, not 'whisper'", checkpoint.REPAIR)
     states = WhisperStates(config)
     checkpoint.load_into(states.encoder, path / "model.safetensors")
     return states

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,18 @@ from wavllm_teacher.assembly import assemble_full, write_head
 from wavllm_teacher.encoder import WhisperStates, load_encoder
 from wavllm_teacher.measure import against_labels
 from wavllm_teacher.pooling import length_mask
-from wavllm_teacher.training import Clip, ccc_loss, cached, mean_ccc, read_all, read_clips, varied_copy
+from wavllm_teacher.training import (
+    Clip,
+    Samples,
+    cached,
+    ccc_loss,
+    half,
+    labelled,
+    mean_ccc,
+    read_all,
+    varied_copy,
+)
 from wavllm_teacher.whisper import Head
-
 
 MIX_START_LOGIT = 3.0
 SMALLEST_SCALE = 1e-3
@@ -65,12 +75,15 @@ class States:
     arrays: list[NDArray[np.float16]]
     labels: torch.Tensor
 
-    def batch(self, head: Head, indices: Sequence[int], crop: "Crop | None" = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(
+        self, head: Head, indices: Sequence[int], crop: "Crop | None" = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (B, T, K D) zero-padded mixed frames of some clips and their (B, T) validity."""
         chosen = [self.arrays[i] if crop is None else crop(self.arrays[i]) for i in indices]
         lengths = [array.shape[1] for array in chosen]
         # Mixed as one long clip: a mix per clip would make the backward pass ten times slower.
-        frames = head.frames(torch.from_numpy(np.concatenate(chosen, axis=1)).float()).split(lengths)
+        mixed = head.frames(torch.from_numpy(np.concatenate(chosen, axis=1)).float())
+        frames = list(torch.split(mixed, lengths))
         return torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), length_mask(torch.tensor(lengths))
 
 
@@ -94,16 +107,19 @@ def cache_states(
     folder.mkdir(parents=True, exist_ok=True)
     voices = read_all(clips)
     arrays, labels = [], []
-    for copy in range(copies):
-        for index, (clip, samples) in enumerate(zip(clips, voices, strict=True)):
-
-            def encode(samples: NDArray[np.float32] = samples, copy: int = copy, index: int = index) -> NDArray[np.float16]:
-                return encoder(varied_copy(samples, (seed, copy, index), voices)).numpy().astype(np.float16)
-
-            arrays.append(cached(folder / f"{clip.split}-{index:05d}-{copy}.npy", encode))
+    for number in range(copies):
+        for index, clip in enumerate(clips):
+            encode = partial(_encode_copy, encoder, voices, (seed, number, index))
+            arrays.append(cached(folder / f"{clip.split}-{index:05d}-{number}.npy", encode))
             labels.append(clip.labels)
             progress(f"encoding {clip.split} speech", len(arrays), copies * len(clips))
     return States(arrays, torch.tensor(labels, dtype=torch.float32))
+
+
+def _encode_copy(
+    encoder: WhisperStates, voices: Sequence[Samples], seed: tuple[int, int, int]
+) -> NDArray[np.float16]:
+    return half(encoder(varied_copy(voices, seed)))
 
 
 def set_statistics(head: Head, states: States) -> None:
@@ -206,24 +222,17 @@ def _train_epoch(
         frames, valid = train.batch(head, chosen, crop)
         loss = ccc_loss(head(frames, valid), train.labels[chosen])
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
-
-
-def labelled(folder: Path, split: str) -> list[Clip]:
-    """Return the clips of a split that carry labels."""
-    return [clip for clip in read_clips(folder) if clip.split == split and clip.labels is not None]
 
 
 def load_states(config: FullConfig, cache: Path, progress: Progress) -> dict[str, States]:
     """Return cached states of the train (all copies) and dev clips."""
     encoder = load_encoder(config.encoder)
     return {
-        split: cache_states(
-            labelled(config.corpus, split), encoder, config.copies if split == "train" else 1, config.seed, cache, progress
-        )
-        for split in ("train", "dev")
+        split: cache_states(labelled(config.corpus, split), encoder, copies, config.seed, cache, progress)
+        for split, copies in (("train", config.copies), ("dev", 1))
     }
 
 
@@ -240,9 +249,10 @@ def train_full(config: FullConfig, out: Path, progress: Progress = silent) -> di
     head, history = train_head(states["train"], states["dev"], config, progress)
     write_head(head, out)
     teacher = assemble_full(out, config.encoder, out)
+    held_out = against_labels(teacher, labelled(config.corpus, "test"))
     metrics = {
         "training": {**config.params(), "dev_ccc_vs_pseudo_labels": history},
-        "held_out_speakers": {"full_vs_pseudo_labels": against_labels(teacher, labelled(config.corpus, "test"))},
+        "held_out_speakers": {"full_vs_pseudo_labels": held_out},
     }
     artifact.write_json(out / "metrics.json", metrics)
     return metrics

@@ -5,8 +5,9 @@ are cheap, so the targets of a random crop are computed from the crop's frames w
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from edgekit.metrics import adv_ccc
 from edgekit.progress import Progress, silent
 from wavllm_teacher.compact import STRIDE, CompactShape, CompactTeacher, frame_count
 from wavllm_teacher.pooling import length_mask
-from wavllm_teacher.training import Clip, cached, ccc_loss, mean_ccc, read_all, varied_copy
+from wavllm_teacher.training import Clip, Samples, cached, ccc_loss, half, mean_ccc, read_all, varied_copy
 from wavllm_teacher.whisper import Head, WhisperTeacher
 
+FRAMES_PER_S = 25
 TEACHER_PER_FRAME = 2
 """Frames of the full teacher per frame of the compact one."""
 
@@ -89,31 +91,36 @@ class Batch:
 
 
 def hear(
-    group: Group, full: WhisperTeacher, front: CompactTeacher, seed: int, folder: Path, progress: Progress = silent
+    group: Group,
+    full: WhisperTeacher,
+    front: CompactTeacher,
+    seed: int,
+    folder: Path,
+    progress: Progress = silent,
 ) -> list[Heard]:
     """Run the full teacher over every copy of a group's clips, keeping the result on disk for a rerun."""
     folder.mkdir(parents=True, exist_ok=True)
     voices = read_all(group.clips)
     heard = []
     for number in range(group.copies):
-        for index, samples in enumerate(voices):
-            stem = f"{group.name}-{index:05d}-{number}"
-
-            def changed(samples: NDArray[np.float32] = samples, seed: tuple[int, ...] = (seed, number, index)) -> NDArray[np.float32]:
-                return varied_copy(samples, seed, voices)
-
-            heard.append(
-                Heard(
-                    cached(folder / f"{stem}.mel.npy", lambda f=changed: _half(front.log_mel(torch.from_numpy(f())))),
-                    cached(folder / f"{stem}.frames.npy", lambda f=changed: _half(full.frames(f()))),
-                )
+        for index in range(len(voices)):
+            stem, change = (
+                f"{group.name}-{index:05d}-{number}",
+                partial(varied_copy, voices, (seed, number, index)),
             )
+            mel = cached(folder / f"{stem}.mel.npy", partial(_mel, front, change))
+            frames = cached(folder / f"{stem}.frames.npy", partial(_frames, full, change))
+            heard.append(Heard(mel, frames))
             progress(f"full teacher hears {group.name}", len(heard), group.copies * len(voices))
     return heard
 
 
-def _half(values: torch.Tensor) -> NDArray[np.float16]:
-    return values.numpy().astype(np.float16)
+def _mel(front: CompactTeacher, change: Callable[[], Samples]) -> NDArray[np.float16]:
+    return half(front.log_mel(torch.from_numpy(change())))
+
+
+def _frames(full: WhisperTeacher, change: Callable[[], Samples]) -> NDArray[np.float16]:
+    return half(full.frames(change()))
 
 
 def _crop(heard: Heard, length: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,7 +143,7 @@ def draw(heard: Sequence[Heard], length: int, head: Head, rng: np.random.Generat
     embedding = head.embed(frames, length_mask(lengths))
     valid = length_mask(torch.tensor([frame_count(len(m)) for m, _ in crops]))
     pairs = nn.functional.pad(frames, (0, 0, 0, -frames.shape[1] % TEACHER_PER_FRAME))
-    coarse = pairs.unflatten(1, (-1, TEACHER_PER_FRAME)).mean(dim=2)
+    coarse = pairs.view(len(pairs), -1, TEACHER_PER_FRAME, pairs.shape[2]).mean(dim=2)
     return Batch(mel, valid, coarse, embedding, head.out(embedding))
 
 
@@ -170,16 +177,20 @@ def agreement(teacher: CompactTeacher, heard: Sequence[Heard], head: Head) -> di
     return adv_ccc(own.numpy(), torch.cat([batch.adv for batch in wholes]).numpy())
 
 
-def _draw_training(groups: Sequence[tuple[Group, list[Heard]]], config: ImitationConfig, head: Head, rng: np.random.Generator) -> Batch:
-    chosen = []
-    for group, heard in groups:
+Material = Sequence[tuple[Group, Sequence[Heard]]]
+
+
+def _draw_training(
+    material: Material, config: ImitationConfig, head: Head, rng: np.random.Generator
+) -> Batch:
+    chosen: list[Heard] = []
+    for group, heard in material:
         chosen += [heard[i] for i in rng.integers(len(heard), size=round(group.share * config.batch))]
-    length = round(rng.uniform(*config.crop_s) * 25)
-    return draw(chosen, length, head, rng)
+    return draw(chosen, round(rng.uniform(*config.crop_s) * FRAMES_PER_S), head, rng)
 
 
 def imitate(
-    groups: Sequence[tuple[Group, list[Heard]]],
+    material: Material,
     dev: Sequence[Heard],
     head: Head,
     shape: CompactShape,
@@ -190,24 +201,34 @@ def imitate(
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     model = Imitator(shape, head, config.dropout)
-    optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.1
-    )
+    rate = config.learning_rate
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=config.steps, pct_start=0.1)
     history: list[dict[str, float]] = []
     best, best_state = -np.inf, copy.deepcopy(model.teacher.state_dict())
     for step in range(1, config.steps + 1):
         model.train()
-        ccc, frame, embedding = model.losses(_draw_training(groups, config, head, rng))
-        optimizer.zero_grad()
-        (ccc + config.frame_weight * frame + config.embedding_weight * embedding).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        losses = model.losses(_draw_training(material, config, head, rng))
+        _descend(model, losses, optimizer, config)
         schedule.step()
         if step % config.dev_every == 0 or step == config.steps:
             history.append(agreement(model.teacher, dev, head))
             if mean_ccc(history[-1]) > best:
                 best, best_state = mean_ccc(history[-1]), copy.deepcopy(model.teacher.state_dict())
-        progress(f"imitation loss {ccc.item():.2f} + {frame.item():.2f} + {embedding.item():.2f}, dev CCC {best:.3f}, step", step, config.steps)
+        shown = " + ".join(f"{loss.item():.2f}" for loss in losses)
+        progress(f"imitation loss {shown}, best dev CCC {best:.3f}, step", step, config.steps)
     model.teacher.load_state_dict(best_state)
     return model.teacher.eval(), history
+
+
+def _descend(
+    model: Imitator,
+    losses: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    config: ImitationConfig,
+) -> None:
+    ccc, frame, embedding = losses
+    optimizer.zero_grad()
+    torch.autograd.backward(ccc + config.frame_weight * frame + config.embedding_weight * embedding)
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()

@@ -1,6 +1,7 @@
 """The label stage: audio files to a table of arousal, dominance, valence."""
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -176,12 +177,12 @@ def _cut_file(name: str, samples: NDArray[np.float32]) -> list[Piece]:
     edges_s = [samples.size * i // count / SAMPLE_RATE_HZ for i in range(count + 1)]
     return [
         Piece(name, start, end, labels.audio_sha256(labels.cut(samples, start, end)))
-        for start, end in zip(edges_s[:-1], edges_s[1:], strict=True)
+        for start, end in itertools.pairwise(edges_s)
     ]
 
 
 def assign_splits(source: Source, pieces: Sequence[Piece]) -> list[str]:
-    """Return the split of every piece: that of the table, else by content; no piece leaves its file's split."""
+    """Return the split of every piece: that of the table, else by content; a file is never divided."""
     content = {piece.file: piece.audio_sha256 for piece in reversed(pieces)}
     by_file = {name: source.splits.get(name) or split_by_content(content[name]) for name in content}
     filled = fill_empty_splits(by_file)
@@ -224,7 +225,7 @@ def _read_done(done_file: Path) -> dict[str, list[float]]:
     whole = [line for line in lines if line.endswith("\n")]
     if len(whole) < len(lines):
         artifact.write_text(done_file, "".join(whole))
-    return {sha256: adv for sha256, adv in map(json.loads, whole)}
+    return dict(map(json.loads, whole))
 
 
 def _write_table(

@@ -22,7 +22,7 @@ def pseudo_labels(clips: Sequence[Clip]) -> NDArray[np.float32]:
 
 
 def against_labels(teacher: Teacher, clips: Sequence[Clip]) -> dict[str, Any]:
-    """Return the CCCs of a teacher against the labels of the clips' table, whole clips, one prediction each."""
+    """Return the CCCs of a teacher against the labels of the clips' table, on whole clips."""
     predicted = teacher.predict(read_all(clips))
     return {"clips": len(clips), "ccc": rounded(adv_ccc(predicted, pseudo_labels(clips)))}
 
@@ -30,4 +30,7 @@ def against_labels(teacher: Teacher, clips: Sequence[Clip]) -> dict[str, Any]:
 def against_teacher(teacher: Teacher, reference: Teacher, clips: Sequence[Clip]) -> dict[str, Any]:
     """Return the CCCs of one teacher against another on the same whole clips."""
     samples = read_all(clips)
-    return {"clips": len(clips), "ccc": rounded(adv_ccc(teacher.predict(samples), reference.predict(samples)))}
+    return {
+        "clips": len(clips),
+        "ccc": rounded(adv_ccc(teacher.predict(samples), reference.predict(samples))),
+    }

@@ -13,7 +13,7 @@ from wavllm_teacher.compact import CompactShape, CompactTeacher
 from wavllm_teacher.imitation import Group, ImitationConfig, hear, imitate
 from wavllm_teacher.measure import against_labels, against_teacher
 from wavllm_teacher.registry import LoadedTeacher, Teacher, load_teacher
-from wavllm_teacher.training import Clip, read_all, read_clips
+from wavllm_teacher.training import labelled, read_all, read_clips
 from wavllm_teacher.whisper import WhisperTeacher
 
 
@@ -37,7 +37,7 @@ class CompactConfig:
 def training_groups(config: CompactConfig) -> list[Group]:
     """Return what is drawn from: acted speech most often, for only it spans the whole A/D/V range."""
     corpus, speech = read_clips(config.corpus), read_clips(config.speech)
-    acted = tuple(clip for clip in corpus if clip.split == "train" and clip.labels is not None)
+    acted = tuple(labelled(config.corpus, "train"))
     read = tuple(clip for clip in corpus if clip.labels is None)
     more = tuple(clip for clip in speech if clip.split == "train")
     return [
@@ -45,11 +45,6 @@ def training_groups(config: CompactConfig) -> list[Group]:
         Group("speech", more, copies=4, share=0.2),
         Group("read", read, copies=3, share=0.3),
     ]
-
-
-def labelled(folder: Path, split: str) -> tuple[Clip, ...]:
-    """Return the clips of a split that carry labels."""
-    return tuple(clip for clip in read_clips(folder) if clip.split == split and clip.labels is not None)
 
 
 def train_compact(config: CompactConfig, out: Path, progress: Progress = silent) -> dict[str, Any]:
@@ -65,7 +60,7 @@ def train_compact(config: CompactConfig, out: Path, progress: Progress = silent)
     network = cast(WhisperTeacher, full.network)
     front, cache, seed = CompactTeacher(config.shape), out / ".cache", config.training.seed
     groups = training_groups(config)
-    dev = Group("dev", labelled(config.corpus, "dev"), copies=1, share=0.0)
+    dev = Group("dev", tuple(labelled(config.corpus, "dev")), copies=1, share=0.0)
     heard = [(group, hear(group, network, front, seed, cache, progress)) for group in groups]
     dev_heard = hear(dev, network, front, seed, cache, progress)
     compact, history = imitate(heard, dev_heard, network.head, config.shape, config.training, progress)

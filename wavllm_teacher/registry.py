@@ -22,7 +22,9 @@ WEIGHT_FILES = {
     "compact": ("model.safetensors",),
     "whisper": ("head.safetensors", "encoder/config.json", "encoder/model.safetensors"),
 }
-BUILT_IN = ("compact",)
+BUILT_IN = {
+    "compact": "1.4 M parameters, distilled from a Whisper-base teacher; comes with edgekit",
+}
 RESTORE = "restore the folder from its source, or name another teacher"
 
 
@@ -137,9 +139,8 @@ def load_teacher(name_or_dir: str) -> LoadedTeacher:
     """
     folder, digest = teacher_folder(name_or_dir), teacher_digest(name_or_dir)
     facts = _read_facts(folder)
-    load: Callable[[Path, dict[str, Any]], Network] = {"compact": _load_compact, "whisper": _load_whisper}[facts["kind"]]
     try:
-        network = load(folder, facts["shape"])
+        network = LOADERS[facts["kind"]](folder, facts["shape"])
     except (TypeError, KeyError) as error:
         raise ArtifactError(f"{folder / TEACHER_FILE}: wrong shape entry ({error})", RESTORE) from error
     return LoadedTeacher(facts, digest, network)
@@ -169,3 +170,19 @@ def _load_whisper(folder: Path, shape: dict[str, Any]) -> Network:
             "use the encoder that the head was trained with",
         )
     return WhisperTeacher(states, head)
+
+
+LOADERS: dict[str, Callable[[Path, dict[str, Any]], Network]] = {
+    "compact": _load_compact,
+    "whisper": _load_whisper,
+}
+
+
+def list_teachers() -> dict[str, str]:
+    """Return the built-in teachers, each with one line on what it is.
+
+    Example:
+        >>> list(list_teachers())
+        ['compact']
+    """
+    return dict(BUILT_IN)

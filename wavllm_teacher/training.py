@@ -41,7 +41,7 @@ def read_clips(folder: Path) -> list[Clip]:
     table = find_table(folder)
     rows = [(file, table[file.resolve()]) for file in find_audio([folder]) if file.resolve() in table]
     if not rows:
-        raise AudioError(f"{folder}: no clips.csv or labels.csv lists its audio", "give a folder with a table")
+        raise AudioError(f"{folder}: no clips.csv or labels.csv lists its audio", "name another folder")
     return [Clip(file, row.get("split", "train"), _labels(row)) for file, row in rows]
 
 
@@ -53,11 +53,27 @@ def _labels(row: dict[str, str]) -> tuple[float, float, float] | None:
     return arousal, dominance, valence
 
 
-def varied_copy(samples: Samples, seed: Sequence[int], voices: Sequence[Samples]) -> Samples:
-    """Return copy `seed[-2]` of a clip: copy 0 is the clip itself, the others are augmented."""
-    if seed[-2] == 0:
-        return samples
-    return augment(samples, np.random.default_rng(list(seed)), voices)
+def varied_copy(voices: Sequence[Samples], seed: tuple[int, int, int]) -> Samples:
+    """Return one version of a clip: copy 0 is the clip itself, the others are augmented.
+
+    Args:
+        voices: All clips of the set; they also give the babble.
+        seed: Seed of the whole training, number of the copy, number of the clip.
+    """
+    _, number, index = seed
+    if number == 0:
+        return voices[index]
+    return augment(voices[index], np.random.default_rng(seed), voices)
+
+
+def half(values: torch.Tensor) -> NDArray[np.float16]:
+    """Return values as they are cached."""
+    return np.asarray(values.numpy(), np.float16)
+
+
+def labelled(folder: Path, split: str) -> list[Clip]:
+    """Return the clips of a split that carry labels."""
+    return [clip for clip in read_clips(folder) if clip.split == split and clip.labels is not None]
 
 
 def read_all(clips: Sequence[Clip]) -> list[Samples]:

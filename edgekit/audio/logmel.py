@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgekit.audio.reading import SAMPLE_RATE_HZ
 from edgekit.errors import AudioError, ConfigError
 
+PCM_STEPS = 32768
 Level = Literal["causal", "utterance"]
 
 
@@ -145,6 +146,8 @@ def normalized_frames(samples: NDArray[np.floating], front_end: FrontEnd) -> NDA
         return np.asarray(window_frames(centred, front_end) / np.sqrt(level))
     frames = window_frames(samples, front_end)
     mean = running_average(new_samples(frames, front_end), front_end.memory_frames)
+    # A device takes whole steps of 16-bit PCM from its samples.
+    mean = np.rint(mean * PCM_STEPS) / PCM_STEPS
     centred_frames = frames - mean[:, None]
     power = running_average(new_samples(centred_frames**2, front_end), front_end.memory_frames)
     return np.asarray(centred_frames / np.sqrt(power + front_end.level_epsilon)[:, None])

@@ -17,7 +17,8 @@ from edgekit.cli.listing import students, targets, teachers
 from edgekit.cli.stages import codegen, distill, label, quantize, simulate
 from edgekit.errors import INTERRUPTED_EXIT_CODE, ConfigError, EdgekitError
 
-BROKEN_PIPE_EXIT_CODE = 128 + signal.SIGPIPE
+# Click's own, for a pipe that breaks before the last flush.
+BROKEN_PIPE_EXIT_CODE = 1
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 

@@ -59,18 +59,27 @@ def _shown(key: str, value: object) -> str:
 @options.json_option
 def teachers(as_json: bool) -> None:
     """List the models that can label audio."""
-    from wavllm_teacher.registry import list_teachers
+    from wavllm_teacher.registry import BUILT_IN, TEACHER_FILE, built_in_folder
 
-    _print_names(list_teachers(), as_json)
+    facts = {name: json.loads((built_in_folder(name) / TEACHER_FILE).read_text()) for name in BUILT_IN}
+    _print_names(
+        {name: f"{fact['kind']} model, licence {fact['licence']}" for name, fact in facts.items()}, as_json
+    )
 
 
 @click.command()
 @options.json_option
 def students(as_json: bool) -> None:
     """List the networks that can learn the labels."""
-    from distill.registry import list_students
+    from distill.registry import SHIPPED, student_names
 
-    _print_names(list_students(), as_json)
+    trained = {
+        name: sorted(p.name.removeprefix(f"{name}-") for p in SHIPPED.glob(f"{name}-*"))
+        for name in student_names()
+    }
+    _print_names(
+        {name: f"trained for level {', '.join(levels)}" for name, levels in trained.items()}, as_json
+    )
 
 
 def _print_names(descriptions: dict[str, str], as_json: bool) -> None:

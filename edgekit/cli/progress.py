@@ -11,7 +11,7 @@ from edgekit.progress import Progress
 if TYPE_CHECKING:
     # Importing rich takes longer than `edgekit --help` may.
     from rich.progress import Progress as Bars
-    from rich.progress import TaskID
+    from rich.progress import Task
 
 PLAIN_INTERVAL_S = 5.0
 
@@ -50,23 +50,26 @@ class PlainProgress:
         now = self.clock_s()
         if what != self.what:
             self.what, self.start = what, (now, done)
-        elif done < total and now - self.shown_s < PLAIN_INTERVAL_S:
+        elif total <= 1 or (done < total and now - self.shown_s < PLAIN_INTERVAL_S):
             return
         self.shown_s = now
-        left = time_left_s(now - self.start[0], done - self.start[1], total - done)
-        count = f" {done}/{total}" if total > 1 else ""
-        self.stream.write(f"{what}{count}{'' if left is None else f', {format_s(left)} left'}\n")
+        elapsed_s, first = now - self.start[0], self.start[1]
+        self.stream.write(f"{what}{shown_count(elapsed_s, first, done, total)}\n")
         self.stream.flush()
 
 
-def time_left_s(elapsed_s: float, done: int, left: int) -> float | None:
-    """Return how long the rest takes at the pace so far; None at the end or before there is a pace.
+def shown_count(elapsed_s: float, first: int, done: int, total: int) -> str:
+    """Return how much is done, and how long the rest takes at the pace since the phase began at `first`.
 
     Example:
-        >>> time_left_s(10.0, 5, 10)
-        20.0
+        >>> shown_count(10.0, 90, 95, 100), shown_count(0.0, 0, 0, 8), shown_count(1.0, 0, 0, 1)
+        (' 95/100, 10 s left', ' 0/8', '')
     """
-    return elapsed_s * left / done if done > 0 and left > 0 else None
+    if total <= 1:
+        return ""
+    if done <= first or done >= total:
+        return f" {done}/{total}"
+    return f" {done}/{total}, {format_s(elapsed_s * (total - done) / (done - first))} left"
 
 
 def format_s(seconds: float) -> str:
@@ -82,15 +85,14 @@ def format_s(seconds: float) -> str:
 
 def _bars() -> "Bars":
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
     return Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[count]}", markup=False),
         console=Console(stderr=True, highlight=False),
         transient=True,
     )
@@ -105,23 +107,25 @@ class LiveProgress:
 
     def __init__(self, bars: "Bars") -> None:
         self.bars = bars
-        self.task: TaskID | None = None
-        self.what = ""
+        self.task: Task | None = None
+        self.first = 0
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Show `done` of `total`."""
-        if self.task is None or what != self.what:
+        """Show `done` of `total`; a phase of one step moves to and fro."""
+        if self.task is None or what != self.task.description:
             self.finish()
-            self.what, self.task = what, self.bars.add_task(what, total=total, completed=done)
-        self.bars.update(self.task, completed=done, total=total)
+            number = self.bars.add_task(what, total=total if total > 1 else None, count="")
+            self.task = next(task for task in self.bars.tasks if task.id == number)
+            self.first = done
+        count = shown_count(self.task.elapsed or 0.0, self.first, done, total)
+        self.bars.update(self.task.id, completed=done, count=count)
 
     def finish(self) -> None:
         """End the running phase: its bar becomes a line."""
         if self.task is None:
             return
-        task = next(task for task in self.bars.tasks if task.id == self.task)
-        elapsed_s = task.elapsed or 0.0
+        elapsed_s = self.task.elapsed or 0.0
         took = f" ({format_s(elapsed_s)})" if elapsed_s >= 1 else ""
-        self.bars.remove_task(self.task)
+        self.bars.remove_task(self.task.id)
+        self.bars.console.print(f"{self.task.description}{took}", markup=False)
         self.task = None
-        self.bars.console.print(f"{self.what}{took}", markup=False)

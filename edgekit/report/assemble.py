@@ -76,25 +76,32 @@ def _accuracy(
     graph: Values,
     profile: Values,
 ) -> dict[str, dict[str, Figure]]:
-    counted = student["clips"][student["measured_on"]]
     quantized, device = graph["accuracy"], profile["accuracy"]
-    held_out = f"{counted} {student['measured_on']} clips"
+    held_out = student["measured_on"]
+    learned_on = _clips(student["clips"][held_out], held_out)
+    quantized_on = _clips(quantized["clips"], quantized["measured_on"])
+    device_on = _clips(device["clips"], "simulated")
     return {
-        "teacher_vs_reference": _cccs(teacher.get("teacher_vs_reference"), teacher.get("measured_on", "")),
-        "student_vs_teacher": _cccs(student["student_vs_teacher"], held_out, student.get("undefined")),
-        "quantized_vs_student": _cccs(
-            quantized["quantized_vs_student"], f"{quantized['clips']} {quantized['measured_on']} clips"
-        ),
-        "device_vs_graph": _cccs(device["device_vs_graph"], f"{device['clips']} clips on the simulated core"),
+        "teacher_vs_reference": _cccs(teacher["teacher_vs_reference"], teacher["measured_on"]),
+        "student_vs_teacher": _cccs(student["student_vs_teacher"], learned_on, student.get("undefined")),
+        "quantized_vs_student": _cccs(quantized["quantized_vs_student"], quantized_on),
+        "device_vs_graph": _cccs(device["device_vs_graph"], device_on),
     }
+
+
+def _clips(count: int, kind: str) -> str:
+    return f"{count} {kind} clip{'' if count == 1 else 's'}"
 
 
 def _cccs(
     values: Mapping[str, float | None] | None, how: str, undefined: Mapping[str, str] | None = None
 ) -> dict[str, Figure]:
-    found = values or {}
-    reasons = undefined or {}
-    return {d: Figure(found.get(d), "measured", reasons.get(d, how or "not known")) for d in DIMENSIONS}
+    found, reasons = values or {}, undefined or {}
+    none = f"undefined on {how}" if values else how
+    return {
+        d: Figure(found.get(d), "measured", how if found.get(d) is not None else reasons.get(d, none))
+        for d in DIMENSIONS
+    }
 
 
 def _size(built: Mapping[str, Artifact], student: Values, profile: Values) -> dict[str, Figure]:
@@ -181,7 +188,7 @@ def _parity(rows: Iterable[Values]) -> dict[str, Parity]:
 def _provenance(built: Mapping[str, Artifact], teacher: Values) -> dict[str, Any]:
     return {
         "edgekit": __version__,
-        "teacher": teacher.get("name", ""),
+        "teacher": teacher["name"],
         "artifacts": {stage: made.digest for stage, made in built.items()},
         "params": {stage: made.manifest.params for stage, made in built.items()},
     }

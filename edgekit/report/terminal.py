@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekit.metrics import DIMENSIONS
-from edgekit.report.model import Figure, Figures, LayerCost, Report
+from edgekit.report.model import Figure, Figures, LayerCost, Report, Verdict
 
 BAR_CELLS = 24
+FAR_OVER_PERCENT = 100
 UNITS = {"bytes": "bytes", "percent": "%", "uw": "uW", "hours": "h", "cycles": "cycles"}
 NAMES = {
     "total_ram_bytes": "total RAM",
@@ -56,7 +57,8 @@ def render(report: Report) -> RenderableType:
         "Cycles per second of audio, by layer": _layers(report.layers),
         "Figures": _figures([report.size, report.memory, report.latency, report.energy]),
     }
-    parts: list[RenderableType] = [Text(f"{report.target['name']}: {report.target['description']}")]
+    name, description = report.target["name"], report.target["description"]
+    parts: list[RenderableType] = [Text(name, style="bold"), Text(description)]
     for title, section in sections.items():
         parts += [Text(f"\n{title}", style="bold"), section]
     return Group(*parts, Text(), _conclusion(report))
@@ -80,12 +82,16 @@ def _verdicts(report: Report) -> Table:
     table = _table("budget", "verdict", "limit", "actual", "margin")
     for verdict in report.verdicts:
         unit = _unit(verdict.budget)
-        limit = f"{_number(verdict.limit)}{unit}"
-        margin = f"{verdict.margin_percent:+.1f} %"
-        table.add_row(
-            _name(verdict.budget), _passed(verdict.held), limit, _shown(verdict.actual, unit), margin
-        )
+        limit, actual = f"{_number(verdict.limit)}{unit}", _shown(verdict.actual, unit)
+        table.add_row(_name(verdict.budget), _passed(verdict.held), limit, actual, _margin(verdict))
     return table
+
+
+def _margin(verdict: Verdict) -> str:
+    """Return what is left of a budget in percent, or how many times it is needed where that says more."""
+    if verdict.margin_percent < -FAR_OVER_PERCENT:
+        return f"x {1 - verdict.margin_percent / 100:.1f}"
+    return f"{verdict.margin_percent:+.1f} %"
 
 
 def _passed(held: bool) -> Text:

@@ -159,7 +159,7 @@ class TestTerminal:
 
     def test_verdicts_come_first(self, report):
         lines = shown(report).splitlines()
-        assert lines[0].startswith("hearing-aid: ")
+        assert lines[0] == "hearing-aid"
         assert "Budgets" in lines[:4]
 
     def test_bars_are_in_proportion_and_plain_where_the_terminal_is(self, report):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from graphs import noise_bursts, student, wav2small
+from unit.quantize.graphs import noise_bursts, student, wav2small
 
 from edgekit.audio import FrontEnd, to_pcm16
 from edgekit.errors import UnsupportedError
@@ -43,6 +43,15 @@ def test_every_integer_layer_equals_the_reference(weights: str, tmp_path: Path) 
     assert [row.layer for row in rows] == ["l1", "pool", "l2", "mix", "lin", "sof", "adv"]
     assert [(row.mismatches, row.max_lsb) for row in rows] == [(0, 0)] * 7
     assert all(row.elements > 100 for row in rows[:-1])
+
+
+def test_float_attention_is_within_one_lsb(tmp_path: Path) -> None:
+    graph = student()
+    values = run(graph, {"pcm": to_pcm16(noise_bursts(0.5, seed=5))})
+    found = TfliteModel(written(graph, tmp_path), graph)(values["log_mel"])
+    unweighted = (values["lin_out"].mean(axis=0) - 3) * 128
+    assert np.abs(found["attend_out"].astype(int) - values["attend_out"]).max() <= 1
+    assert np.abs(unweighted - values["attend_out"]).max() > 20
 
 
 def test_full_size_equals_the_reference(tmp_path: Path) -> None:

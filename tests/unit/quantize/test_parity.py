@@ -1,0 +1,85 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+from unit.quantize.graphs import noise_bursts, student
+
+from edgekit.errors import ParityError
+from edgekit.graph import Graph
+from edgekit.graph.parity import require_parity
+from quantize.onnx_writer import write_onnx
+from quantize.parity import check_copies, layer_parity
+from quantize.tflite_writer import write_tflite
+
+CLIPS = [noise_bursts(0.3, seed=6), noise_bursts(0.5, seed=7)]
+
+
+def write_copies(graph: Graph, folder: Path) -> None:
+    write_onnx(graph, folder / "model.onnx")
+    write_tflite(graph, folder / "model.tflite")
+
+
+def with_changed(graph: Graph, name: str, offset: int) -> Graph:
+    """Return the graph with one constant's first element changed."""
+    constant = graph.constants[name].copy()
+    constant.ravel()[0] += offset
+    return dataclasses.replace(graph, constants={**graph.constants, name: constant})
+
+
+def test_untouched_copies_agree(tmp_path: Path) -> None:
+    graph = student()
+    write_copies(graph, tmp_path)
+    steps: list[tuple[str, int, int]] = []
+    found = check_copies(graph, tmp_path, CLIPS, lambda *step: steps.append(step))
+    assert all(row.ok for row in found.layers)
+    require_parity(found.layers)
+    layers = {
+        backend: [row.layer for row in found.layers if row.backend == backend]
+        for backend in ("tflite", "onnx")
+    }
+    assert layers["onnx"] == ["l1", "pool", "l2", "mix", "lin", "sof"]
+    assert layers["tflite"] == [*layers["onnx"], "adv"]
+    assert steps == [("compare copies", done, 2) for done in (0, 1, 2)]
+
+
+def test_rows_sum_over_clips(tmp_path: Path) -> None:
+    graph = student()
+    write_copies(graph, tmp_path)
+    both = layer_parity(graph, tmp_path, CLIPS)
+    single = [layer_parity(graph, tmp_path, [clip]) for clip in CLIPS]
+    assert [row.elements for row in both] == [
+        sum(pair) for pair in zip(*([row.elements for row in rows] for rows in single), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", ["l1_bias", "l2_weights", "sof_weights"])
+def test_a_layer_that_differs_is_the_only_one_blamed(name: str, tmp_path: Path) -> None:
+    graph = student("int8")
+    write_copies(with_changed(graph, name, 40 if name.endswith("weights") else 3000), tmp_path)
+    rows = layer_parity(graph, tmp_path, CLIPS)
+    layer = name.split("_")[0]
+    assert [(row.backend, row.layer) for row in rows if not row.ok] == [("tflite", layer), ("onnx", layer)]
+    with pytest.raises(
+        ParityError, match=f"tflite differs from the integer graph at layer {layer}"
+    ) as caught:
+        require_parity(rows)
+    assert caught.value.exit_code == 8
+
+
+def test_last_layer_of_the_tflite_is_compared(tmp_path: Path) -> None:
+    graph = student()
+    write_copies(with_changed(graph, "adv_bias", 500_000), tmp_path)
+    found = check_copies(graph, tmp_path, CLIPS)
+    assert [row.layer for row in found.layers if not row.ok] == ["adv"]
+    # Float in the .onnx: seen end to end.
+    assert found.end_to_end["onnx"].largest > 0.01
+
+
+def test_end_to_end_differences_are_small_and_in_units_of_adv(tmp_path: Path) -> None:
+    graph = student()
+    write_copies(graph, tmp_path)
+    differences = check_copies(graph, tmp_path, CLIPS).end_to_end
+    assert differences["tflite"].largest <= 2 * 2.0**-14
+    assert differences["onnx"].largest < 0.002
+    assert differences["onnx"].to_dict().keys() == {"largest", "mean", "clips"}
+    assert all(0 <= item.mean <= item.largest and item.clips == 2 for item in differences.values())

@@ -1,0 +1,41 @@
+"""A tiny Whisper encoder and compact teacher, and small corpora of tones."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from wavllm_teacher.compact import CompactShape
+
+TINY_WHISPER = {
+    "model_type": "whisper",
+    "d_model": 16,
+    "encoder_layers": 3,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 32,
+    "num_mel_bins": 80,
+    "max_source_positions": 1500,
+}
+TINY_SHAPE = CompactShape(mel_bands=16, stem=(2, 3, 4), width=16, expansion=24, heads=2, bottleneck=8)
+
+
+def voice(seconds: float, seed: int) -> np.ndarray:
+    """A buzzing tone whose pitch, loudness and noise depend on the seed."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(int(seconds * 16000)) / 16000
+    tone = np.sign(np.sin(2 * np.pi * rng.uniform(90, 300) * time_s)) * rng.uniform(0.05, 0.3)
+    return (tone + rng.uniform(0, 0.05) * rng.standard_normal(time_s.size)).astype(np.float32)
+
+
+def write_corpus(folder: Path, rows: list[tuple[str, str]], seconds: float = 0.4, labelled: bool = True) -> Path:
+    """Write one file per (name, split) and a labels.csv beside the folder."""
+    folder.mkdir(parents=True)
+    with (folder / "labels.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "arousal", "dominance", "valence", "split"])
+        for seed, (name, split) in enumerate(rows):
+            soundfile.write(folder / name, voice(seconds, seed), 16000)
+            adv = np.random.default_rng(seed).uniform(0, 1, 3).round(3) if labelled else ["", "", ""]
+            table.writerow([name, *adv, split])
+    return folder

@@ -11,7 +11,6 @@ from quantize.graph_builder import GraphBuilder
 from quantize.scales import requantization
 
 BASIS_BITS = 15
-MEL_BITS = 22
 LEVEL_BITS = 8
 PCM_BITS = 15
 DB_PER_LOG2 = 10 * np.log10(2)
@@ -62,6 +61,11 @@ def _spectrum_shift_bits(n_fft: int) -> int:
     return 5 + n_fft.bit_length()
 
 
+def _mel_bits(n_fft: int) -> int:
+    """Return the places of the mel weights: a band's sum grows with the number of bins, and stays below 2^16."""
+    return 29 - n_fft.bit_length()
+
+
 def _dft_basis(n_fft: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
     """Return the (2, bins, n_fft) cosines and sines under a periodic Hann window, Q15."""
     n = np.arange(n_fft)
@@ -72,7 +76,7 @@ def _dft_basis(n_fft: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
 
 
 def _add_mel(builder: GraphBuilder, front_end: FrontEnd) -> None:
-    filters = np.rint(mel_filters(front_end) * 2**MEL_BITS).astype(np.int64)
+    filters = np.rint(mel_filters(front_end) * 2 ** _mel_bits(front_end.n_fft)).astype(np.int64)
     used = [np.flatnonzero(band) for band in filters.T]
     builder.add_constant("mel_first_bin", "uint8", np.array([b[0] if b.size else 0 for b in used], np.uint8))
     builder.add_constant("mel_bin_count", "uint8", np.array([b.size for b in used], np.uint8))
@@ -89,7 +93,9 @@ def _add_normalize(builder: GraphBuilder, front_end: FrontEnd, log_mel: Quantiza
     db_per_unit = DB_PER_LOG2 / 2**LOG2_FRACTION_BITS
     multiplier, shift = requantization(db_per_unit, [1.0], log_mel.scales[0])
     # log2 of what the integer mel power is multiplied by, less that of the integer level.
-    mel_bits = 2 * (PCM_BITS + BASIS_BITS - _spectrum_shift_bits(front_end.n_fft)) + MEL_BITS
+    mel_bits = 2 * (PCM_BITS + BASIS_BITS - _spectrum_shift_bits(front_end.n_fft)) + _mel_bits(
+        front_end.n_fft
+    )
     level_bits = 2 * PCM_BITS + LEVEL_BITS
     attributes = {
         "offset_q9": (level_bits - mel_bits) << LOG2_FRACTION_BITS,

@@ -35,7 +35,8 @@ class OnnxStudent:
         return name
 
     def conv(self, layer: str, x: str, inputs: int, outputs: int, norm: bool = True) -> str:
-        spread = (2 / (9 * inputs)) ** 0.5
+        # Log-mels reach -100 dB: the first layer brings them to about 1.
+        spread = (2 / (9 * inputs)) ** 0.5 * (0.05 if layer == "l1" else 1)
         weights = self.random(f"{layer}.weight", outputs, inputs, 3, 3, spread=spread)
         x = self.node("Conv", f"/{layer}/conv", [x, weights], kernel_shape=[3, 3], pads=STREAM_PADS)
         if norm:
@@ -74,7 +75,7 @@ class OnnxStudent:
         )
         adv = [
             pooled,
-            self.random("adv.weight", 3, size, spread=0.005),
+            self.random("adv.weight", 3, size, spread=0.1 / size**0.5),
             self.random("adv.bias", 3, spread=0.3),
         ]
         self.nodes.append(helper.make_node("Gemm", adv, ["adv"], name="/adv", transB=1))

@@ -55,7 +55,7 @@ class ImitationConfig:
         dev_every: Steps between two looks at the dev clips.
     """
 
-    steps: int = 1500
+    steps: int = 1000
     batch: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -63,7 +63,7 @@ class ImitationConfig:
     crop_s: tuple[float, float] = (1.5, 3.5)
     frame_weight: float = 1.0
     embedding_weight: float = 0.5
-    dev_every: int = 100
+    dev_every: int = 50
     seed: int = 11
 
     def params(self) -> dict[str, object]:

@@ -59,12 +59,9 @@ def _shown(key: str, value: object) -> str:
 @options.json_option
 def teachers(as_json: bool) -> None:
     """List the models that can label audio."""
-    from wavllm_teacher.registry import BUILT_IN, TEACHER_FILE, built_in_folder
+    from wavllm_teacher.registry import list_teachers
 
-    facts = {name: json.loads((built_in_folder(name) / TEACHER_FILE).read_text()) for name in BUILT_IN}
-    _print_names(
-        {name: f"{fact['kind']} model, licence {fact['licence']}" for name, fact in facts.items()}, as_json
-    )
+    _print_names(list_teachers(), as_json)
 
 
 @click.command()

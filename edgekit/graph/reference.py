@@ -95,7 +95,7 @@ def power_spectrum(op: Op, frames: Int64, basis: Int64) -> Int64:
 
 
 def mel_filter(op: Op, power: Int64, first_bin: Int64, bin_count: Int64, weights: Int64) -> Int64:
-    """Return (T, M) sums of each band's `bin_count` bins from `first_bin`, times its Q14 weights."""
+    """Return (T, M) sums of each band's `bin_count` bins from `first_bin`, times its fixed-point weights."""
     mel = np.zeros((power.shape[0], first_bin.size), np.int64)
     used = 0
     for band, (first, count) in enumerate(zip(first_bin.tolist(), bin_count.tolist(), strict=True)):

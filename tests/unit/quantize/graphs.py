@@ -59,7 +59,9 @@ class Student:
         limit = 7 if dtype == "int4" else 127
         values = np.clip(np.rint(self.rng.normal(size=shape) * limit / 3), -limit, limit).astype(np.int8)
         spread = 1.0 if one_scale else self.rng.uniform(0.6, 1.4, shape[0])
-        scales = np.full(shape[0], spread * 0.2 / limit).astype(np.float32)
+        # Scores spread over several units: a softmax of them is far from a plain mean.
+        largest = 2.0 if name == "sof" else 0.2
+        scales = np.full(shape[0], spread * largest / limit).astype(np.float32)
         self.constant(f"{name}_weights", dtype, values, Quantization(tuple(scales.tolist()), 0, 0))
         return scales
 

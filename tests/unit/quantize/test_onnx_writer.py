@@ -25,13 +25,17 @@ def rows_of(graph: Graph, path: Path, duration_s: float = 0.4):
     return list(onnx_rows(graph, values, OnnxLayers(path, graph)))
 
 
+def activation(path: Path, name: str, element_type: int, samples) -> np.ndarray:
+    """Return what the model computes under a name."""
+    model = onnx.load(str(path))
+    model.graph.output.append(onnx.helper.make_tensor_value_info(name, element_type, None))
+    (found,) = one_thread_session(model.SerializeToString()).run([name], {"waveform": samples[None]})
+    return found
+
+
 def log_mels(path: Path, samples) -> np.ndarray:
     """Return the model's (T, mel) int8 log-mels."""
-    model = onnx.load(str(path))
-    info = onnx.helper.make_tensor_value_info("log_mel", onnx.TensorProto.INT8, None)
-    model.graph.output.append(info)
-    (found,) = one_thread_session(model.SerializeToString()).run(["log_mel"], {"waveform": samples[None]})
-    return found[0, 0].astype(int)
+    return activation(path, "log_mel", onnx.TensorProto.INT8, samples)[0, 0].astype(int)
 
 
 @pytest.mark.parametrize("weights", ["int4", "int8"])
@@ -90,8 +94,18 @@ def test_adv_is_the_graphs_for_any_length(duration_s: float, tmp_path: Path) -> 
     samples = noise_bursts(duration_s, seed=4)
     expected = run(graph, {"pcm": to_pcm16(samples)})["adv_out"] / 2**14
     found = OnnxModel(written(graph, tmp_path))(samples[None])
-    assert np.abs(found - expected).max() < 0.01
+    assert np.abs(found - expected).max() < 0.002
     assert np.ptp(expected) > 0.02
+
+
+def test_float_attention_is_the_graphs(tmp_path: Path) -> None:
+    graph = student()
+    samples = noise_bursts(0.5, seed=5)
+    values = run(graph, {"pcm": to_pcm16(samples)})
+    expected = graph.tensors["attend_out"].quantization.dequantize(values["attend_out"])
+    unweighted = graph.tensors["lin_out"].quantization.dequantize(values["lin_out"]).mean(axis=0)
+    found = activation(written(graph, tmp_path), "attend_out", onnx.TensorProto.FLOAT, samples)[0]
+    assert np.abs(found - expected).max() < 0.05 * np.abs(unweighted - expected).max()
 
 
 def test_interface_metadata_and_opset(tmp_path: Path) -> None:

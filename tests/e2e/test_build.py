@@ -1,0 +1,238 @@
+"""The whole build with real stages, small: eight clips, a random teacher, two training steps."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from edgekit import artifact, pipeline
+from edgekit.audio import DEFAULT_AUDIO, find_audio
+from edgekit.cli import main
+from edgekit.metrics import DIMENSIONS
+from edgekit.progress import silent
+from edgekit.report import STAGES
+
+SECONDS_OF_PARITY = 2.0
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[None]:
+    """Make every stage do little; what it does stays real."""
+    import codegen.stage
+    import quantize.stage
+    from distill import training
+
+    recommended = training.recommended_config
+
+    def little(*words: object, **settings: object) -> training.DistillConfig:
+        config = recommended(*words, **settings)
+        return replace(config, warm_start=False, steps=2, batch=4, crop_s=0.6, threads=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "recommended_config", little)
+        patch.setattr(codegen.stage, "PARITY_AUDIO_S", SECONDS_OF_PARITY)
+        patch.setattr(quantize.stage, "PARITY_AUDIO_S", SECONDS_OF_PARITY)
+        yield
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    from wavllm_teacher.assembly import write_compact
+    from wavllm_teacher.compact import CompactShape, CompactTeacher
+
+    torch.manual_seed(0)
+    shape = CompactShape(width=32, expansion=32, blocks=1, bottleneck=8, heads=2)
+    folder = tmp_path_factory.mktemp("teacher")
+    write_compact(CompactTeacher(shape), shape, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight clips, two of them held out."""
+    folder = tmp_path_factory.mktemp("audio")
+    clips = find_audio([DEFAULT_AUDIO])
+    rows = ["file,split"]
+    for number, clip in enumerate(clips[:: len(clips) // 8][:8]):
+        shutil.copy(clip, folder)
+        rows.append(f"{clip.name},{'test' if number % 4 == 3 else 'train'}")
+    (folder / "clips.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@dataclass
+class Built:
+    config: pipeline.BuildConfig
+    build: pipeline.Build
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, audio: Path, teacher: Path, small: None) -> Built:
+    out = tmp_path_factory.mktemp("build") / "hearing-aid"
+    config = pipeline.BuildConfig("hearing-aid", out, (audio,), str(teacher))
+    return Built(config, pipeline.build(config, silent))
+
+
+def digests(build: pipeline.Build) -> dict[str, str]:
+    return {stage: made.digest for stage, made in build.artifacts.items()}
+
+
+def words(built: Built, out: Path) -> list[str]:
+    config = built.config
+    inputs = ["--audio", str(config.audio[0]), "--teacher", config.teacher]
+    return ["build", "--target", "hearing-aid", *inputs, "--out", str(out)]
+
+
+def test_leaves_the_build_directory_of_the_contract(built):
+    out = built.config.out
+    for file in (
+        *("labels/labels.parquet", "student/student.safetensors", "student/student.onnx"),
+        *("student/frontend.json", "student/metrics.json", "student/history.csv"),
+        *(
+            "graph/graph.json",
+            "graph/weights.npz",
+            "graph/model.onnx",
+            "graph/model.tflite",
+            "graph/parity.json",
+        ),
+        *("c/edgekit_model.h", "c/edgekit_model.c", "c/Makefile", "c/parity.json"),
+        *("firmware/firmware.elf", "firmware/firmware.bin", "firmware/model.bin"),
+        *("sim/profile.json", "report/report.json"),
+    ):
+        assert (out / file).stat().st_size > 0, file
+    # The stages' work folders are gone.
+    hidden = {p.name for p in out.rglob(".*")}
+    assert hidden == {".lock"}
+
+
+def test_every_back_end_computes_the_graphs_integers(built):
+    parity = built.build.report.parity
+    assert set(parity) == {"onnx", "tflite", "c-host", "simulated-core"}
+    assert all(backend.held for backend in parity.values())
+    for exact in ("c-host", "simulated-core", "tflite"):
+        assert parity[exact].mismatches == 0
+        assert parity[exact].elements > 10_000
+
+
+def test_the_report_adds_up(built):
+    report = built.build.report
+    assert report.size["parameters"].value == 72_659
+    assert report.size["onnx_bytes"].value == (built.config.out / "graph" / "model.onnx").stat().st_size
+    memory = {name: figure.value for name, figure in report.memory.items()}
+    assert memory["total_ram_bytes"] == memory["static_bytes"] + memory["stack_bytes"]
+    assert memory["total_ram_bytes"] <= 32_768
+    by_layer = sum(layer.cycles_per_second_of_audio for layer in report.layers)
+    assert by_layer == pytest.approx(report.latency["cycles_per_second_of_audio"].value, rel=0.02)
+    for dimension in DIMENSIONS:
+        assert report.accuracy["device_vs_graph"][dimension].value == 1.0
+
+
+def test_manifests_name_no_place_on_this_machine(built):
+    for manifest in built.config.out.rglob("manifest.json"):
+        assert str(built.config.out.parent) not in manifest.read_text()
+        assert str(built.config.audio[0]) not in manifest.read_text()
+
+
+def test_a_second_build_runs_nothing_and_is_quick(built):
+    started = time.monotonic()
+    again = pipeline.build(built.config, silent)
+    assert again.ran == ()
+    assert again.report == built.build.report
+    assert time.monotonic() - started < 5
+
+
+def test_interrupted_in_every_stage_it_resumes_to_the_same_bytes(built, tmp_path):
+    out = tmp_path / "out"
+    config = replace(built.config, out=out)
+    for number, (stage, folder) in enumerate(STAGES.items()):
+        interrupted = False
+
+        def interrupt(what: str, done: int, total: int, stage: str = stage) -> None:
+            nonlocal interrupted
+            # In the middle where there is one: after the stage's first word about it.
+            if f"] {stage}:" in what and (done > 0 or stage in ("codegen", "firmware")):
+                interrupted = True
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.build(config, interrupt)
+        assert interrupted
+        assert not (out / folder).exists()
+        assert [s for s in STAGES.values() if (out / s).exists()] == list(STAGES.values())[:number]
+    assert digests(pipeline.build(config, silent)) == digests(built.build)
+
+
+def test_from_the_command_line(built, tmp_path, capsys):
+    # Copied, so that the build has nothing left to do.
+    out = tmp_path / "out"
+    shutil.copytree(built.config.out, out)
+    code = main([*words(built, out), "--json"])
+    captured = capsys.readouterr()
+    assert code == (4 if built.build.report.exceeded else 0)
+    assert json.loads(captured.out) == built.build.report.to_dict()
+    assert captured.err.splitlines()[0] == "[1/6] label: unchanged"
+    assert main(["simulate", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"]
+    assert main(["simulate", str(out), "--audio", str(find_audio([DEFAULT_AUDIO])[3])]) == 0
+    assert capsys.readouterr().out.startswith("arousal ")
+
+
+def test_stages_as_commands_write_the_same_bytes(built, tmp_path, capsys):
+    labels, student, graph, c = (str(tmp_path / name) for name in ("labels", "student", "graph", "c"))
+    teacher = built.config.teacher
+    assert main(["label", str(built.config.audio[0]), "--teacher", teacher, "--out", labels]) == 0
+    assert main(["distill", labels, "--out", student]) == 0
+    assert main(["quantize", student, "--labels", labels, "--out", graph]) == 0
+    assert main(["codegen", graph, "--target", "hearing-aid", "--out", c]) == 0
+    made = {stage: artifact.read(tmp_path / STAGES[stage], stage).digest for stage in list(STAGES)[:4]}
+    assert made.items() <= digests(built.build).items()
+
+
+class TestInput:
+    def build(self, built: Built, folder: Path, out: Path) -> int:
+        return main([*words(built, out)[:3], "--audio", str(folder), *words(built, out)[5:]])
+
+    def test_a_clip_shorter_than_one_frame(self, built, tmp_path, capsys):
+        soundfile.write(tmp_path / "short.wav", np.zeros(63), 16_000)
+        assert self.build(built, tmp_path, tmp_path / "out") == 7
+        assert "63 samples at 16 kHz, shorter than one frame" in capsys.readouterr().err
+        assert not (tmp_path / "out" / "labels").exists()
+
+    def test_one_constant_clip(self, built, tmp_path, capsys):
+        """Nothing can be learnt from it, but a build is possible, and the report says what is undefined."""
+        (tmp_path / "audio").mkdir()
+        soundfile.write(tmp_path / "audio" / "constant.wav", np.full(16_000, 0.1), 16_000)
+        assert self.build(built, tmp_path / "audio", tmp_path / "out") in (0, 4)
+        assert "undefined" in capsys.readouterr().out
+
+    def test_many_formats_together(self, built, tmp_path):
+        """8 kHz, 48 kHz stereo, float and 24-bit files are labelled as the 16 kHz mono that they become."""
+        rng = np.random.default_rng(0)
+        (tmp_path / "audio").mkdir()
+        for name, rate_hz, channels, subtype in (
+            ("a", 8_000, 1, "PCM_16"),
+            ("b", 48_000, 2, "PCM_16"),
+            ("c", 16_000, 1, "FLOAT"),
+            ("d", 44_100, 1, "PCM_24"),
+        ):
+            samples = rng.normal(size=(rate_hz, channels)) * 0.1
+            soundfile.write(tmp_path / "audio" / f"{name}.wav", samples, rate_hz, subtype=subtype)
+        code = main(
+            [
+                "label",
+                str(tmp_path / "audio"),
+                "--teacher",
+                built.config.teacher,
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        assert code == 0

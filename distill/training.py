@@ -42,7 +42,7 @@ class DistillConfig:
         evaluate_every: Steps between measurements on the development clips.
         seed: Seed of the weights, the crops and the augmentation.
         warm_start: Begin with the student that ships with edgekit, its batch normalisation frozen.
-        threads: Threads inside torch's operators.
+        threads: Threads inside torch's operators; two are slower than one whenever something else runs too.
     """
 
     student: str = "wav2small"
@@ -55,7 +55,7 @@ class DistillConfig:
     evaluate_every: int = 10
     seed: int = 0
     warm_start: bool = True
-    threads: int = 2
+    threads: int = 1
 
     def __post_init__(self) -> None:
         require_student(self.student)

@@ -57,13 +57,13 @@ def add_front_end(builder: GraphBuilder, front_end: FrontEnd, log_mel: Quantizat
 
 
 def _spectrum_shift_bits(n_fft: int) -> int:
-    """Return what keeps full scale below 2^46: the sums grow with the window's length."""
-    return 5 + n_fft.bit_length()
+    """Return what keeps full scale below 2^51: the sums grow with the window's length."""
+    return 3 + n_fft.bit_length()
 
 
 def _mel_bits(n_fft: int) -> int:
-    """Return the places of the mel weights: a band's sum grows with the number of bins, and stays below 2^16."""
-    return 29 - n_fft.bit_length()
+    """Return the places of the mel weights: a band's sum grows with the number of bins, and stays below 2^12."""
+    return 25 - n_fft.bit_length()
 
 
 def _dft_basis(n_fft: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:

@@ -179,10 +179,3 @@ def check_copies(
 def _difference(differences: Sequence[NDArray[np.float64]]) -> Difference:
     magnitudes = np.abs(np.array(differences))
     return Difference(float(magnitudes.max()), float(magnitudes.mean()), len(differences))
-
-
-def layer_parity(
-    graph: Graph, folder: Path, clips: Sequence[NDArray[np.floating]], progress: Progress = silent
-) -> list[LayerParity]:
-    """Return the layers of `check_copies`."""
-    return check_copies(graph, folder, clips, progress).layers

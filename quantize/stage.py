@@ -128,7 +128,7 @@ def _write_copies(
 ) -> dict[str, Any]:
     from edgekit.graph.parity import require_parity
     from quantize.onnx_writer import write_onnx
-    from quantize.parity import layer_parity
+    from quantize.parity import check_copies
     from quantize.tflite_writer import write_tflite
 
     write_onnx(graph, work / "model.onnx")
@@ -136,11 +136,12 @@ def _write_copies(
     split = next(name for name in ("test", "dev", "train") if labels.indices(name))
     rows = spread(labels.indices(split), config.evaluation_clips)
     clips = [labels.clip(i) for i in rows]
-    layers = layer_parity(graph, work, _first_seconds(clips, PARITY_AUDIO_S), progress)
-    require_parity(layers)
+    copies = check_copies(graph, work, _first_seconds(clips, PARITY_AUDIO_S), progress)
+    require_parity(copies.layers)
     accuracy = _accuracy(graph, work, model, front_end, clips, labels.adv[rows], progress)
     return {
-        "layers": [row.to_dict() for row in layers],
+        "layers": [row.to_dict() for row in copies.layers],
+        "end_to_end": {name: difference.to_dict() for name, difference in copies.end_to_end.items()},
         "accuracy": {**accuracy, "clips": len(clips), "measured_on": split},
     }
 

@@ -17,6 +17,7 @@ from edgekit.artifact import Artifact
 from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd, find_audio, read_audio
 from edgekit.errors import AudioError
 from edgekit.progress import Progress, silent
+from wavllm_teacher.record import teacher_record
 from wavllm_teacher.registry import Teacher, load_teacher, teacher_digest
 from wavllm_teacher.splits import fill_empty_splits, split_by_content, split_from_tables
 
@@ -24,6 +25,7 @@ LONGEST_S = 12.0
 BATCH = 16
 ERRORS_SHOWN = 3
 DONE_FILE = ".done.jsonl"
+RECORD_FILE = "teacher.json"
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _identity(config: LabelConfig, source: Source) -> tuple[dict[str, str], dict
         "splits": _digest(source.splits),
         "teacher": teacher_digest(config.teacher),
     }
-    return inputs, {"longest_s": LONGEST_S}
+    return inputs, {"longest_s": LONGEST_S, "teacher": teacher_record(config.teacher)}
 
 
 def _digest(table: dict[str, str]) -> str:
@@ -129,6 +131,7 @@ def label(config: LabelConfig, out: Path, progress: Progress = silent) -> Artifa
         pieces = cut_files(source, progress)
         teacher = load_teacher(config.teacher)
         adv = _predict(source.root, pieces, teacher, work / DONE_FILE, progress)
+        artifact.write_json(work / RECORD_FILE, params["teacher"])
         _write_table(work / labels.LABELS_FILE, pieces, adv, teacher.name, assign_splits(source, pieces))
     note_location(config, out)
     return artifact.read(out, labels.STAGE)

@@ -25,11 +25,13 @@ class CompactConfig:
         corpus: Folder that the full teacher learned from: clips with labels, and clips without.
         speech: Folder of further speech with a train/test split.
         full: Folder of the full teacher.
+        copies: Versions of every clip that the full teacher hears: of acted, further and read speech.
     """
 
     corpus: Path
     speech: Path
     full: Path
+    copies: tuple[int, int, int] = (7, 4, 3)
     shape: CompactShape = field(default_factory=CompactShape)
     training: ImitationConfig = field(default_factory=ImitationConfig)
 
@@ -41,9 +43,9 @@ def training_groups(config: CompactConfig) -> list[Group]:
     read = tuple(clip for clip in corpus if clip.labels is None)
     more = tuple(clip for clip in speech if clip.split == "train")
     return [
-        Group("acted", acted, copies=7, share=0.5),
-        Group("speech", more, copies=4, share=0.2),
-        Group("read", read, copies=3, share=0.3),
+        Group("acted", acted, config.copies[0], share=0.5),
+        Group("speech", more, config.copies[1], share=0.2),
+        Group("read", read, config.copies[2], share=0.3),
     ]
 
 

@@ -3,7 +3,20 @@
 /* The signed value of the low nibble of a byte. */
 static int32_t low_nibble(int8_t byte)
 {
-    return (int32_t)(((uint32_t)byte & 0xFu) ^ 8u) - 8;
+    return (int32_t)((uint32_t)byte << 28) >> 28;
+}
+
+/* The inner product of int8 inputs with int4 weights, two to a byte. */
+static int32_t inner_product(const int8_t *input, const int8_t *weights, uint32_t inputs)
+{
+    const int8_t *end = input + (inputs & ~(uint32_t)1);
+    int32_t sum = 0;
+    while (input != end) {
+        const int8_t pair = *weights++;
+        sum += *input++ * low_nibble(pair);
+        sum += *input++ * (pair >> 4);
+    }
+    return (inputs & 1u) != 0u ? sum + *input * low_nibble(*weights) : sum;
 }
 
 /*
@@ -18,17 +31,10 @@ void ek_fully_connected_s4(const int8_t *input, uint32_t inputs, uint32_t output
                            int8_t *output)
 {
     const ek_quantization_t *q = layer->quantization;
-    const int8_t *weights = layer->weights;
-    uint32_t row, i;
+    const size_t row_bytes = (inputs + 1u) / 2u;
+    uint32_t row;
     for (row = 0; row < outputs; row++) {
-        int32_t value = layer->bias[row];
-        for (i = 0; i + 1u < inputs; i += 2u) {
-            const int8_t pair = *weights++;
-            value += input[i] * low_nibble(pair) + input[i + 1u] * (pair >> 4);
-        }
-        if (i < inputs) {
-            value += input[i] * low_nibble(*weights++);
-        }
+        int32_t value = layer->bias[row] + inner_product(input, layer->weights + row * row_bytes, inputs);
         value = ek_requantize(value, layer->multiplier[row], layer->shift[row]) + q->output_zero_point;
         value = value < q->clamp_min ? q->clamp_min : value;
         output[row] = (int8_t)(value > q->clamp_max ? q->clamp_max : value);

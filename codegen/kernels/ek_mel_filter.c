@@ -3,9 +3,9 @@
 /*
  * Sparse mel filter bank.
  *
- * power:     [bins] below 2^47.
+ * power:     [bins] below 2^51.
  * first_bin: [bands] the first bin of each band; bin_count: [bands] how many.
- * weights:   the bands' weights one after another, fixed point; at most 2^16 in a band in all.
+ * weights:   the bands' weights one after another, fixed point; at most 2^12 in a band in all.
  * mel:       [bands] result, below 2^63.
  */
 void ek_mel_filter(const uint64_t *power, const uint8_t *first_bin, const uint8_t *bin_count,

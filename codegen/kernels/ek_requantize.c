@@ -14,8 +14,7 @@ int32_t ek_requantize(int32_t accumulator, int32_t multiplier, int32_t shift)
     const int32_t left = shift > 0 ? shift : 0;
     const int32_t right = shift > 0 ? 0 : -shift;
     const int64_t product = (int64_t)accumulator * ((int64_t)1 << left) * multiplier;
-    const int64_t nudge = product >= 0 ? (int64_t)1 << 30 : 1 - ((int64_t)1 << 30);
-    const int32_t high = (int32_t)((product + nudge) / ((int64_t)1 << 31));
+    const int32_t high = (int32_t)((product + ((int64_t)1 << 30)) >> 31);
     const int32_t mask = (int32_t)(((uint32_t)1 << right) - 1u);
     const int32_t remainder = high & mask;
     const int32_t threshold = (mask >> 1) + (high < 0 ? 1 : 0);

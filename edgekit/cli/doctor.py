@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 
 import click
@@ -12,7 +13,6 @@ from edgekit.cli import options
 from edgekit.errors import ConfigError, EdgekitError
 
 PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "ai-edge-litert", "ziglang", "unicorn", "capstone")
-LEAST_CLIPS = 100
 
 
 @dataclass(frozen=True)
@@ -75,25 +75,42 @@ def _compilers() -> list[Check]:
     from codegen.toolchain import find_cross_compiler
     from edgekit.toolchain import find_host_compiler
 
-    return [_compiler("C compiler", find_host_compiler), _compiler("Arm compiler", find_cross_compiler)]
-
-
-def _compiler(name: str, find: Callable[[], list[str]]) -> Check:
-    try:
-        return Check(name, " ".join(find()), "")
-    except EdgekitError as error:
-        return Check(name, "", f"{error.what}: {error.hint}")
+    return [
+        _found("C compiler", lambda: " ".join(find_host_compiler())),
+        _found("Arm compiler", lambda: " ".join(find_cross_compiler())),
+    ]
 
 
 def _data() -> list[Check]:
     from distill.registry import student_names
     from edgekit.audio import DEFAULT_AUDIO, find_audio
-    from edgekit.target import list_targets
+    from edgekit.target import list_targets, load_target
+    from wavllm_teacher.registry import list_teachers
 
-    again = "install edgekit again"
-    clips = len(find_audio([DEFAULT_AUDIO])) if DEFAULT_AUDIO.is_dir() else 0
     return [
-        Check("speech clips", f"{clips} files" if clips >= LEAST_CLIPS else "", again),
-        Check("targets", ", ".join(list_targets()), again),
-        Check("students", ", ".join(student_names()), again),
+        _found("speech clips", lambda: f"{len(find_audio([DEFAULT_AUDIO]))} files"),
+        _found("targets", lambda: ", ".join(load_target(name).name for name in list_targets())),
+        *(_found(f"teacher {name}", partial(_teacher, name)) for name in list_teachers()),
+        *(_found(f"student {name}", partial(_student, name)) for name in student_names()),
     ]
+
+
+def _teacher(name: str) -> str:
+    from wavllm_teacher.registry import teacher_digest
+
+    return teacher_digest(name)[:12]
+
+
+def _student(name: str) -> str:
+    from distill.registry import shipped_student
+
+    return shipped_student(name, "causal").name
+
+
+def _found(name: str, find: Callable[[], str]) -> Check:
+    try:
+        return Check(name, find(), "")
+    except EdgekitError as error:
+        return Check(name, "", f"{error.what}: {error.hint}")
+    except OSError as error:
+        return Check(name, "", f"{error.filename}: {error.strerror}: install edgekit again")

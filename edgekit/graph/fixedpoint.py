@@ -68,9 +68,7 @@ def multiply_by_quantized_multiplier(x: Int64, multiplier: Int64 | int, shift: I
     exponent = np.asarray(shift, np.int64)
     left, right = np.maximum(exponent, 0), np.maximum(-exponent, 0)
     product: Int64 = np.asarray(x, np.int64) * (np.int64(1) << left) * multiplier
-    nudged: Int64 = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
-    # Division truncating towards zero, as C does.
-    high = np.where(nudged >= 0, nudged >> 31, -((-nudged) >> 31))
+    high: Int64 = (product + (1 << 30)) >> 31
     mask: Int64 = (np.int64(1) << right) - 1
     remainder = high & mask
     threshold = (mask >> 1) + (high < 0)

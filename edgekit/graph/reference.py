@@ -90,7 +90,9 @@ def frame_level(op: Op, frames: Int64, table: Int64) -> Int64:
 
 def power_spectrum(op: Op, frames: Int64, basis: Int64) -> Int64:
     """Return (T, bins) re^2 + im^2 of the windowed DFT given by its (2, bins, n_fft) Q15 basis."""
-    real, imaginary = ((frames @ part.T) >> op.integer("shift_bits") for part in basis)
+    shift_bits = op.integer("shift_bits")
+    half = 1 << (shift_bits - 1)
+    real, imaginary = ((frames @ part.T + half) >> shift_bits for part in basis)
     return np.asarray(real**2 + imaginary**2, np.int64)
 
 

@@ -99,7 +99,7 @@ def test_labels_that_are_no_numbers(tmp_path, samples):
 def test_other_columns(tmp_path, samples):
     values = columns(samples)
     values["mood"] = values.pop("valence")
-    with pytest.raises(ArtifactError, match="has columns .*mood"):
+    with pytest.raises(ArtifactError, match=r"has columns .*mood"):
         labels.read_labels(write_artifact(tmp_path / "labels", values))
 
 

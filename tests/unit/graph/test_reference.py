@@ -117,7 +117,7 @@ def test_silence_and_full_scale_stay_in_range(graph):
     for pcm in (np.zeros(16000, np.int16), square, np.eye(1, 16000, 8000, dtype=np.int16)[0] * 32767):
         values = run(graph, {"pcm": pcm})
         assert values["mel_power"].min() >= 0
-        assert values["power"].max() < 1 << 47
+        assert values["power"].max() < 1 << 51
 
 
 def test_a_part_of_the_graph_runs_from_given_tensors(graph):

@@ -35,7 +35,7 @@ def scaled(graph: Graph, name: str, factor: int):
 BROKEN = {
     "powers of two": lambda g: with_attributes(g, "frame", hop=24),
     "memory_frames": lambda g: with_attributes(g, "frame", memory_frames=0),
-    "stays below 2\\^46": lambda g: with_attributes(g, "spectrum", shift_bits=2),
+    "stays below 2\\^51": lambda g: with_attributes(g, "spectrum", shift_bits=2),
     "mel band's bins": lambda g: with_constant(
         g, "mel_first_bin", g.constants["mel_first_bin"] + np.uint8(40)
     ),

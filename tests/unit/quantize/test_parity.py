@@ -8,7 +8,7 @@ from edgekit.errors import ParityError
 from edgekit.graph import Graph
 from edgekit.graph.parity import require_parity
 from quantize.onnx_writer import write_onnx
-from quantize.parity import check_copies, layer_parity
+from quantize.parity import check_copies
 from quantize.tflite_writer import write_tflite
 
 CLIPS = [noise_bursts(0.3, seed=6), noise_bursts(0.5, seed=7)]
@@ -45,8 +45,8 @@ def test_untouched_copies_agree(tmp_path: Path) -> None:
 def test_rows_sum_over_clips(tmp_path: Path) -> None:
     graph = student()
     write_copies(graph, tmp_path)
-    both = layer_parity(graph, tmp_path, CLIPS)
-    single = [layer_parity(graph, tmp_path, [clip]) for clip in CLIPS]
+    both = check_copies(graph, tmp_path, CLIPS).layers
+    single = [check_copies(graph, tmp_path, [clip]).layers for clip in CLIPS]
     assert [row.elements for row in both] == [
         sum(pair) for pair in zip(*([row.elements for row in rows] for rows in single), strict=True)
     ]
@@ -56,7 +56,7 @@ def test_rows_sum_over_clips(tmp_path: Path) -> None:
 def test_a_layer_that_differs_is_the_only_one_blamed(name: str, tmp_path: Path) -> None:
     graph = student("int8")
     write_copies(with_changed(graph, name, 40 if name.endswith("weights") else 3000), tmp_path)
-    rows = layer_parity(graph, tmp_path, CLIPS)
+    rows = check_copies(graph, tmp_path, CLIPS).layers
     layer = name.split("_")[0]
     assert [(row.backend, row.layer) for row in rows if not row.ok] == [("tflite", layer), ("onnx", layer)]
     with pytest.raises(

@@ -50,7 +50,9 @@ def test_real_encoder_equals_transformers_on_padded_input(shared):
     extract = WhisperFeatureExtractor.from_pretrained(folder)
     mel = torch.from_numpy(extract(samples, sampling_rate=16000, return_tensors="np")["input_features"])
     padded = np.pad(samples, (0, 480_000 - samples.size))
-    torch.testing.assert_close(whisper_log_mel(torch.from_numpy(padded), encoder.filters)[None], mel, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        whisper_log_mel(torch.from_numpy(padded), encoder.filters)[None], mel, atol=1e-5, rtol=0
+    )
     with torch.no_grad():
         expected = encoder.encoder(mel, output_hidden_states=True)
     own = encoder(padded)
@@ -62,7 +64,10 @@ def test_real_encoder_equals_transformers_on_padded_input(shared):
     ("change", "message"),
     [
         (lambda t: t.pop("layers.1.fc1.weight"), r"tensor layers\.1\.fc1\.weight is missing"),
-        (lambda t: t.update({"conv1.bias": torch.zeros(3)}), r"tensor conv1\.bias has shape \(3,\), expected \(16,\)"),
+        (
+            lambda t: t.update({"conv1.bias": torch.zeros(3)}),
+            r"tensor conv1\.bias has shape \(3,\), expected \(16,\)",
+        ),
         (lambda t: t.update(extra=torch.zeros(1)), "tensor extra is unknown"),
         (lambda t: t["conv2.bias"].fill_(float("nan")), r"tensor conv2\.bias holds NaN"),
     ],

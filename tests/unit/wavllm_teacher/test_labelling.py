@@ -1,7 +1,7 @@
 import csv
 import json
-import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,7 +77,9 @@ def test_long_clips_are_cut_into_equal_pieces(compact_dir, tmp_path):
     soundfile.write(tmp_path / "long.wav", voice(24.5, 0), 16000)
     made = label(LabelConfig((tmp_path / "long.wav",), str(compact_dir)), tmp_path / "labels")
     rows = table(made.path)
-    lengths = [end - start for start, end in zip(*(rows[c].to_pylist() for c in ("start_s", "end_s")), strict=True)]
+    lengths = [
+        end - start for start, end in zip(*(rows[c].to_pylist() for c in ("start_s", "end_s")), strict=True)
+    ]
     assert len(lengths) == 3
     assert max(lengths) - min(lengths) <= 1 / 16000 + 1e-9
     assert rows["end_s"].to_pylist()[-1] == 24.5
@@ -139,7 +141,12 @@ def test_interrupted_labelling_goes_on_where_it_was(config, audio, tmp_path, mon
     monkeypatch.setattr(LoadedTeacher, "predict", counting)
     assert label(config, out).digest == reference.digest
     assert seen == [1]
-    assert sorted(p.name for p in out.iterdir()) == ["labels.parquet", "location.json", "manifest.json"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "labels.parquet",
+        "location.json",
+        "manifest.json",
+        "teacher.json",
+    ]
 
 
 def test_a_half_written_line_is_labelled_again(config, tmp_path):
@@ -167,7 +174,9 @@ def test_bad_files_are_listed_with_their_reasons_and_nothing_is_left(compact_dir
 
 
 def test_labels_that_are_no_numbers_are_refused(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(LoadedTeacher, "predict", lambda self, clips: np.full((len(clips), 3), np.nan, np.float32))
+    monkeypatch.setattr(
+        LoadedTeacher, "predict", lambda self, clips: np.full((len(clips), 3), np.nan, np.float32)
+    )
     with pytest.raises(AudioError, match=r"a\.flac|b\.wav.*not a number"):
         label(config, tmp_path / "labels")
 
@@ -197,7 +206,7 @@ def test_relative_paths_are_the_same_audio(config, audio, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     relative = LabelConfig((audio.relative_to(tmp_path),), config.teacher)
     assert identity(relative) == identity(config)
-    assert os.getcwd() not in json.dumps(identity(relative))
+    assert str(Path.cwd()) not in json.dumps(identity(relative))
 
 
 def test_table_of_a_parent_folder_is_found(compact_dir, tmp_path):

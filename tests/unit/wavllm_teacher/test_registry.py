@@ -60,7 +60,9 @@ def test_a_folder_without_teacher_json(tmp_path):
         (json.dumps({"kind": "compact", "name": "x", "licence": "y"}), "shape is missing"),
         (json.dumps({"kind": "rnn", "name": "x", "licence": "y", "shape": {}}), "unknown kind 'rnn'"),
         (
-            json.dumps({"kind": "compact", "name": "x", "licence": "y", "shape": {"stem": [1, 2, 3], "depth": 3}}),
+            json.dumps(
+                {"kind": "compact", "name": "x", "licence": "y", "shape": {"stem": [1, 2, 3], "depth": 3}}
+            ),
             "wrong shape entry",
         ),
         (json.dumps({"kind": "compact", "name": "x", "licence": "y", "shape": {}}), "wrong shape entry"),
@@ -78,7 +80,9 @@ def test_a_misshapen_tensor_is_named(compact_dir, tmp_path):
     tensors = load_file(folder / "model.safetensors")
     tensors["blocks.1.expand.weight"] = torch.zeros(2, 2)
     save_file(tensors, folder / "model.safetensors")
-    with pytest.raises(ArtifactError, match=r"blocks\.1\.expand\.weight has shape \(2, 2\), expected \(24, 16\)"):
+    with pytest.raises(
+        ArtifactError, match=r"blocks\.1\.expand\.weight has shape \(2, 2\), expected \(24, 16\)"
+    ):
         load_teacher(str(folder))
 
 

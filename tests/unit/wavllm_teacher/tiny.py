@@ -28,7 +28,9 @@ def voice(seconds: float, seed: int) -> np.ndarray:
     return (tone + rng.uniform(0, 0.05) * rng.standard_normal(time_s.size)).astype(np.float32)
 
 
-def write_corpus(folder: Path, rows: list[tuple[str, str]], seconds: float = 0.4, labelled: bool = True) -> Path:
+def write_corpus(
+    folder: Path, rows: list[tuple[str, str]], seconds: float = 0.4, labelled: bool = True
+) -> Path:
     """Write one file per (name, split) and a labels.csv beside the folder."""
     folder.mkdir(parents=True)
     with (folder / "labels.csv").open("w", newline="") as file:

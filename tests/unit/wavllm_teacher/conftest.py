@@ -13,6 +13,15 @@ from wavllm_teacher.encoder import WhisperStates
 from wavllm_teacher.whisper import Head
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny tensors lose more to waiting threads than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def encoder_dir(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("encoder")

@@ -62,7 +62,7 @@ def _spectrum_shift_bits(n_fft: int) -> int:
 
 
 def _mel_bits(n_fft: int) -> int:
-    """Return the places of the mel weights: a band's sum grows with the number of bins, and stays below 2^12."""
+    """Return the places of the mel weights: a band's sum, which grows with the bins, stays below 2^12."""
     return 25 - n_fft.bit_length()
 
 

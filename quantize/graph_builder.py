@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.graph import Graph, Op, Quantization, Tensor, verify
-from edgekit.graph.spec import storage_dtype
+from edgekit.graph.reference import storage_dtype
 
 
 class GraphBuilder:

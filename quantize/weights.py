@@ -25,7 +25,7 @@ def channel_scales(weights: Array, largest: int, search_steps: int = 1) -> Scale
     stored = np.clip(np.rint(rows[:, None, :] / candidates[..., None]), -largest - 1, largest)
     errors = ((stored * candidates[..., None] - rows[:, None, :]) ** 2).sum(axis=2)
     best = candidates[np.arange(len(rows)), errors.argmin(axis=1)]
-    return best.astype(np.float32)
+    return np.asarray(best, np.float32)
 
 
 def round_weights(weights: Array, scales: Scales, largest: int) -> NDArray[np.int8]:

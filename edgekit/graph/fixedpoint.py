@@ -67,7 +67,7 @@ def multiply_by_quantized_multiplier(x: Int64, multiplier: Int64 | int, shift: I
     """
     exponent = np.asarray(shift, np.int64)
     left, right = np.maximum(exponent, 0), np.maximum(-exponent, 0)
-    product: Int64 = np.asarray(x, np.int64) * (np.int64(1) << left) * multiplier
+    product = np.asarray(np.asarray(x, np.int64) * (np.int64(1) << left) * multiplier, np.int64)
     high: Int64 = (product + (1 << 30)) >> 31
     mask: Int64 = (np.int64(1) << right) - 1
     remainder = high & mask

@@ -178,7 +178,7 @@ def attention_pool(op: Op, value: Int64, score: Int64, table: Int64) -> Int64:
         full = denominator >> WEIGHT_LIMIT_BITS
         numerator, denominator, maximum = numerator >> full, denominator >> full, higher
     magnitude = ((np.abs(numerator) << POOL_BITS) + denominator // 2) // denominator
-    return np.sign(numerator) * magnitude
+    return np.asarray(np.sign(numerator) * magnitude, np.int64)
 
 
 def fully_connected_int16(

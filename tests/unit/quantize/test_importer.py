@@ -134,5 +134,5 @@ def test_a_file_that_is_not_onnx(tmp_path, content):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(UnsupportedError, match="none.onnx"):
+    with pytest.raises(UnsupportedError, match=r"none\.onnx"):
         import_onnx(tmp_path / "none.onnx")

@@ -76,7 +76,7 @@ def student(tmp_path_factory):
 
 
 def test_observation_holds_every_layer(student):
-    path, _, network, seen = student
+    _, _, network, seen = student
     assert set(seen) == {"logmel", *(layer.output for layer in network.layers)}
     assert seen["/l1/relu"].low == 0
     assert seen["/lin/add"].tokens.shape[1] == seen["/lin/add"].feature_low.size == 16
@@ -102,7 +102,7 @@ def test_mixed4_takes_wide_linears_only(tmp_path):
 
 
 def test_scores_are_centred_over_time(student):
-    path, front_end, network, seen = student
+    _, front_end, network, seen = student
     graph = quantize_network(network, front_end, seen, int4_linears=False)
     scores = run(graph, {"pcm": noise()})["sof_out"].astype(int)
     assert graph.tensors["sof_out"].quantization.zero_point in (-1, 0)
@@ -111,7 +111,7 @@ def test_scores_are_centred_over_time(student):
 
 
 def test_outputs_beyond_q14_are_refused(student):
-    path, front_end, network, seen = student
+    _, front_end, network, seen = student
     wide = dataclasses.replace(seen["adv"], high=3.5)
     with pytest.raises(UnsupportedError, match="leaves"):
         quantize_network(network, front_end, {**seen, "adv": wide}, int4_linears=False)
@@ -125,10 +125,10 @@ def test_longer_windows_stay_in_range(tmp_path, n_fft):
 
 
 def test_padding_at_the_end_of_a_stream_is_refused(student):
-    path, front_end, network, seen = student
+    _, front_end, network, seen = student
     layers = tuple(
         dataclasses.replace(layer, padding=(1, 1, 1, 1)) if layer.name == "l1" else layer
         for layer in network.layers
     )
-    with pytest.raises(UnsupportedError, match="'l1' \\(from /l1/conv.*a stream has no end"):
+    with pytest.raises(UnsupportedError, match=r"'l1' \(from /l1/conv.*a stream has no end"):
         quantize_network(dataclasses.replace(network, layers=layers), front_end, seen, int4_linears=False)

@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that accepts what the code generates now as reviewed."""
+    parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared test material; tests that need it skip visibly where it is missing."""

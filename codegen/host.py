@@ -12,6 +12,7 @@ from codegen.emit import model_sources
 from edgekit.errors import ParityError
 from edgekit.graph import Graph
 from edgekit.graph.traces import collect
+from edgekit.interrupts import interrupts_after
 from edgekit.toolchain import compile_host
 
 HARNESS = Path(__file__).parent / "board" / "host_harness.c"
@@ -78,10 +79,12 @@ class HostModel:
         rows: list[tuple[int, bytes]] = []
         sink = SINK(lambda layer, data, count: rows.append((layer, ctypes.string_at(data, count))))
         self._library.harness_set_sink(sink)
-        try:
-            yield rows
-        finally:
-            self._library.harness_set_sink(None)
+        # Ctrl-C in the sink would be lost in the C code that calls it, and a row with it.
+        with interrupts_after():
+            try:
+                yield rows
+            finally:
+                self._library.harness_set_sink(None)
 
 
 def run_traced(model: HostModel, graph: Graph, pcm: NDArray[np.int16]) -> Mapping[str, NDArray[np.integer]]:

@@ -1,10 +1,7 @@
 """Running a firmware on a simulated core, instruction by instruction."""
 
-import contextlib
-import signal
 import struct
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.errors import AudioError, ConfigError, SimulationError
+from edgekit.interrupts import interrupts_after
 from edgekit.target import Target
 from firmware_sim.counter import SAME_REGION, BlockCounter
 from firmware_sim.device import REGISTERS_ADDRESS, REGISTERS_BYTES, Device
@@ -185,7 +183,7 @@ class _Run:
         self.engine.reg_write(uc.arm_const.UC_ARM_REG_SP, stack_top)
         self.counter.attach(self.engine, entry & ~1)
         try:
-            with _interruptible(self.engine.emu_stop):
+            with interrupts_after(self.engine.emu_stop):
                 self.engine.emu_start(entry, _NEVER)
         except uc.UcError as error:
             raise SimulationError(self._describe(error), _BUG_HINT) from error
@@ -231,31 +229,6 @@ class _Run:
     ) -> bool:
         self.fault_address = address
         return False
-
-
-@contextlib.contextmanager
-def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C stop the core first and interrupt after.
-
-    An exception in a register callback is lost in the C code between, and the register would read as 0.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    interrupted = False
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        nonlocal interrupted
-        interrupted = True
-        stop()
-
-    previous = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if interrupted:
-        raise KeyboardInterrupt
 
 
 def _unicorn() -> ModuleType:

@@ -103,7 +103,7 @@ def _accuracy(report: Report) -> Table:
     table.add_column("on", style="dim")
     for comparison, figures in report.accuracy.items():
         row = [figures[dimension] for dimension in DIMENSIONS]
-        shown = ["undefined" if figure.value is None else f"{figure.value:.4f}" for figure in row]
+        shown = ["n/a" if figure.value is None else f"{figure.value:.4f}" for figure in row]
         # Where one is undefined, its reason says more than what the others were measured on.
         how = next((figure.how for figure in row if figure.value is None), row[0].how)
         table.add_row(comparison.replace("_", " "), *shown, how)
@@ -162,7 +162,7 @@ def _unit(key: str) -> str:
 
 def _shown(figure: Figure, unit: str) -> str:
     if figure.value is None:
-        return "undefined"
+        return "n/a"
     return f"{'~' if figure.basis == 'estimated' else ''}{_number(figure.value)}{unit}"
 
 

@@ -211,7 +211,7 @@ class TestInput:
         (tmp_path / "audio").mkdir()
         soundfile.write(tmp_path / "audio" / "constant.wav", np.full(16_000, 0.1), 16_000)
         assert self.build(built, tmp_path / "audio", tmp_path / "out") in (0, 4)
-        assert "undefined" in capsys.readouterr().out
+        assert "n/a" in capsys.readouterr().out
 
     def test_many_formats_together(self, built, tmp_path):
         """8 kHz, 48 kHz stereo, float and 24-bit files are labelled as the 16 kHz mono that they become."""

@@ -149,12 +149,13 @@ class TestLogMel:
         expected = 10 * np.log10(np.maximum(mel, 1e-10))
         np.testing.assert_allclose(log_mel(samples, front_end)[1], expected, rtol=1e-4)
 
-    @pytest.mark.parametrize("level", ["causal", "utterance"])
-    def test_ignores_level_and_offset(self, level):
+    @pytest.mark.parametrize(("level", "most_db"), [("causal", 0.1), ("utterance", 1e-3)])
+    def test_ignores_level_and_offset(self, level, most_db):
         front_end = FrontEnd(level=level)
         samples = np.random.default_rng(0).normal(size=3000) * 0.1
-        louder = log_mel(3 * samples + (0.2 if level == "utterance" else 0), front_end)
-        np.testing.assert_allclose(louder, log_mel(samples, front_end), atol=1e-3)
+        louder = log_mel(3 * samples + 0.2, front_end)
+        # The causal mean moves in steps of 16-bit PCM, so that a louder clip is centred a little better.
+        assert np.abs(louder - log_mel(samples, front_end)).max() < most_db
 
     def test_causal_frames_do_not_see_the_future(self):
         samples = np.random.default_rng(0).normal(size=3000)
@@ -196,7 +197,8 @@ class TestCausalLevel:
             fresh = slice(0, 64) if t == 0 else slice(32, 64)
             weight = 1 / min(t + 1, 5)
             mean += weight * (sum(frame[fresh]) / len(frame[fresh]) - mean)
-            centred = [x - mean for x in frame]
+            steps = round(mean * 32768) / 32768
+            centred = [x - steps for x in frame]
             squares = [x * x for x in centred[fresh]]
             power += weight * (sum(squares) / len(squares) - power)
             expected.append([x / np.sqrt(power + 1e-7) for x in centred])

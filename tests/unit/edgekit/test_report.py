@@ -144,7 +144,7 @@ class TestTerminal:
         assert "total RAM          pass    32,768 bytes    21,000 bytes   +35.9 %" in text
         assert "~20.0 %" in text
         assert "student vs teacher" in text
-        assert "undefined" in text
+        assert "n/a" in text
         assert "All budgets held (~ estimated, all else measured)." in text
 
     def test_has_no_escape_codes_without_a_terminal(self, report):

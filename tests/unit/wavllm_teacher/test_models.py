@@ -4,7 +4,7 @@ import torch
 from unit.wavllm_teacher.tiny import TINY_SHAPE, voice
 
 from edgekit.metrics import adv_ccc
-from wavllm_teacher.compact import CompactShape, CompactTeacher
+from wavllm_teacher.compact import AttentionBlock, CompactShape, CompactTeacher, ConvBlock
 from wavllm_teacher.pooling import VARIANCE_FLOOR, AttentiveStatistics, length_mask
 from wavllm_teacher.training import ccc_loss
 from wavllm_teacher.whisper import Head
@@ -66,6 +66,14 @@ def test_compact_padding_in_a_batch_changes_little_but_the_edge():
     padded = torch.cat([mel, torch.zeros(1, 100, 16)], dim=1)
     together = network(padded, torch.arange(75)[None] < 50)
     torch.testing.assert_close(together, alone, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [ConvBlock, AttentionBlock])
+def test_blocks_keep_padding_silent(kind):
+    valid = length_mask(torch.tensor([3, 6]))
+    out = kind(TINY_SHAPE, 0.0)(torch.randn(2, 6, 16) * valid[..., None], valid)
+    assert torch.all(out[0, 3:] == 0)
+    assert torch.all(out[valid] != 0)
 
 
 @pytest.mark.parametrize("size", [1, 64, 399, 1600, 16001])

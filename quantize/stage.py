@@ -31,6 +31,7 @@ class QuantizeConfig:
     Attributes:
         weights: `mixed4` stores the wide fully connected layers in int4, `int8` none.
         calibration_clips: Training clips that the activation ranges are read from.
+        correction_clips: How many of those the last bias is corrected on.
         evaluation_clips: Held-out clips that the agreement with the float student is measured on, at most.
 
     Raises:
@@ -39,6 +40,7 @@ class QuantizeConfig:
 
     weights: Literal["mixed4", "int8"] = "mixed4"
     calibration_clips: int = 64
+    correction_clips: int = 32
     evaluation_clips: int = 96
 
     def __post_init__(self) -> None:
@@ -94,16 +96,21 @@ def quantize(
 def _quantize(
     config: QuantizeConfig, model: Path, front_end: "FrontEnd", labels: "LabelSet", progress: Progress
 ) -> "Graph":
-    from edgekit.audio import log_mel
+    from edgekit.audio import log_mel, to_pcm16
     from quantize.calibration import observe
     from quantize.importer import import_onnx
-    from quantize.quantizer import quantize_network
+    from quantize.quantizer import correct_outputs, quantize_network
+    from quantize.runtime import OnnxModel
 
     network = import_onnx(model)
     rows = spread(labels.indices("train"), config.calibration_clips)
-    features = [log_mel(labels.clip(i), front_end) for i in rows]
+    clips = [labels.clip(i) for i in rows]
+    features = [log_mel(clip, front_end) for clip in clips]
     seen = observe(model, network, features, progress)
-    return quantize_network(network, front_end, seen, int4_linears=config.weights == "mixed4")
+    graph = quantize_network(network, front_end, seen, int4_linears=config.weights == "mixed4")
+    some, student = spread(range(len(clips)), config.correction_clips), OnnxModel(model)
+    wanted = np.array([student(features[i][None]) for i in some])
+    return correct_outputs(graph, [to_pcm16(clips[i]) for i in some], wanted, progress)
 
 
 def spread(rows: Sequence[int], count: int) -> list[int]:

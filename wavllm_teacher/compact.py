@@ -28,7 +28,11 @@ DYNAMIC_RANGE = 8.0
 
 @dataclass(frozen=True)
 class CompactShape:
-    """Sizes of the network."""
+    """Sizes of the network.
+
+    Raises:
+        ValueError: If a size is below 1, the width is no multiple of the heads, or `mel_bands` none of 8.
+    """
 
     mel_bands: int = 64
     stem: tuple[int, int, int] = (16, 32, 48)
@@ -38,6 +42,11 @@ class CompactShape:
     blocks: int = 3
     heads: int = 4
     bottleneck: int = 64
+
+    def __post_init__(self) -> None:
+        sizes = [*self.stem, *(value for value in asdict(self).values() if not isinstance(value, tuple))]
+        if min(sizes) < 1 or self.width % self.heads or self.mel_bands % BAND_STRIDE:
+            raise ValueError(f"impossible sizes: {self}")
 
     def to_dict(self) -> dict[str, object]:
         """Return all sizes, JSON-ready."""

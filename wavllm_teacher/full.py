@@ -16,7 +16,7 @@ from edgekit.metrics import adv_ccc
 from edgekit.progress import Progress, silent
 from wavllm_teacher.assembly import assemble_full, write_head
 from wavllm_teacher.encoder import WhisperStates, load_encoder
-from wavllm_teacher.measure import against_labels
+from wavllm_teacher.measure import against_labels, rounded
 from wavllm_teacher.pooling import length_mask
 from wavllm_teacher.training import (
     Clip,
@@ -251,7 +251,7 @@ def train_full(config: FullConfig, out: Path, progress: Progress = silent) -> di
     teacher = assemble_full(out, config.encoder, out)
     held_out = against_labels(teacher, labelled(config.corpus, "test"))
     metrics = {
-        "training": {**config.params(), "dev_ccc_vs_pseudo_labels": history},
+        "training": {**config.params(), "dev_ccc_vs_pseudo_labels": [rounded(ccc) for ccc in history]},
         "held_out_speakers": {"full_vs_pseudo_labels": held_out},
     }
     artifact.write_json(out / "metrics.json", metrics)

@@ -11,7 +11,7 @@ from edgekit.progress import Progress, silent
 from wavllm_teacher.assembly import write_compact
 from wavllm_teacher.compact import CompactShape, CompactTeacher
 from wavllm_teacher.imitation import Group, ImitationConfig, hear, imitate
-from wavllm_teacher.measure import against_labels, against_teacher
+from wavllm_teacher.measure import against_labels, against_teacher, rounded
 from wavllm_teacher.registry import LoadedTeacher, Teacher, load_teacher
 from wavllm_teacher.training import labelled, read_all, read_clips
 from wavllm_teacher.whisper import WhisperTeacher
@@ -68,7 +68,11 @@ def train_compact(config: CompactConfig, out: Path, progress: Progress = silent)
     compact, history = imitate(heard, dev_heard, network.head, config.shape, config.training, progress)
     write_compact(compact, config.shape, out)
     metrics = {
-        "training": {**config.training.params(), "dev_ccc_vs_full": history},
+        "training": {
+            **config.training.params(),
+            "copies": list(config.copies),
+            "dev_ccc_vs_full": [rounded(ccc) for ccc in history],
+        },
         **measure_both(load_teacher(str(out)), full, config),
     }
     artifact.write_json(out / "metrics.json", metrics)

@@ -23,7 +23,7 @@ WEIGHT_FILES = {
     "whisper": ("head.safetensors", "encoder/config.json", "encoder/model.safetensors"),
 }
 BUILT_IN = {
-    "compact": "1.4 M parameters, distilled from a Whisper-base teacher; comes with edgekit",
+    "compact": "1.2 M parameters, distilled from a Whisper-base teacher; comes with edgekit",
 }
 RESTORE = "restore the folder from its source, or name another teacher"
 
@@ -100,11 +100,11 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(file.read_text())
         missing = [key for key in ("kind", "name", "licence", "shape") if key not in facts]
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ArtifactError(f"{file}: damaged ({error})", RESTORE) from error
     if missing:
         raise ArtifactError(f"{file}: {missing[0]} is missing", RESTORE)
-    if facts["kind"] not in WEIGHT_FILES:
+    if facts["kind"] not in list(WEIGHT_FILES):
         raise ArtifactError(
             f"{file}: unknown kind {facts['kind']!r}", f"kinds this edgekit reads: {', '.join(WEIGHT_FILES)}"
         )
@@ -141,7 +141,7 @@ def load_teacher(name_or_dir: str) -> LoadedTeacher:
     facts = _read_facts(folder)
     try:
         network = LOADERS[facts["kind"]](folder, facts["shape"])
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise ArtifactError(f"{folder / TEACHER_FILE}: wrong shape entry ({error})", RESTORE) from error
     return LoadedTeacher(facts, digest, network)
 

@@ -129,6 +129,11 @@ def _patches(x: Int64, op: Op, fill: int) -> Int64:
     return np.moveaxis(windows[::stride_t, ::stride_w], 2, -1)
 
 
+def _products(x: Int64, weights: Int64) -> Int64:
+    """Return x @ weights.T, exact: float64 holds every sum of a legal graph (below 2^31), and BLAS is quick."""
+    return np.asarray(x.astype(np.float64) @ weights.T.astype(np.float64), np.int64)
+
+
 def _requantize(op: Op, accumulator: Int64, multiplier: Int64, shift: Int64) -> Int64:
     scaled = multiply_by_quantized_multiplier(accumulator, multiplier, shift)
     low, high = op.integers("clamp")
@@ -139,7 +144,8 @@ def conv2d(op: Op, x: Int64, weights: Int64, bias: Int64, multiplier: Int64, shi
     """Convolve (T, W, C) int8 with (O, KH, KW, C) int8 weights; the input's zero point pads."""
     zero_point = op.integer("input_zero_point")
     patches = _patches(x, op, zero_point) - zero_point
-    accumulator = np.tensordot(patches, weights, axes=([2, 3, 4], [1, 2, 3])) + bias
+    rows = patches.reshape(*patches.shape[:2], weights[0].size)
+    accumulator = _products(rows, weights.reshape(len(weights), -1)) + bias
     return _requantize(op, accumulator, multiplier, shift)
 
 
@@ -155,7 +161,7 @@ def flatten(op: Op, x: Int64) -> Int64:
 
 def fully_connected(op: Op, x: Int64, weights: Int64, bias: Int64, multiplier: Int64, shift: Int64) -> Int64:
     """Return (T, O) int8 from (T, K) int8 and (O, K) int8 or int4 weights."""
-    accumulator = (x - op.integer("input_zero_point")) @ weights.T + bias
+    accumulator = _products(x - op.integer("input_zero_point"), weights) + bias
     return _requantize(op, accumulator, multiplier, shift)
 
 

@@ -11,7 +11,7 @@ from edgekit.errors import UnsupportedError
 from edgekit.graph import run
 from quantize.calibration import Observation, affine_quantization, best_range, observe, quantization_error
 from quantize.importer import import_onnx
-from quantize.quantizer import quantize_network
+from quantize.quantizer import correct_outputs, quantize_network
 from quantize.runtime import OnnxModel
 from quantize.weights import channel_scales, round_weights, round_with_compensation
 
@@ -91,6 +91,16 @@ def test_the_graph_follows_the_float_student(student, int4, allowed):
         pcm = noise(seed=seed)
         found = run(graph, {"pcm": pcm})["adv_out"] / 2**14
         assert np.abs(found - model(log_mel(pcm / 32768, front_end)[None])).max() < allowed
+
+
+def test_correction_removes_the_mean_error(student):
+    path, front_end, network, seen = student
+    graph = quantize_network(network, front_end, seen, int4_linears=False)
+    model, clips = OnnxModel(path), [noise(seed=seed) for seed in range(30, 34)]
+    wanted = np.array([model(log_mel(pcm / 32768, front_end)[None]) for pcm in clips]) + 0.05
+    corrected = correct_outputs(graph, clips, wanted)
+    found = np.array([run(corrected, {"pcm": pcm})["adv_out"] for pcm in clips]) / 2**14
+    assert np.abs((found - wanted).mean(axis=0)).max() < 2 / 2**14
 
 
 def test_mixed4_takes_wide_linears_only(tmp_path):

@@ -66,6 +66,13 @@ def test_a_folder_without_teacher_json(tmp_path):
             "wrong shape entry",
         ),
         (json.dumps({"kind": "compact", "name": "x", "licence": "y", "shape": {}}), "wrong shape entry"),
+        (json.dumps({"kind": [], "name": "x", "licence": "y", "shape": {}}), "unknown kind"),
+        (
+            json.dumps(
+                {"kind": "compact", "name": "x", "licence": "y", "shape": {"stem": [1, 2, 3], "heads": 3}}
+            ),
+            "wrong shape entry",
+        ),
     ],
 )
 def test_a_damaged_teacher_json(compact_dir, tmp_path, text, message):

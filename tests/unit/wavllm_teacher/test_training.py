@@ -9,12 +9,13 @@ import torch
 from unit.wavllm_teacher.tiny import TINY_SHAPE, write_corpus
 
 from edgekit.errors import AudioError
+from edgekit.metrics import adv_ccc
 from wavllm_teacher import train
-from wavllm_teacher.full import FullConfig, States, random_crop, train_full, train_head
+from wavllm_teacher.full import FullConfig, States, predict_states, random_crop, train_full, train_head
 from wavllm_teacher.imitation import Heard, ImitationConfig, draw
 from wavllm_teacher.recipe import CompactConfig, train_compact
 from wavllm_teacher.registry import load_teacher
-from wavllm_teacher.training import cached, read_clips, varied_copy
+from wavllm_teacher.training import cached, mean_ccc, read_clips, varied_copy
 from wavllm_teacher.whisper import Head
 
 SPLITS = ["train"] * 6 + ["dev"] * 3 + ["test"] * 3
@@ -86,6 +87,11 @@ def test_full_training_fits_what_can_be_learned():
     config = replace(full_config(None, None), copies=1, mix_start=(0, 1), ridge=1.0, batch=20)
     _, history = train_head(train_part, dev_part, config)
     assert min(history[-1].values()) > 0.8
+    slow_start = replace(config, ridge=1e4, learning_rate=1e-2, epochs=4)
+    head, history = train_head(train_part, dev_part, slow_start)
+    kept = mean_ccc(adv_ccc(predict_states(head, dev_part), dev_part.labels.numpy()))
+    assert kept == pytest.approx(max(map(mean_ccc, history)), abs=1e-6)
+    assert kept > mean_ccc(history[0]) + 0.1
 
 
 def test_crops_are_pieces_of_the_states():
@@ -109,6 +115,20 @@ def test_targets_of_a_whole_clip_are_the_full_teachers():
     assert batch.frames.shape == (1, 20, 32)
     torch.testing.assert_close(batch.frames[0, 3], frames[0, 6:8].mean(0))
     assert abs(batch.mel.mean().item()) < 1e-6
+
+
+def test_crops_of_mel_and_teacher_frames_start_together():
+    head = Head(4, 16).eval()
+    mel, frames = np.zeros((400, 16), np.float16), np.zeros((200, 32), np.float16)
+    mel[:, 0], frames[:, 0] = np.arange(400), np.arange(200)
+    starts = set()
+    for seed in range(5):
+        batch = draw([Heard(mel, frames)], 20, head, np.random.default_rng(seed))
+        first_mel = (batch.mel[0, 0, 0] - batch.mel[0, 0, 1]).item()
+        assert first_mel == pytest.approx(2 * (batch.frames[0, 0, 0].item() - 0.5), abs=0.01)
+        assert (batch.mel.shape[1], batch.frames.shape[1]) == (80, 20)
+        starts.add(round(first_mel))
+    assert len(starts) > 2
 
 
 def test_compact_training_writes_a_teacher_and_its_metrics(corpus, full_dir, tmp_path):

@@ -59,20 +59,25 @@ def fill_empty_splits(splits: dict[str, str]) -> dict[str, str]:
     """Return the splits with one clip moved where train or test would be empty; a single clip trains.
 
     Args:
-        splits: Clip key to split; of equal candidates, the first key in sorted order moves.
+        splits: Clip key to split; of equal candidates, the first key in sorted order moves;
+            a split keeps its last clip unless that is dev.
 
     Example:
         >>> fill_empty_splits({"a": "train", "b": "train"})
         {'a': 'test', 'b': 'train'}
         >>> fill_empty_splits({"a": "test"})
         {'a': 'train'}
+        >>> fill_empty_splits({"a": "train", "b": "dev"})
+        {'a': 'train', 'b': 'test'}
     """
     if len(splits) == 1:
         return dict.fromkeys(splits, "train")
     filled = dict(splits)
     for wanted, donor in (("train", "test"), ("test", "train")):
         if wanted not in filled.values():
-            givers = [key for key, split in filled.items() if split == donor] or list(filled)
-            if len(givers) > 1:
+            givers = [key for key, split in filled.items() if split == donor]
+            if len(givers) < 2:
+                givers = [key for key, split in filled.items() if split == "dev"]
+            if givers:
                 filled[min(givers)] = wanted
     return filled

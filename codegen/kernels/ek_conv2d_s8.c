@@ -19,16 +19,6 @@ static void add_products(const int8_t *x0, const int8_t *x1, const int8_t *w0, c
     sums[3] = sum11;
 }
 
-/* Accumulator to int8. */
-static int8_t finish(int32_t accumulator, const ek_layer_t *layer, uint32_t channel)
-{
-    const ek_quantization_t *q = layer->quantization;
-    int32_t value = ek_requantize(accumulator, layer->multiplier[channel], layer->shift[channel]);
-    value += q->output_zero_point;
-    value = value < q->clamp_min ? q->clamp_min : value;
-    return (int8_t)(value > q->clamp_max ? q->clamp_max : value);
-}
-
 /*
  * One row of a two-dimensional convolution.
  *
@@ -57,10 +47,10 @@ void ek_conv2d_s8(const int8_t *const *rows, const ek_window_t *window, const ek
                 w0 += span;
                 w1 += span;
             }
-            output[(size_t)p * outputs + c] = finish(sums[0], layer, c);
-            output[(size_t)p * outputs + c1] = finish(sums[1], layer, c1);
-            output[(size_t)p1 * outputs + c] = finish(sums[2], layer, c);
-            output[(size_t)p1 * outputs + c1] = finish(sums[3], layer, c1);
+            output[(size_t)p * outputs + c] = ek_output_s8(sums[0], layer, c);
+            output[(size_t)p * outputs + c1] = ek_output_s8(sums[1], layer, c1);
+            output[(size_t)p1 * outputs + c] = ek_output_s8(sums[2], layer, c);
+            output[(size_t)p1 * outputs + c1] = ek_output_s8(sums[3], layer, c1);
         }
     }
 }

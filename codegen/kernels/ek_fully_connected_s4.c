@@ -30,13 +30,10 @@ static int32_t inner_product(const int8_t *input, const int8_t *weights, uint32_
 void ek_fully_connected_s4(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_layer_t *layer,
                            int8_t *output)
 {
-    const ek_quantization_t *q = layer->quantization;
     const size_t row_bytes = (inputs + 1u) / 2u;
     uint32_t row;
     for (row = 0; row < outputs; row++) {
-        int32_t value = layer->bias[row] + inner_product(input, layer->weights + row * row_bytes, inputs);
-        value = ek_requantize(value, layer->multiplier[row], layer->shift[row]) + q->output_zero_point;
-        value = value < q->clamp_min ? q->clamp_min : value;
-        output[row] = (int8_t)(value > q->clamp_max ? q->clamp_max : value);
+        const int32_t sum = inner_product(input, layer->weights + row * row_bytes, inputs);
+        output[row] = ek_output_s8(layer->bias[row] + sum, layer, row);
     }
 }

@@ -65,6 +65,7 @@ typedef struct {
 } ek_normalization_t;
 
 int32_t ek_requantize(int32_t accumulator, int32_t multiplier, int32_t shift);
+int8_t ek_output_s8(int32_t accumulator, const ek_layer_t *layer, uint32_t channel);
 int32_t ek_log2_q9(uint64_t value, const uint16_t *table);
 int64_t ek_running_average(int64_t average, int64_t value, uint32_t count);
 int64_t ek_new_samples_mean_q8(const int16_t *samples, uint32_t count, int square);

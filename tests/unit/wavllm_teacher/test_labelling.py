@@ -214,7 +214,10 @@ def test_table_of_a_parent_folder_is_found(compact_dir, tmp_path):
     folder.mkdir(parents=True)
     soundfile.write(folder / "a.wav", voice(0.1, 0), 16000)
     soundfile.write(folder / "b.wav", voice(0.1, 1), 16000)
+    soundfile.write(folder / "c.wav", voice(0.1, 2), 16000)
     with (folder.parent / "clips.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["file", "split"], ["clips/a.wav", "test"], ["clips/b.wav", "train"]])
+        csv.writer(file).writerows(
+            [["file", "split"], ["clips/a.wav", "test"], ["clips/b.wav", "train"], ["clips/c.wav", "dev"]]
+        )
     made = label(LabelConfig((folder,), str(compact_dir)), tmp_path / "labels")
-    assert table(made.path)["split"].to_pylist() == ["test", "train"]
+    assert table(made.path)["split"].to_pylist() == ["test", "train", "dev"]

@@ -142,3 +142,29 @@ def _place(graph: Graph, name: str, rows: dict[str, Rows]) -> None:
     height, stride = reader.integers("kernel")[0], reader.integers("stride")[0]
     fill = f"{reader.name.upper()}_QUANTIZATION" if reader.kind == "conv2d" else ""
     rows[name] = Rows(name, width, channels, height, left, right, top, stride, fill)
+
+
+def state_bytes(plan: Plan, window_frames: int) -> dict[str, int]:
+    """Return how much of a stream's memory each layer needs, by operator name.
+
+    Rows count for the layer that reads them. In utterance mode the features of `window_frames` frames count
+    for the level normalisation, which they wait for.
+    """
+    graph, frame = plan.graph, plan.front_end["frame"]
+    features = graph.tensors[plan.pool.inputs[0]].shape[-1]
+    needed = {op.name: 0 for op in (frame, plan.front_end["level_normalize"], *plan.layers, plan.pool)}
+    needed[frame.name] = frame.integer("n_fft") * 2
+    if not plan.causal:
+        bands = graph.output(plan.front_end["level_normalize"]).shape[1]
+        needed[plan.front_end["level_normalize"].name] = window_frames * bands * 2
+    for op in (*plan.layers, plan.pool):
+        needed[op.name] += sum(
+            rows.height * rows.row_bytes for rows in {plan.rows[n] for n in _streams(plan, op)}
+        )
+    # Numerator and denominator in 64 bits, the maximum in 8.
+    needed[plan.pool.name] += features * (8 + 8 + 1)
+    return needed
+
+
+def _streams(plan: Plan, op: Op) -> list[str]:
+    return [name for name in op.inputs if name in plan.rows]

@@ -33,7 +33,8 @@ def generate(graph_dir: Path, target: Target, out: Path, progress: Progress = si
     """Write the C of a graph, build it for this machine, and compare every layer with the reference.
 
     Writes the generated and the kernel sources, a Makefile, a self-test with its vectors, model.bin (the
-    weights blob) and parity.json (backend `c-host`, on 20 s of the speech that ships with edgekit).
+    weights blob), memory.json (state by layer) and parity.json (backend `c-host`, on 20 s of the speech that
+    ships with edgekit).
 
     Args:
         graph_dir: Folder of a quantize artifact.
@@ -49,7 +50,8 @@ def generate(graph_dir: Path, target: Target, out: Path, progress: Progress = si
         ParityError: If the C differs from the graph anywhere.
     """
     from codegen.blob import build_blob
-    from codegen.emit import emit_sources
+    from codegen.emit import DEFAULT_WINDOW_FRAMES, emit_sources
+    from codegen.plan import plan_stream, state_bytes
     from edgekit.graph import load_graph
 
     source = artifact.read(graph_dir, "quantize")
@@ -61,6 +63,8 @@ def generate(graph_dir: Path, target: Target, out: Path, progress: Progress = si
         for name, text in emit_sources(graph, sample_rate_hz).items():
             artifact.write_text(work / name, text)
         artifact.write_bytes(work / "model.bin", build_blob(graph))
+        needed = state_bytes(plan_stream(graph), DEFAULT_WINDOW_FRAMES)
+        artifact.write_json(work / "memory.json", {"state_bytes_by_layer": needed})
         rows = _check_on_host(graph, work, progress)
         artifact.write_json(work / "parity.json", {"layers": [row.to_dict() for row in rows]})
     return artifact.read(out, GENERATE)

@@ -49,7 +49,7 @@ def assemble(folder: Path, target: Target) -> Report:
         accuracy=_accuracy(teacher, student, graph, profile),
         size=size,
         memory=memory,
-        peak_layer=profile["memory"].get("peak_layer"),
+        state_bytes_by_layer=_json(built["codegen"], "memory.json")["state_bytes_by_layer"],
         latency=latency,
         layers=layers,
         energy=energy,

@@ -137,7 +137,7 @@ class Report:
         accuracy: Comparison to one CCC per dimension.
         size: Parameters and file sizes.
         memory: RAM on the device.
-        peak_layer: The layer in which the stack is deepest; None where the simulator did not say.
+        state_bytes_by_layer: How much of the static RAM each layer needs between blocks of audio.
         latency: Cycles, instructions and load.
         layers: The cost of every layer, in execution order.
         energy: Power and battery life.
@@ -150,7 +150,7 @@ class Report:
     accuracy: Mapping[str, Figures]
     size: Figures
     memory: Figures
-    peak_layer: str | None
+    state_bytes_by_layer: Mapping[str, int]
     latency: Figures
     layers: tuple[LayerCost, ...]
     energy: Figures
@@ -162,6 +162,11 @@ class Report:
         """The budgets that the build does not hold."""
         return tuple(v for v in self.verdicts if not v.held)
 
+    @property
+    def peak_layer(self) -> str:
+        """The layer that needs most of the state."""
+        return max(self.state_bytes_by_layer, key=lambda name: self.state_bytes_by_layer[name])
+
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form: `report.json`."""
         return {
@@ -170,7 +175,11 @@ class Report:
             "verdict": {v.budget: v.to_dict() for v in self.verdicts},
             "accuracy": {name: _plain(figures) for name, figures in self.accuracy.items()},
             "size": _plain(self.size),
-            "memory": {**_plain(self.memory), "peak_layer": self.peak_layer},
+            "memory": {
+                **_plain(self.memory),
+                "peak_layer": self.peak_layer,
+                "state_bytes_by_layer": dict(self.state_bytes_by_layer),
+            },
             "latency": {**_plain(self.latency), "layers": [layer.to_dict() for layer in self.layers]},
             "energy": _plain(self.energy),
             "parity": {backend: parity.to_dict() for backend, parity in self.parity.items()},

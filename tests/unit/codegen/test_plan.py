@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from codegen.blob import HEADER_BYTES, blob_sections, build_blob, pack_int4
-from codegen.plan import plan_stream
+from codegen.emit import DEFAULT_WINDOW_FRAMES
+from codegen.plan import plan_stream, state_bytes
 from edgekit.errors import UnsupportedError
 from edgekit.graph import Op, graph_digest
 
@@ -19,6 +20,13 @@ def test_flatten_shares_its_inputs_row(graph):
     plan = plan_stream(graph)
     assert plan.rows["tokens_out"] is plan.rows["mix_out"]
     assert not plan.rows["mix_out"].ring
+
+
+def test_state_by_layer_adds_up_to_the_state(graph, model):
+    needed = state_bytes(plan_stream(graph), DEFAULT_WINDOW_FRAMES)
+    # Besides: pointer, averages, counters, ring positions and alignment.
+    assert 0 < model.state_bytes - sum(needed.values()) < 100
+    assert needed["l2"] == 3 * 6 * 4
 
 
 def test_a_graph_without_attention_is_refused(graph):

@@ -158,13 +158,8 @@ def state_bytes(plan: Plan, window_frames: int) -> dict[str, int]:
         bands = graph.output(plan.front_end["level_normalize"]).shape[1]
         needed[plan.front_end["level_normalize"].name] = window_frames * bands * 2
     for op in (*plan.layers, plan.pool):
-        needed[op.name] += sum(
-            rows.height * rows.row_bytes for rows in {plan.rows[n] for n in _streams(plan, op)}
-        )
+        read = {plan.rows[name] for name in op.inputs if name in plan.rows}
+        needed[op.name] += sum(rows.height * rows.row_bytes for rows in read)
     # Numerator and denominator in 64 bits, the maximum in 8.
     needed[plan.pool.name] += features * (8 + 8 + 1)
     return needed
-
-
-def _streams(plan: Plan, op: Op) -> list[str]:
-    return [name for name in op.inputs if name in plan.rows]

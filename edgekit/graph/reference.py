@@ -130,7 +130,7 @@ def _patches(x: Int64, op: Op, fill: int) -> Int64:
 
 
 def _products(x: Int64, weights: Int64) -> Int64:
-    """Return x @ weights.T, exact: float64 holds every sum of a legal graph (below 2^31), and BLAS is quick."""
+    """Return x @ weights.T, exactly: float64 holds sums below 2^31, and BLAS is quick."""
     return np.asarray(x.astype(np.float64) @ weights.T.astype(np.float64), np.int64)
 
 

@@ -56,7 +56,10 @@ def stage_files() -> dict[str, dict[str, object]]:
             "model.onnx": "o" * 55_000,
             "model.tflite": "t" * 70_000,
         },
-        "codegen": {"parity.json": {"layers": [parity_row("c-host", "l1", 320_000)]}},
+        "codegen": {
+            "parity.json": {"layers": [parity_row("c-host", "l1", 320_000)]},
+            "memory.json": {"state_bytes_by_layer": {"l1": 84, "l2": 1092}},
+        },
         "firmware": {"firmware.elf": "elf", "model.bin": "w" * 50_000},
         "simulate": {"profile.json": profile()},
     }

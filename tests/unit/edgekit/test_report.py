@@ -117,6 +117,9 @@ class TestJson:
         assert {"elements", "mismatches", "max_lsb"} <= set(values["parity"]["c-host"])
         assert {"edgekit", "artifacts", "params"} <= set(values["provenance"])
 
+    def test_peak_layer_needs_most_state(self, report):
+        assert report.to_dict()["memory"]["peak_layer"] == "l2"
+
     def test_every_figure_says_its_basis(self, report):
         values = report.to_dict()
         groups = [values["size"], values["energy"], *values["accuracy"].values()]

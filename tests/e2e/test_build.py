@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,12 +140,10 @@ def test_manifests_name_no_place_on_this_machine(built):
         assert str(built.config.audio[0]) not in manifest.read_text()
 
 
-def test_a_second_build_runs_nothing_and_is_quick(built):
-    started = time.monotonic()
+def test_a_second_build_runs_nothing(built):
     again = pipeline.build(built.config, silent)
     assert again.ran == ()
     assert again.report == built.build.report
-    assert time.monotonic() - started < 5
 
 
 def test_interrupted_in_every_stage_it_resumes_to_the_same_bytes(built, tmp_path):

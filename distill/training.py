@@ -47,12 +47,12 @@ class DistillConfig:
 
     student: str = "wav2small"
     level: Level = "causal"
-    steps: int = 30
+    steps: int = 20
     batch: int = 64
     crop_s: float = 2.0
     learning_rate: float = 2e-4
     weight_decay: float = 0.01
-    evaluate_every: int = 10
+    evaluate_every: int = 5
     seed: int = 0
     warm_start: bool = True
     threads: int = 1
@@ -84,7 +84,7 @@ def recommended_config(
     config = DistillConfig(student, level, seed=seed)
     if not from_scratch:
         return config
-    return replace(config, warm_start=False, steps=1500, learning_rate=3e-3, evaluate_every=50)
+    return replace(config, warm_start=False, steps=1000, learning_rate=3e-3, evaluate_every=50)
 
 
 def identity(config: DistillConfig, labels_digest: str) -> tuple[dict[str, str], dict[str, Any]]:

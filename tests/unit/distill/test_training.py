@@ -262,6 +262,16 @@ def test_agreement_is_the_mean_of_what_is_defined():
     assert nothing_defined.score == pytest.approx(-0.01)
 
 
+@pytest.mark.parametrize("level", ["causal", "utterance"])
+def test_shipped_students_are_what_a_warm_start_expects(level):
+    config = recommended_config(level=level)
+    folder = registry.shipped_student(config.student, level)
+    student = load_student(folder, config.student)
+    assert student.front_end == config.front_end
+    assert json.loads((folder / "metrics.json").read_text())["parameters"] == 72_659
+    assert (folder / "MODEL_CARD.md").is_file()
+
+
 def test_identity_needs_no_torch():
     code = "import sys, distill.training as t; t.identity(t.DistillConfig(warm_start=False), 'd'); "
     code += "sys.exit('torch' in sys.modules)"

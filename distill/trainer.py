@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,15 +19,13 @@ from torch import Tensor, nn
 
 from distill.agreement import Agreement, measure
 from distill.clips import Clips, Splits, crop_samples, draw_batch
+from distill.config import DistillConfig
 from distill.loss import ccc_loss
 from distill.registry import create_student
 from distill.wav2small import Wav2Small
 from edgekit import artifact
 from edgekit.audio import FrontEnd, log_mel
 from edgekit.progress import Progress
-
-if TYPE_CHECKING:
-    from distill.training import DistillConfig
 
 CHECKPOINT = ".checkpoint.pt"
 CHECKPOINT_EVERY = 25
@@ -82,7 +80,7 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def initial_student(config: "DistillConfig", front_end: FrontEnd, targets: NDArray[np.float32]) -> Wav2Small:
+def initial_student(config: DistillConfig, front_end: FrontEnd, targets: NDArray[np.float32]) -> Wav2Small:
     """Return a student with random weights from the seed, its outputs centred on the teacher's means."""
     torch.manual_seed(config.seed)
     student = create_student(config.student, front_end)
@@ -117,7 +115,7 @@ class Trainer:
         folder: Where the checkpoint lies; one that is there is continued.
     """
 
-    def __init__(self, student: Wav2Small, splits: Splits, config: "DistillConfig", folder: Path) -> None:
+    def __init__(self, student: Wav2Small, splits: Splits, config: DistillConfig, folder: Path) -> None:
         self.student = student.train(not config.warm_start)
         self.splits = splits
         self.config = config

@@ -181,10 +181,9 @@ def _label(config: BuildConfig) -> Stage:
 
 def _distill(config: BuildConfig) -> Stage:
     from distill import training
+    from distill.config import recommended_config
 
-    settings = training.recommended_config(
-        config.student, config.level, config.seed, from_scratch=config.from_scratch
-    )
+    settings = recommended_config(config.student, config.level, config.seed, from_scratch=config.from_scratch)
     return Stage(
         "distill",
         lambda built: training.identity(settings, built["label"].digest),

@@ -54,8 +54,9 @@ def distill(
     LABELS is a folder that edgekit label wrote.
     """
     from distill import training
+    from distill.config import recommended_config
 
-    config = training.recommended_config(student, level, seed, from_scratch=from_scratch)
+    config = recommended_config(student, level, seed, from_scratch=from_scratch)
     with showing_progress() as progress:
         made = training.distill(config, labels, out, progress)
     options.print_artifact(made, as_json)

@@ -25,16 +25,16 @@ def small() -> Iterator[None]:
     """Make every stage do little; what it does stays real."""
     import codegen.stage
     import quantize.stage
-    from distill import training
+    from distill import config as settings_of
 
-    recommended = training.recommended_config
+    recommended = settings_of.recommended_config
 
-    def little(*words: object, **settings: object) -> training.DistillConfig:
+    def little(*words: object, **settings: object) -> settings_of.DistillConfig:
         config = recommended(*words, **settings)
         return replace(config, warm_start=False, steps=2, batch=4, crop_s=0.6, threads=1)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "recommended_config", little)
+        patch.setattr(settings_of, "recommended_config", little)
         patch.setattr(codegen.stage, "PARITY_AUDIO_S", SECONDS_OF_PARITY)
         patch.setattr(quantize.stage, "PARITY_AUDIO_S", SECONDS_OF_PARITY)
         yield

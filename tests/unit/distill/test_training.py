@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from distill import registry, trainer
 from distill.agreement import measure
 from distill.clips import draw_batch
+from distill.config import DistillConfig, recommended_config
 from distill.export import student_onnx
 from distill.trainer import initial_student, learning_rate
-from distill.training import DistillConfig, distill, identity, load_student, recommended_config
+from distill.training import distill, identity, load_student
 from edgekit import artifact
 from edgekit.errors import ArtifactError, AudioError, ConfigError
 from edgekit.labels import COLUMNS, LABELS_FILE, STAGE, audio_sha256, write_audio_root

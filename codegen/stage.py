@@ -91,7 +91,7 @@ def _check_on_host(graph: "Graph", work: Path, progress: Progress) -> "list[Laye
     from edgekit.graph import run
     from edgekit.graph.parity import compare_traces, merge, require_parity
 
-    clips = shipped_speech(PARITY_AUDIO_S)
+    clips = shipped_speech(PARITY_AUDIO_S, longest_samples(graph))
     rows: list[LayerParity] = []
     with tempfile.TemporaryDirectory() as folder:
         model = HostModel(build_library(work, Path(folder)))
@@ -105,15 +105,26 @@ def _check_on_host(graph: "Graph", work: Path, progress: Progress) -> "list[Laye
     return rows
 
 
-def shipped_speech(duration_s: float) -> "list[NDArray[np.int16]]":
-    """Return clips that ship with edgekit as 16 kHz PCM, `duration_s` or a little more in all."""
+def longest_samples(graph: "Graph") -> int | None:
+    """Return the longest audio that gives one result: an utterance's window, or None for a causal stream."""
+    from codegen.emit import DEFAULT_WINDOW_FRAMES
+    from codegen.plan import plan_stream
+
+    plan = plan_stream(graph)
+    frame = plan.front_end["frame"]
+    window = frame.integer("n_fft") + (DEFAULT_WINDOW_FRAMES - 1) * frame.integer("hop")
+    return None if plan.causal else window
+
+
+def shipped_speech(duration_s: float, longest: int | None) -> "list[NDArray[np.int16]]":
+    """Return shipped clips as 16 kHz PCM, cut to `longest` samples each, `duration_s` or more in all."""
     from edgekit.audio import DEFAULT_AUDIO, SAMPLE_RATE_HZ, find_audio, read_audio, to_pcm16
 
     clips: list[NDArray[np.int16]] = []
     for path in find_audio([DEFAULT_AUDIO]):
         if sum(map(len, clips)) >= duration_s * SAMPLE_RATE_HZ:
             break
-        clips.append(to_pcm16(read_audio(path)))
+        clips.append(to_pcm16(read_audio(path))[:longest])
     return clips
 
 

@@ -1,0 +1,78 @@
+"""The codegen stages on a small graph, causal and utterance."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from codegen import emit as emitter
+from codegen import stage
+from edgekit import artifact
+from edgekit.errors import ParityError, TargetError
+from edgekit.graph import save_graph
+from edgekit.target import load_target
+
+TARGET = load_target("hearing-aid")
+
+
+@pytest.fixture
+def graph_dir(graph, tmp_path):
+    with artifact.writing(tmp_path / "graph", "quantize", {}, {}) as work:
+        save_graph(graph, work)
+    return tmp_path / "graph"
+
+
+@pytest.fixture(autouse=True)
+def little_audio(monkeypatch):
+    # Two clips, each longer than the window of an utterance.
+    monkeypatch.setattr(stage, "PARITY_AUDIO_S", 4.0)
+
+
+def test_generate_writes_checked_c(graph_dir, tmp_path, level):
+    made = stage.generate(graph_dir, TARGET, tmp_path / "c")
+    assert {"edgekit_engine.c", "edgekit_model.c", "edgekit_model.h", "Makefile", "model.bin"} <= set(
+        made.manifest.files
+    )
+    rows = json.loads(made.file("parity.json").read_text())["layers"]
+    assert {row["backend"] for row in rows} == {"c-host"}
+    assert all(row["mismatches"] == 0 and row["elements"] > 0 for row in rows)
+    assert (made.manifest.inputs, made.manifest.params) == stage.generate_identity(
+        artifact.read(graph_dir, "quantize").digest, TARGET
+    )
+
+
+def test_same_graph_same_artifacts(graph_dir, tmp_path):
+    digests = set()
+    for name in ("a", "b"):
+        made = stage.generate(graph_dir, TARGET, tmp_path / name)
+        firmware = stage.build_firmware(made.path, graph_dir, TARGET, tmp_path / f"{name}-firmware")
+        digests.add((made.digest, firmware.digest))
+    assert len(digests) == 1
+
+
+def test_c_that_differs_is_refused_and_not_kept(graph_dir, tmp_path, monkeypatch):
+    real = emitter.emit_sources
+
+    def wrong(graph, sample_rate_hz):
+        files = real(graph, sample_rate_hz)
+        return files | {
+            "ek_running_average.c": files["ek_running_average.c"].replace(
+                "EK_ALPHA_BITS - 1", "EK_ALPHA_BITS - 2"
+            )
+        }
+
+    monkeypatch.setattr(emitter, "emit_sources", wrong)
+    with pytest.raises(ParityError, match="c-host differs from the integer graph at layer") as caught:
+        stage.generate(graph_dir, TARGET, tmp_path / "c")
+    assert caught.value.exit_code == 8
+    assert not (tmp_path / "c").exists()
+
+
+def test_another_sample_rate_is_refused(graph_dir, tmp_path):
+    target = replace(TARGET, audio=replace(TARGET.audio, sample_rate_hz=24_000))
+    with pytest.raises(TargetError, match="audio at 24000 Hz, the model hears 16000 Hz"):
+        stage.generate(graph_dir, target, tmp_path / "c")
+
+
+def test_an_utterance_is_checked_up_to_its_window(graph, level):
+    assert stage.longest_samples(graph) == (None if level == "causal" else 64 + 999 * 32)

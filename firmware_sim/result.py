@@ -23,7 +23,7 @@ class SimResult:
         traces: (layer, bytes) of each traced output, in order.
         regions: Region name to its counts, in the order of the code.
         startup_cycles: Cycles before the first block of audio.
-        block_cycles: Cycles of each block of audio.
+        block_cycles: Cycles of each block of audio; what comes after the end of the audio is in the last one.
         block_instructions: Instructions of each block of audio.
         stack_bytes: Stack high-water mark.
     """

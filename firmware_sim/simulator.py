@@ -116,6 +116,8 @@ class _Run:
             raise SimulationError(
                 f"the firmware ended with {exit_code} before it had read its audio", _BUG_HINT
             )
+        # What it does once the audio has ended (an utterance's network) is work on the last block.
+        self.snapshots[-1] = (self.counter.instructions, self.counter.cycles)
         instructions, cycles = (np.diff(values).tolist() for values in zip(*self.snapshots, strict=True))
         return SimResult(
             target=self.target,

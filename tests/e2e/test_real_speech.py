@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import small_graph
 
 from codegen.emit import emit_sources, model_sources
 from codegen.host import HostModel, build_library, run_traced
@@ -145,3 +146,18 @@ def test_tflite_runs_in_litert(graph, folder, reference):
     interpreter.invoke()
     found = interpreter.get_tensor(result["index"]).reshape(-1).astype(int)
     assert np.abs(found - reference[0]["adv_out"]).max() < 0.01 * 2**14
+
+
+def test_an_utterances_network_is_part_of_its_load(shared, tmp_path):
+    # It runs when the window is full or the audio ends: the cost must not vanish between two blocks.
+    costs = {}
+    for level in ("causal", "utterance"):
+        folder = tmp_path / level
+        folder.mkdir()
+        for name, text in emit_sources(small_graph(folder, level=level), SAMPLE_RATE_HZ).items():
+            (folder / name).write_text(text)
+        target = load_target("hearing-aid")
+        elf = compile_firmware(model_sources(folder), [folder], target, folder / "firmware.elf")
+        result = simulate(elf, target, to_pcm16(emodb(shared, "test", 1)[0])[:8000])
+        costs[level] = result.cycles_per_second_of_audio
+    assert costs["utterance"] == pytest.approx(costs["causal"], rel=0.1)

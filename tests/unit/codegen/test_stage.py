@@ -55,11 +55,8 @@ def test_c_that_differs_is_refused_and_not_kept(graph_dir, tmp_path, monkeypatch
 
     def wrong(graph, sample_rate_hz):
         files = real(graph, sample_rate_hz)
-        return files | {
-            "ek_running_average.c": files["ek_running_average.c"].replace(
-                "EK_ALPHA_BITS - 1", "EK_ALPHA_BITS - 2"
-            )
-        }
+        name = "ek_running_average.c"
+        return files | {name: files[name].replace("EK_ALPHA_BITS - 1", "EK_ALPHA_BITS - 2")}
 
     monkeypatch.setattr(emitter, "emit_sources", wrong)
     with pytest.raises(ParityError, match="c-host differs from the integer graph at layer") as caught:

@@ -58,8 +58,8 @@ def test_layers_are_regions_and_add_up(fake: SimResult) -> None:
 
 def test_blocks_cover_everything_but_start_up(fake: SimResult) -> None:
     assert len(fake.block_cycles) == 16
-    after_last_block = fake.cycles - fake.startup_cycles - sum(fake.block_cycles)
-    assert 0 <= after_last_block < 50
+    # Work after the end of the audio belongs to the last block: nothing is left out of the load.
+    assert fake.cycles - fake.startup_cycles == sum(fake.block_cycles)
     assert fake.worst_block_cycles == max(fake.block_cycles[:-1])
     assert fake.block_cycles[-1] < fake.worst_block_cycles, "the last block is shorter"
     assert fake.mean_block_cycles == pytest.approx(np.mean(fake.block_cycles))

@@ -7,7 +7,7 @@ PACKAGES := edgekit wavllm_teacher distill quantize codegen firmware_sim
 # The test processes share the cores: more threads than that inside each one only get in the way.
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test lint clean
 
 # Exit code 4 is a complete build whose report says which budget is exceeded: the demo shows the verdict.
 demo: $(INSTALLED)
@@ -15,11 +15,8 @@ demo: $(INSTALLED)
 	echo "demo: the build is complete; the report above shows the budgets it exceeds" >&2; }
 
 test: lint
-	$(TEST) -m "not slow" --cov=edgekit --cov-report=
+	$(TEST) --cov=edgekit --cov-report=
 	$(BIN)/coverage report --include="edgekit/graph/*" --fail-under=100 --show-missing
-
-test-slow: $(INSTALLED)
-	$(TEST) -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from distill.registry import create_student
 from distill.wav2small import Wav2Small
 from edgekit import artifact
 from edgekit.audio import FrontEnd, log_mel
+from edgekit.errors import ArtifactError
 from edgekit.progress import Progress
 
 CHECKPOINT = ".checkpoint.pt"
@@ -204,10 +206,15 @@ class Trainer:
         artifact.write_bytes(self.checkpoint, buffer.getvalue())
 
     def _restore(self) -> None:
-        values = torch.load(self.checkpoint, weights_only=True)
-        self.student.load_state_dict(values["student"])
-        self.optimizer.load_state_dict(values["optimizer"])
-        self.state = State(values["step"], values["history"], values["losses"], Best(*values["best"]))
+        try:
+            values = torch.load(self.checkpoint, weights_only=True)
+            self.student.load_state_dict(values["student"])
+            self.optimizer.load_state_dict(values["optimizer"])
+            self.state = State(values["step"], values["history"], values["losses"], Best(*values["best"]))
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, UnpicklingError) as error:
+            raise ArtifactError(
+                f"{self.checkpoint}: damaged checkpoint", f"remove {self.checkpoint.parent}, then run again"
+            ) from error
 
 
 def history_csv(history: list[list[float | None]]) -> str:

@@ -71,7 +71,8 @@ class Artifact:
 
 
 def _repair(stage: str) -> str:
-    return f"run edgekit {stage} (or edgekit build) again to write it anew"
+    command = "edgekit build" if stage in ("firmware", "simulate") else f"edgekit {stage} (or edgekit build)"
+    return f"run {command} again to write it anew"
 
 
 def sha256_file(path: Path) -> str:
@@ -129,6 +130,8 @@ def _read_manifest(path: Path, stage: str) -> Manifest:
     try:
         values = json.loads(file.read_text())
         manifest = Manifest(**values)
+        if not isinstance(manifest.files, dict):
+            raise TypeError("files is not a table")
     except (ValueError, TypeError) as error:
         raise ArtifactError(f"{file}: damaged ({error})", _repair(stage)) from error
     if manifest.schema != SCHEMA:
@@ -156,17 +159,17 @@ def writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[s
     starts with a dot are the stage's own and are dropped at the end.
 
     Args:
-        path: The artifact's final folder; an older artifact there is replaced. A folder that is neither
-            an artifact nor empty is refused.
+        path: The artifact's final folder; an older artifact of the same stage there is replaced. Any other
+            folder that is not empty is refused.
         stage: The stage's name.
         inputs: Input name to digest.
         params: Settings; JSON values.
 
     Raises:
-        ConfigError: If the folder cannot be written, or `path` holds something else than an artifact.
+        ConfigError: If the folder cannot be written, or `path` holds something else than such an artifact.
+        ArtifactError: If the manifest there is damaged, so that nobody knows what would be lost.
     """
-    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).exists():
-        raise ConfigError(f"{path}: holds files that edgekit did not write", "choose another --out")
+    _require_replaceable(path, stage)
     identity = {"stage": stage, "inputs": dict(inputs), "params": dict(params), "version": __version__}
     work = path.with_name(f".{path.name}.partial")
     try:
@@ -181,6 +184,22 @@ def writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[s
     manifest = Manifest(stage, dict(inputs), json.loads(json.dumps(dict(params))), files)
     (work / MANIFEST).write_text(manifest.to_json())
     _replace_folder(work, path)
+
+
+def _require_replaceable(path: Path, stage: str) -> None:
+    """Refuse to replace anything but an artifact of the same stage: what is there may be somebody's work."""
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not (path / MANIFEST).exists():
+        raise ConfigError(f"{path}: holds files that edgekit did not write", "choose another --out")
+    try:
+        there = _read_manifest(path, stage).stage
+    except ArtifactError as error:
+        hint = f"remove {path} if nothing in it is wanted, or choose another --out"
+        raise ArtifactError(f"{error}; not replaced", hint) from error
+    if there != stage:
+        what = f"{path}: is a {there} artifact, not replaced by one of {stage}"
+        raise ConfigError(what, "choose another --out")
 
 
 def _open_work_folder(work: Path, identity: str) -> None:

@@ -151,8 +151,9 @@ def _require_tools() -> None:
 
     find_host_compiler()
     find_cross_compiler()
-    if importlib.util.find_spec("unicorn") is None:
-        raise ConfigError("no simulator core: unicorn is not installed", "run pip install 'edgekit[sim]'")
+    for package in ("unicorn", "capstone"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"no simulator: {package} is not installed", "run pip install 'edgekit[sim]'")
 
 
 def stages(config: BuildConfig, target: Target) -> tuple[Stage, ...]:

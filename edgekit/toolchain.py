@@ -109,9 +109,9 @@ def run_compiler(command: Sequence[str], folder: Path | None = None) -> None:
         ) from error
     if done.returncode != 0:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if "error" in line]
-        shown = "\n".join((lines or done.stderr.splitlines())[:_SHOWN_ERROR_LINES])
+        shown = "; ".join((lines or done.stderr.splitlines())[:_SHOWN_ERROR_LINES])
         raise ConfigError(
-            f"C compilation failed:\n{shown}", "mend the C source, then run the same command again"
+            f"C compilation failed: {shown}", "mend the C source, then run the same command again"
         )
 
 

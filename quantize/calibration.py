@@ -17,6 +17,8 @@ Array = NDArray[np.float32]
 SAMPLED_VALUES = 200_000
 """Values kept of each layer in all: enough for the range search, little enough for any machine."""
 SHRINK_STEPS = 24
+SMALLEST_RANGE = 2.0**-6
+"""Of an activation that never moves (a single token, say): smaller steps would need too large multipliers."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def affine_quantization(low: float, high: float) -> Quantization:
         Quantization(scales=(0.10000000149011612,), zero_point=-128, axis=None)
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32(max(high - low, 1e-6) / 255))
+    scale = float(np.float32(max(high - low, SMALLEST_RANGE) / 255))
     return Quantization((scale,), int(np.clip(np.rint(-128 - low / scale), -128, 127)))
 
 

@@ -12,6 +12,7 @@ from wavllm_teacher.whisper import Head
 
 HEAD_FILE = "head.safetensors"
 MODEL_FILE = "model.safetensors"
+METRICS_FILE = "metrics.json"
 ENCODER_FILES = ("config.json", "model.safetensors")
 
 
@@ -46,8 +47,9 @@ def assemble_full(head_dir: Path, encoder_dir: Path, out: Path) -> Teacher:
     for name in ENCODER_FILES:
         shutil.copyfile(encoder_dir / name, out / "encoder" / name)
     if head_dir.resolve() != out.resolve():
-        for name in (TEACHER_FILE, HEAD_FILE):
-            shutil.copyfile(head_dir / name, out / name)
+        for name in (TEACHER_FILE, HEAD_FILE, METRICS_FILE):
+            if (head_dir / name).is_file():
+                shutil.copyfile(head_dir / name, out / name)
     return load_teacher(str(out))
 
 

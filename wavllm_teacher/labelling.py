@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgekit import artifact, labels
 from edgekit.artifact import Artifact
 from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd, find_audio, read_audio
-from edgekit.errors import AudioError
+from edgekit.errors import ArtifactError, AudioError
 from edgekit.progress import Progress, silent
 from wavllm_teacher.record import teacher_record
 from wavllm_teacher.registry import Teacher, load_teacher, teacher_digest
@@ -228,7 +228,12 @@ def _read_done(done_file: Path) -> dict[str, list[float]]:
     whole = [line for line in lines if line.endswith("\n")]
     if len(whole) < len(lines):
         artifact.write_text(done_file, "".join(whole))
-    return dict(map(json.loads, whole))
+    try:
+        return dict(map(json.loads, whole))
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"{done_file}: damaged ({error})", f"remove {done_file.parent}, then run again"
+        ) from error
 
 
 def _write_table(

@@ -1,11 +1,20 @@
 """Tables of clips beside the audio, and who trains and who tests."""
 
 import csv
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgekit.errors import AudioError
+
 TABLE_NAMES = ("clips.csv", "labels.csv")
 PATH_COLUMNS = ("file", "path")
+SPLIT_WORDS = {
+    "train": ("train", "training", "unlabelled", "unlabeled", ""),
+    "dev": ("dev", "development", "val", "valid", "validation"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+"""Split to the words for it in tables."""
 
 
 def find_table(folder: Path) -> dict[Path, dict[str, str]]:
@@ -24,22 +33,44 @@ def find_table(folder: Path) -> dict[Path, dict[str, str]]:
 
 
 def _read_table(table: Path) -> dict[Path, dict[str, str]]:
-    with table.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        column = next((c for c in PATH_COLUMNS if c in (reader.fieldnames or ())), None)
-        if column is None:
-            return {}
-        return {(table.parent / row[column]).resolve(): row for row in reader}
+    try:
+        text = table.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise AudioError(
+            f"{table}: not UTF-8 text ({error.reason})", "save it as UTF-8, or rename it"
+        ) from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    column = next((c for c in PATH_COLUMNS if c in (reader.fieldnames or ())), None)
+    if column is None:
+        return {}
+    rows = list(reader)
+    for number, row in enumerate(rows, 2):
+        if None in row.values():
+            raise AudioError(f"{table}: line {number} has too few fields", "complete or remove that line")
+    return {(table.parent / row[column]).resolve(): row for row in rows}
 
 
 def split_from_tables(folders: Iterable[Path]) -> dict[Path, str]:
-    """Return train, dev or test per audio file, for every table beside the folders with a `split` column."""
+    """Return train, dev or test per audio file, for every table beside the folders with a `split` column.
+
+    Raises:
+        AudioError: If a table is not UTF-8, a line of it is cut short, or a split has an unknown name: a
+            held-out clip must not end up in training because of a spelling.
+    """
     splits: dict[Path, str] = {}
     for folder in folders:
         for file, row in find_table(folder).items():
             if "split" in row:
-                splits[file] = row["split"] if row["split"] in ("dev", "test") else "train"
+                splits[file] = _split(row["split"], file)
     return splits
+
+
+def _split(word: str, file: Path) -> str:
+    for split, words in SPLIT_WORDS.items():
+        if word.strip().lower() in words:
+            return split
+    known = ", ".join(w for words in SPLIT_WORDS.values() for w in words if w)
+    raise AudioError(f"{file}: unknown split {word!r} in the table beside it", f"use one of {known}")
 
 
 TEST_FRACTION = 0.2

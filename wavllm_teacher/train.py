@@ -1,4 +1,4 @@
-"""Train the teachers: `python -m wavllm_teacher.train full --help`, `... compact --help`."""
+"""Train the teachers, or assemble the full one: `python -m wavllm_teacher.train --help`."""
 
 import argparse
 import sys
@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 
 from edgekit.errors import EdgekitError
+from wavllm_teacher.assembly import assemble_full
 from wavllm_teacher.full import FullConfig, train_full
 from wavllm_teacher.recipe import CompactConfig, train_compact
+from wavllm_teacher.registry import built_in_folder
 
 
 def _show(what: str, done: int, total: int) -> None:
@@ -29,6 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     compact.add_argument("--speech", type=Path, required=True, help="further speech with a split table")
     compact.add_argument("--full", type=Path, required=True, help="folder of the full teacher")
     compact.add_argument("--out", type=Path, required=True, help="teacher folder to write; keeps its cache")
+    assemble = commands.add_parser("assemble", help="put the shipped full head and an encoder together")
+    assemble.add_argument("--encoder", type=Path, required=True, help="folder of the Whisper base encoder")
+    assemble.add_argument("--out", type=Path, required=True, help="teacher folder to write")
     return parser
 
 
@@ -39,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "full":
             metrics = train_full(FullConfig(options.corpus, options.encoder), options.out, _show)
+        elif options.command == "assemble":
+            teacher = assemble_full(built_in_folder("whisper-base"), options.encoder, options.out)
+            metrics = {"name": teacher.name, "digest": teacher.digest}
         else:
             config = CompactConfig(options.corpus, options.speech, options.full)
             metrics = train_compact(config, options.out, _show)

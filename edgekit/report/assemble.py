@@ -78,7 +78,8 @@ def _accuracy(
 ) -> dict[str, dict[str, Figure]]:
     quantized, device = graph["accuracy"], profile["accuracy"]
     held_out = student["measured_on"]
-    learned_on = _clips(student["clips"][held_out], held_out)
+    kept = f"step {student['best_step']} of {student['steps']}"
+    learned_on = f"{_clips(student['clips'][held_out], held_out)}, {kept}"
     quantized_on = _clips(quantized["clips"], quantized["measured_on"])
     device_on = _clips(device["clips"], "simulated")
     return {
@@ -152,7 +153,10 @@ def _energy(profile: Values, target: Target) -> dict[str, Figure]:
         "average_uw": f"load x clock x {power.active_uw_per_mhz:g} uW/MHz",
         "battery_hours": f"{power.battery_mwh:g} mWh spent on the model alone",
     }
-    return {name: Figure(profile["energy"][name], "estimated", how[name]) for name in how}
+    figures = {name: Figure(profile["energy"][name], "estimated", how[name]) for name in how}
+    if profile["latency"]["core_load_percent"] > 100:
+        figures["battery_hours"] = Figure(None, "estimated", "the core cannot keep up: load above 100 %")
+    return figures
 
 
 def _layers(profile: Values) -> tuple[LayerCost, ...]:

@@ -122,6 +122,20 @@ def test_interrupted_training_continues_to_the_bit(labels, tmp_path, stop, monke
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
+def test_a_damaged_checkpoint_is_named(labels, tmp_path):
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(SCRATCH, labels, tmp_path / "student", interrupt)
+    checkpoint = tmp_path / ".student.partial" / trainer.CHECKPOINT
+    checkpoint.write_bytes(b"no checkpoint")
+    with pytest.raises(ArtifactError, match="damaged checkpoint") as caught:
+        distill(SCRATCH, labels, tmp_path / "student", silent)
+    assert ".student.partial" in caught.value.hint
+
+
 def test_killed_training_continues_from_the_last_checkpoint(labels, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 2)
     distill(SCRATCH, labels, tmp_path / "whole", silent)

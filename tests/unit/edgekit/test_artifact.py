@@ -172,3 +172,31 @@ def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
         artifact.write_text(path, "half")
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
     assert '"a": 2' in path.read_text()
+
+
+@pytest.mark.parametrize("text", ['{"name": "my app"}', "{"])
+def test_refuses_a_folder_whose_manifest_is_not_edgekits(tmp_path, text):
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "manifest.json").write_text(text)
+    (tmp_path / "app" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArtifactError, match="not replaced") as caught:
+        write(tmp_path / "app")
+    assert "remove" in caught.value.hint
+    assert (tmp_path / "app" / "thesis.txt").read_text() == "years of work"
+
+
+def test_refuses_to_replace_an_artifact_of_another_stage(tmp_path):
+    with artifact.writing(tmp_path / "graph", "quantize", {}, {}) as work:
+        (work / "graph.json").write_text("{}")
+    with pytest.raises(ConfigError, match="is a quantize artifact"):
+        write(tmp_path / "graph")
+    assert (tmp_path / "graph" / "graph.json").is_file()
+
+
+def test_a_manifest_whose_files_are_no_table_is_damaged(tmp_path):
+    made = write(tmp_path / "made")
+    file = made.path / "manifest.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "files": [1]}))
+    with pytest.raises(ArtifactError, match="damaged"):
+        artifact.read(made.path, made.manifest.stage)

@@ -192,10 +192,11 @@ class TestTools:
             pipeline.build(config, silent)
         assert not config.out.exists()
 
-    def test_simulator_core(self, config, monkeypatch):
+    @pytest.mark.parametrize("package", ["unicorn", "capstone"])
+    def test_simulator(self, config, monkeypatch, package):
         found = importlib.util.find_spec
-        monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "unicorn" else found(n))
-        with pytest.raises(ConfigError, match="unicorn is not installed") as caught:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == package else found(n))
+        with pytest.raises(ConfigError, match=f"{package} is not installed") as caught:
             pipeline.build(config, silent)
         assert "edgekit[sim]" in caught.value.hint
 

@@ -117,6 +117,15 @@ class TestJson:
         assert {"elements", "mismatches", "max_lsb"} <= set(values["parity"]["c-host"])
         assert {"edgekit", "artifacts", "params"} <= set(values["provenance"])
 
+    def test_battery_life_of_what_cannot_keep_up_is_undefined(self, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["latency"]["core_load_percent"] = 101.0
+        figure = assemble(make_build(tmp_path, build_files), TARGET).energy["battery_hours"]
+        assert figure.value is None
+        assert "cannot keep up" in figure.how
+
+    def test_says_which_step_of_training_was_kept(self, report):
+        assert report.accuracy["student_vs_teacher"]["arousal"].how == "40 test clips, step 15 of 20"
+
     def test_peak_layer_needs_most_state(self, report):
         assert report.to_dict()["memory"]["peak_layer"] == "l2"
 

@@ -28,6 +28,10 @@ def test_zero_is_exact_and_the_range_is_covered(low, width):
     assert ends[1] >= max(low + width, 0) - scale
 
 
+def test_an_activation_that_never_moves_keeps_a_usable_scale():
+    assert affine_quantization(0.0, 0.0).scales[0] > 5e-5
+
+
 def observation(values):
     empty = np.empty(0, np.float32)
     return Observation(float(values.min()), float(values.max()), values, empty[:, None], empty, empty)

@@ -10,7 +10,7 @@ from pyarrow import parquet
 from unit.wavllm_teacher.tiny import voice, write_corpus
 
 from edgekit import artifact, labels
-from edgekit.errors import AudioError, ConfigError
+from edgekit.errors import ArtifactError, AudioError, ConfigError
 from wavllm_teacher import labelling
 from wavllm_teacher.labelling import LabelConfig, identity, label
 from wavllm_teacher.registry import LoadedTeacher
@@ -117,6 +117,21 @@ def test_one_clip_trains(compact_dir, tmp_path):
     soundfile.write(tmp_path / "one.wav", voice(0.1, 0), 16000)
     made = label(LabelConfig((tmp_path / "one.wav",), str(compact_dir)), tmp_path / "labels")
     assert table(made.path)["split"].to_pylist() == ["train"]
+
+
+def test_a_damaged_record_of_what_is_done_is_named(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(labelling, "BATCH", 1)
+
+    def interrupt(what, done, total):
+        if what == "labelling":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        label(config, tmp_path / "labels", interrupt)
+    (tmp_path / ".labels.partial" / labelling.DONE_FILE).write_text("garbage\n")
+    with pytest.raises(ArtifactError, match="damaged") as caught:
+        label(config, tmp_path / "labels")
+    assert ".labels.partial" in caught.value.hint
 
 
 def test_interrupted_labelling_goes_on_where_it_was(config, audio, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgekit.graph import Quantization
 from edgekit.progress import Progress, silent
 from quantize.network import Network
+from quantize.runtime import one_thread_session
 
 Array = NDArray[np.float32]
 SAMPLED_VALUES = 200_000
@@ -67,16 +68,10 @@ def observe(
 
 
 def _session_with_outputs(model: Path, names: list[str]) -> Any:
-    import onnxruntime
-
     proto = onnx.load(str(model))
     known = {item.name for item in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return one_thread_session(proto.SerializeToString())
 
 
 def _observation(values: list[Array]) -> Observation:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.graph import Graph, Op, graph_digest
+from edgekit.graph.fixedpoint import pack_int4
 
 MAGIC = b"EKM1"
 HEADER_BYTES = 48
@@ -76,7 +77,7 @@ def _arrays(graph: Graph) -> Iterator[tuple[str, NDArray[np.integer], str]]:
 def _linear_arrays(graph: Graph, op: Op) -> Iterator[tuple[str, NDArray[np.integer], str]]:
     weights, bias, multiplier, shift = graph.constant_inputs(op)
     tensor = graph.tensors[op.inputs[1]]
-    stored = pack_int4(weights) if tensor.dtype == "int4" else weights
+    stored = pack_rows(weights) if tensor.dtype == "int4" else weights
     folded = bias.astype(np.int64)
     if op.kind != "fully_connected_int16":
         # x - z times w, summed, is x times w, summed, less z times the sum of w: the C need not subtract.
@@ -104,13 +105,12 @@ def _scalar_arrays(op: Op) -> Iterator[tuple[str, NDArray[np.integer], str]]:
         yield f"{prefix}_ZERO_POINT", np.array([op.integer("value_zero_point")], np.int32), "int32"
 
 
-def pack_int4(weights: NDArray[np.integer]) -> NDArray[np.uint8]:
+def pack_rows(weights: NDArray[np.integer]) -> NDArray[np.uint8]:
     """Return (O, K) int4 values two to a byte, the first in the low nibble, each row ending with a byte.
 
     Example:
-        >>> pack_int4(np.array([[1, -1, 7]], np.int8)).tolist()
+        >>> pack_rows(np.array([[1, -1, 7]], np.int8)).tolist()
         [[241, 7]]
     """
     rows = weights.reshape(len(weights), -1)
-    even = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2))).astype(np.uint8) & 0xF
-    return np.asarray(even[:, 0::2] | (even[:, 1::2] << 4), np.uint8)
+    return pack_int4(np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))).reshape(len(rows), -1)

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from edgekit.errors import UnsupportedError
-from edgekit.graph import Graph, Op
+from edgekit.graph import FRONT_END_KINDS, Graph, Op
 
-FRONT_END = ("frame", "frame_level", "power_spectrum", "mel_filter", "log2", "level_normalize")
 ROW_KINDS = ("conv2d", "max_pool2d", "flatten", "fully_connected")
 POOL_PADDING = -128
 
@@ -96,8 +95,8 @@ def plan_stream(graph: Graph) -> Plan:
             one A/D/V layer; it names the operator that does not fit.
     """
     kinds = [op.kind for op in graph.ops]
-    rest = graph.ops[len(FRONT_END) :]
-    if tuple(kinds[: len(FRONT_END)]) != FRONT_END or kinds[-2:] != [
+    rest = graph.ops[len(FRONT_END_KINDS) :]
+    if tuple(kinds[: len(FRONT_END_KINDS)]) != FRONT_END_KINDS or kinds[-2:] != [
         "attention_pool",
         "fully_connected_int16",
     ]:
@@ -108,10 +107,10 @@ def plan_stream(graph: Graph) -> Plan:
     for op in rest[:-2]:
         if op.kind not in ROW_KINDS:
             raise _unsupported(op, f"it streams rows of kinds {', '.join(ROW_KINDS)}")
-    for tensor in (graph.ops[len(FRONT_END) - 1].outputs[0], *(op.outputs[0] for op in rest[:-2])):
+    for tensor in (graph.ops[len(FRONT_END_KINDS) - 1].outputs[0], *(op.outputs[0] for op in rest[:-2])):
         _place(graph, tensor, rows)
     layers = tuple(op for op in rest[:-2] if op.kind != "flatten")
-    front_end = {op.kind: op for op in graph.ops[: len(FRONT_END)]}
+    front_end = {op.kind: op for op in graph.ops[: len(FRONT_END_KINDS)]}
     return Plan(graph, front_end, rows, layers, rest[-2], rest[-1])
 
 

@@ -87,6 +87,11 @@ class LabelSet:
         """Return the rows of a split."""
         return [i for i, name in enumerate(self.split) if name == split]
 
+    def held_out(self) -> tuple[str, list[int]]:
+        """Return the split to measure on and its rows: test where it has clips, else dev, else train."""
+        split = next(name for name in ("test", "dev", "train") if name in self.split)
+        return split, self.indices(split)
+
     def clip(self, index: int) -> NDArray[np.float32]:
         """Return the (N,) 16 kHz samples of a row.
 

@@ -1,7 +1,5 @@
 """Agreement between two sets of arousal/dominance/valence values."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -58,13 +56,3 @@ def defined_adv_ccc(
         return dict.fromkeys(DIMENSIONS)
     values = adv_ccc(prediction, reference)
     return {name: None if np.isnan(value) else value for name, value in values.items()}
-
-
-def format_ccc(values: Mapping[str, float]) -> str:
-    """Return CCCs as one short line.
-
-    Example:
-        >>> format_ccc({"arousal": 0.9, "dominance": 0.8, "valence": 0.5})
-        'A 0.900  D 0.800  V 0.500'
-    """
-    return "  ".join(f"{name[0].upper()} {values[name]:.3f}" for name in DIMENSIONS)

@@ -1,14 +1,7 @@
-"""What both file writers need of an integer graph: its part after the front end, scales, packed int4."""
-
-import numpy as np
-from numpy.typing import NDArray
+"""What both file writers need of an integer graph: its part after the front end, scales."""
 
 from edgekit.errors import UnsupportedError
-from edgekit.graph import Graph, Op, Tensor
-
-FRONT_END_KINDS = frozenset(
-    {"frame", "frame_level", "power_spectrum", "mel_filter", "log2", "level_normalize"}
-)
+from edgekit.graph import FRONT_END_KINDS, Graph, Op, Tensor
 
 
 def network_ops(graph: Graph) -> tuple[Op, ...]:
@@ -48,15 +41,3 @@ def zero_point(tensor: Tensor) -> int:
     scales(tensor)
     assert tensor.quantization is not None
     return tensor.quantization.zero_point
-
-
-def pack_int4(values: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return int4 values two to a byte, the first in the low half; an odd last one is padded with 0.
-
-    Example:
-        >>> pack_int4(np.array([1, -1, 7], np.int8)).tolist()
-        [241, 7]
-    """
-    nibbles = values.astype(np.int8).ravel().view(np.uint8) & 0xF
-    nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
-    return np.asarray(nibbles[::2] | nibbles[1::2] << 4, np.uint8)

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from quantize.layers import pack_int4
+from edgekit.graph.fixedpoint import pack_int4
 
 OPSET = 21
 """The first with int4 initializers."""

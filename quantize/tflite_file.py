@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from edgekit.graph import Quantization
-from quantize.layers import pack_int4
+from edgekit.graph.fixedpoint import pack_int4
 
 SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"

@@ -7,9 +7,10 @@ from edgekit.graph.reference import run
 from edgekit.graph.serialize import graph_digest, load_graph, save_graph
 from edgekit.graph.spec import verify
 from edgekit.graph.text import to_text
-from edgekit.graph.types import TIME, Graph, Op, Quantization, Tensor
+from edgekit.graph.types import FRONT_END_KINDS, TIME, Graph, Op, Quantization, Tensor
 
 __all__ = [
+    "FRONT_END_KINDS",
     "TIME",
     "Graph",
     "Op",

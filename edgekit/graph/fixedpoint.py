@@ -153,3 +153,15 @@ def running_average_q(values: Int64, memory_frames: int) -> Int64:
         average += ((value - average) * alpha + (1 << (ALPHA_BITS - 1))) >> ALPHA_BITS
         averages[t] = average
     return averages
+
+
+def pack_int4(values: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Return int4 values two to a byte, the first in the low half; an odd last one is padded with 0.
+
+    Example:
+        >>> pack_int4(np.array([1, -1, 7], np.int8)).tolist()
+        [241, 7]
+    """
+    nibbles = values.astype(np.int8).ravel().view(np.uint8) & 0xF
+    nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
+    return np.asarray(nibbles[::2] | nibbles[1::2] << 4, np.uint8)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 TIME = -1
 """The length of a streaming axis (samples, frames or tokens): known only when audio arrives."""
 
+FRONT_END_KINDS = ("frame", "frame_level", "power_spectrum", "mel_filter", "log2", "level_normalize")
+"""The operators from PCM to int8 log-mels, in their order."""
+
 Attribute = int | str | tuple[int, ...]
 
 

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from codegen.blob import HEADER_BYTES, blob_sections, build_blob, pack_int4
+from codegen.blob import HEADER_BYTES, blob_sections, build_blob, pack_rows
 from codegen.emit import DEFAULT_WINDOW_FRAMES
 from codegen.plan import plan_stream, state_bytes
 from edgekit.errors import UnsupportedError
@@ -72,4 +72,4 @@ def test_folded_bias_takes_the_zero_point_from_the_input(graph):
 
 
 def test_int4_pairs_low_nibble_first():
-    assert pack_int4(np.array([[-8, 7], [0, -1]], np.int8)).tolist() == [[0x78], [0xF0]]
+    assert pack_rows(np.array([[-8, 7], [0, -1]], np.int8)).tolist() == [[0x78], [0xF0]]

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from edgekit.graph.fixedpoint import quantize_multiplier
-from quantize.layers import pack_int4
+from edgekit.graph.fixedpoint import pack_int4, quantize_multiplier
 from quantize.scales import requantization
 
 

@@ -1,7 +1,11 @@
 """Finding and reading audio files as 16 kHz mono."""
 
-from collections.abc import Iterable
+import contextlib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,23 +61,105 @@ def read_audio(path: Path) -> NDArray[np.float32]:
     Raises:
         AudioError: If the file is missing, not audio, empty, or holds NaN or infinite samples.
     """
+    with open_audio(path) as audio:
+        samples = audio.read(0, audio.frames)
+        if samples.size == 0:
+            raise AudioError(f"{path}: holds no samples", "leave it out")
+        return samples if audio.rate_hz == SAMPLE_RATE_HZ else _resample(samples, audio.rate_hz)
+
+
+MARGIN_S = 0.1
+"""Audio on either side of a piece that decides its resampled samples; soxr's filters are shorter."""
+
+
+def read_piece(path: Path, start_s: float, end_s: float) -> NDArray[np.float32]:
+    """Read a part of a file as 16 kHz mono, without reading the rest.
+
+    A file at another rate is resampled from whole seconds around the piece, `MARGIN_S` or more on either
+    side: whole seconds are whole samples at every rate, so that pieces meet. A piece that is the whole of a
+    file equals `read_audio`.
+
+    Args:
+        path: A file that libsndfile reads.
+        start_s: The first second of the piece, 0 or more.
+        end_s: Its end; both are rounded to the nearest sample at 16 kHz.
+
+    Returns:
+        (N,) float32 samples; fewer than asked for where the file ends before.
+
+    Raises:
+        AudioError: As `read_audio` does, of the part that is read.
+    """
+    first, last = round(start_s * SAMPLE_RATE_HZ), round(end_s * SAMPLE_RATE_HZ)
+    with open_audio(path) as audio:
+        if audio.rate_hz == SAMPLE_RATE_HZ:
+            return audio.read(first, last - first)
+        from_s, to_s = max(0, math.floor(start_s - MARGIN_S)), math.ceil(end_s + MARGIN_S)
+        samples = audio.read(from_s * audio.rate_hz, (to_s - from_s) * audio.rate_hz)
+        origin = from_s * SAMPLE_RATE_HZ
+        return _resample(samples, audio.rate_hz)[first - origin : last - origin]
+
+
+@dataclass(frozen=True)
+class OpenAudio:
+    """A file that is being read.
+
+    Attributes:
+        path: Where it is.
+        rate_hz: Its own sample rate.
+        frames: Its length in samples of that rate, as its header says.
+    """
+
+    path: Path
+    rate_hz: int
+    frames: int
+    _file: Any
+
+    def read(self, first: int, count: int) -> NDArray[np.float32]:
+        """Return (N,) float32 samples at the file's own rate, channels averaged; N <= count at its end.
+
+        Raises:
+            AudioError: If the part cannot be decoded, or holds NaN or infinite samples.
+        """
+        with _audio_errors(self.path):
+            if self._file.tell() != first:
+                self._file.seek(min(first, self.frames))
+            samples = self._file.read(count, dtype="float32", always_2d=True)
+        if not np.isfinite(samples).all():
+            raise AudioError(f"{self.path}: holds NaN or infinite samples", "re-export it, or leave it out")
+        mono: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
+        return mono
+
+
+@contextlib.contextmanager
+def open_audio(path: Path) -> Iterator[OpenAudio]:
+    """Open a file to read parts of it.
+
+    Raises:
+        AudioError: If the file is missing, or not audio.
+    """
     import soundfile
 
     if not path.is_file():
         raise AudioError(f"{path}: no such file", "check the path")
+    with _audio_errors(path):
+        file = soundfile.SoundFile(path)
+    with file:
+        yield OpenAudio(path, file.samplerate, file.frames, file)
+
+
+@contextlib.contextmanager
+def _audio_errors(path: Path) -> Iterator[None]:
+    import soundfile
+
     try:
-        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        yield
     except soundfile.LibsndfileError as error:
+        # Of a stream that breaks off in its middle, libsndfile says nothing.
+        reason = error.error_string.removeprefix("Error : ").rstrip(".") or "it breaks off"
         raise AudioError(
-            f"{path}: not readable as audio ({error.error_string.rstrip('.')})",
-            "convert it to WAV or FLAC, or leave it out",
+            f"{path}: not readable as audio ({reason})", "convert it to WAV or FLAC, or leave it out"
         ) from error
-    if samples.shape[0] == 0:
-        raise AudioError(f"{path}: holds no samples", "leave it out")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{path}: holds NaN or infinite samples", "re-export it, or leave it out")
-    mono = samples.mean(axis=1, dtype=np.float32)
-    return mono if rate_hz == SAMPLE_RATE_HZ else _resample(mono, rate_hz)
 
 
 def _resample(samples: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
-from edgekit.progress import Progress
+from edgekit.progress import OF_AUDIO, Progress
 
 if TYPE_CHECKING:
     # Importing rich takes longer than `edgekit --help` may.
@@ -54,22 +54,29 @@ class PlainProgress:
             return
         self.shown_s = now
         elapsed_s, first = now - self.start[0], self.start[1]
-        self.stream.write(f"{what}{shown_count(elapsed_s, first, done, total)}\n")
+        self.stream.write(f"{what}{shown_count(elapsed_s, first, done, total, what)}\n")
         self.stream.flush()
 
 
-def shown_count(elapsed_s: float, first: int, done: int, total: int) -> str:
+def shown_count(elapsed_s: float, first: int, done: int, total: int, what: str = "") -> str:
     """Return how much is done, and how long the rest takes at the pace since the phase began at `first`.
+
+    Where `what` says that seconds of audio are counted, the pace is shown as well.
 
     Example:
         >>> shown_count(10.0, 90, 95, 100), shown_count(0.0, 0, 0, 8), shown_count(1.0, 0, 0, 1)
         (' 95/100, 10 s left', ' 0/8', '')
+        >>> shown_count(2.0, 0, 50, 100, f"labelling{OF_AUDIO}")
+        ' 50/100, 25 x real time, 2 s left'
     """
     if total <= 1:
         return ""
-    if done <= first or done >= total:
-        return f" {done}/{total}"
-    return f" {done}/{total}, {format_s(elapsed_s * (total - done) / (done - first))} left"
+    count, moved = f" {done}/{total}", done - first
+    if moved <= 0:
+        return count
+    if what.endswith(OF_AUDIO) and elapsed_s > 0:
+        count += f", {moved / elapsed_s:.3g} x real time"
+    return count if done >= total else f"{count}, {format_s(elapsed_s * (total - done) / moved)} left"
 
 
 def format_s(seconds: float) -> str:
@@ -117,7 +124,7 @@ class LiveProgress:
             number = self.bars.add_task(what, total=total if total > 1 else None, count="")
             self.task = next(task for task in self.bars.tasks if task.id == number)
             self.first = done
-        count = shown_count(self.task.elapsed or 0.0, self.first, done, total)
+        count = shown_count(self.task.elapsed or 0.0, self.first, done, total, what)
         self.bars.update(self.task.id, completed=done, count=count)
 
     def finish(self) -> None:

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,12 @@ from edgekit.audio import (
     DEFAULT_AUDIO,
     SAMPLE_RATE_HZ,
     FrontEnd,
+    OpenAudio,
     find_audio,
     log_mel,
     mel_filters,
     read_audio,
+    read_piece,
     running_average,
     to_pcm16,
 )
@@ -77,6 +80,47 @@ class TestReading:
         clips = find_audio([DEFAULT_AUDIO])
         assert len(clips) == 237
         assert 0.5 < read_audio(clips[0]).size / SAMPLE_RATE_HZ < 12
+
+
+class TestPieces:
+    @pytest.mark.parametrize("suffix", ["wav", "flac"])
+    def test_at_16_khz_are_slices_of_the_file(self, tmp_path, suffix):
+        path = write(tmp_path / f"a.{suffix}", tone(SAMPLE_RATE_HZ, 5.0))
+        whole = read_audio(path)
+        for start_s, end_s in ((0.0, 5.0), (1.23456, 3.0), (4.99, 9.0)):
+            expected = whole[round(start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)]
+            np.testing.assert_array_equal(read_piece(path, start_s, end_s), expected)
+
+    @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000])
+    def test_at_other_rates_meet_and_are_the_audio_of_the_whole(self, tmp_path, rate_hz):
+        noise = 0.1 * np.random.default_rng(0).normal(size=(rate_hz * 7 + 31, 2))
+        path = write(tmp_path / "a.wav", noise, rate_hz)
+        whole = read_audio(path)
+        edges_s = [0.0, 1.01, 2.95, 3.0, 5.123, 8.0]
+        pieces = [read_piece(path, *span) for span in itertools.pairwise(edges_s)]
+        # 16-bit steps are 3e-5: what the cut changes is less than that.
+        np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-5)
+
+    @pytest.mark.parametrize("rate_hz", [11_025, 48_000])
+    def test_that_is_a_whole_file_equals_it(self, tmp_path, rate_hz):
+        path = write(tmp_path / "a.wav", tone(rate_hz, 2.3), rate_hz)
+        np.testing.assert_array_equal(read_piece(path, 0.0, 2.3), read_audio(path))
+
+    def test_do_not_read_the_rest(self, tmp_path, monkeypatch):
+        path = write(tmp_path / "a.wav", tone(48_000, 60.0), 48_000)
+        sizes = []
+        read = OpenAudio.read
+        monkeypatch.setattr(OpenAudio, "read", lambda *words: sizes.append(words[-1]) or read(*words))
+        assert read_piece(path, 30.0, 32.0).size == 2 * SAMPLE_RATE_HZ
+        assert sizes == [4 * 48_000]
+
+    def test_that_hold_no_numbers(self, tmp_path):
+        samples = np.zeros(SAMPLE_RATE_HZ)
+        samples[-1] = np.nan
+        path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
+        assert read_piece(path, 0.0, 0.5).size == 8000
+        with pytest.raises(AudioError, match="holds NaN"):
+            read_piece(path, 0.5, 1.0)
 
 
 class TestFinding:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from edgekit.metrics import adv_ccc, ccc
+from edgekit.metrics import adv_ccc, ccc, pearson, rmse
 
 
 def test_equals_lins_formula():
@@ -47,3 +47,30 @@ def test_one_value_per_dimension_in_order():
 def test_refuses_two_dimensions():
     with pytest.raises(ValueError, match=r"\(N, 3\)"):
         adv_ccc(np.zeros((4, 2)), np.zeros((4, 2)))
+
+
+def test_correlation_and_error_equal_their_formulas():
+    rng = np.random.default_rng(2)
+    p, r = rng.normal(size=(2, 50))
+    assert pearson(p, r) == pytest.approx(np.corrcoef(p, r)[0, 1])
+    assert rmse(p, r) == pytest.approx(math.sqrt(sum((a - b) ** 2 for a, b in zip(p, r, strict=True)) / 50))
+
+
+def test_correlation_is_blind_to_shift_and_scale():
+    reference = np.linspace(0, 1, 20)
+    assert pearson(0.1 * reference + 0.8, reference) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("p", "r"), [([1, 1], [1, 2]), ([1, 2], [0.1, 0.1]), ([1], [2]), ([], [])])
+def test_correlation_with_a_constant_is_undefined(p, r):
+    assert math.isnan(pearson(p, r))
+
+
+def test_error_of_nothing_is_undefined():
+    assert math.isnan(rmse([], []))
+
+
+@pytest.mark.parametrize("metric", [pearson, rmse])
+def test_correlation_and_error_refuse_other_shapes(metric):
+    with pytest.raises(ValueError, match=f"{metric.__name__} needs two series of one length"):
+        metric([1, 2], [1, 2, 3])

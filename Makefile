@@ -7,7 +7,7 @@ PACKAGES := edgekit wavllm_teacher distill quantize codegen firmware_sim
 # The test processes share the cores: more threads than that inside each one only get in the way.
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 
 # Exit code 4 is a complete build whose report says which budget is exceeded: the demo shows the verdict.
 demo: $(INSTALLED)
@@ -18,6 +18,9 @@ test: lint
 	$(TEST) --cov=edgekit --cov-report=
 	$(BIN)/coverage report --include="edgekit/graph/*" --fail-under=100 --show-missing
 
+test-slow: $(INSTALLED)
+	$(TEST) -m slow
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -26,7 +29,7 @@ lint: $(INSTALLED)
 $(INSTALLED): constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt hatchling editables
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[sim,dev]"
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[sim,dev,cluster]"
 	touch $@
 
 clean:

@@ -2,19 +2,20 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import artifact
-from edgekit.audio import SAMPLE_RATE_HZ, read_audio, to_pcm16
+from edgekit.audio import read_piece, to_pcm16
 from edgekit.errors import ArtifactError, AudioError
 from edgekit.metrics import DIMENSIONS
 
 STAGE = "label"
 LABELS_FILE = "labels.parquet"
+"""A folder of shards, or one file: Parquet readers take either."""
 LOCATION_FILE = "location.json"
 COLUMNS = ("file", "start_s", "end_s", *DIMENSIONS, "teacher", "split", "audio_sha256")
 RELABEL = "run edgekit label again"
@@ -23,11 +24,6 @@ RELABEL = "run edgekit label again"
 def audio_sha256(samples: NDArray[np.float32]) -> str:
     """Return the SHA-256 of a 16 kHz clip rounded to 16-bit PCM: the same audio, whatever its container."""
     return hashlib.sha256(to_pcm16(samples).astype("<i2").tobytes()).hexdigest()
-
-
-def cut(samples: NDArray[np.float32], start_s: float, end_s: float) -> NDArray[np.float32]:
-    """Return the samples from `start_s` to `end_s`, both rounded to the nearest sample."""
-    return samples[round(start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)]
 
 
 def write_audio_root(labels_dir: Path, root: Path) -> None:
@@ -78,7 +74,6 @@ class LabelSet:
     teacher: list[str]
     split: list[str]
     audio_sha256: list[str]
-    _last_file: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.file)
@@ -99,18 +94,11 @@ class LabelSet:
             ArtifactError: If the audio folder is not known or gone.
             AudioError: If the file cannot be read, or its audio changed since it was labelled.
         """
-        samples = cut(self._read(self.file[index]), self.start_s[index], self.end_s[index])
+        path = audio_root(self.path) / self.file[index]
+        samples = read_piece(path, self.start_s[index], self.end_s[index])
         if audio_sha256(samples) != self.audio_sha256[index]:
             raise AudioError(f"{self.file[index]}: its audio changed since it was labelled", RELABEL)
         return samples
-
-    def _read(self, name: str) -> NDArray[np.float32]:
-        # The pieces of a long file are asked for one after the other: keep the file read last.
-        if name not in self._last_file:
-            samples = read_audio(audio_root(self.path) / name)
-            self._last_file.clear()
-            self._last_file[name] = samples
-        return self._last_file[name]
 
 
 def read_labels(path: Path) -> LabelSet:
@@ -124,8 +112,10 @@ def read_labels(path: Path) -> LabelSet:
     from pyarrow import parquet
 
     found = artifact.read(path, STAGE)
+    if not any(Path(name).parts[0] == LABELS_FILE for name in found.manifest.files):
+        raise ArtifactError(f"{path}: label artifact without {LABELS_FILE}", RELABEL)
     try:
-        table = parquet.read_table(found.file(LABELS_FILE))
+        table = parquet.read_table(path / LABELS_FILE)
     except pyarrow.ArrowInvalid as error:
         raise ArtifactError(f"{path}: {LABELS_FILE} is not a Parquet file ({error})", RELABEL) from error
     if tuple(table.column_names) != COLUMNS:

@@ -174,7 +174,7 @@ def _label(config: BuildConfig) -> Stage:
     settings = labelling.LabelConfig(config.audio or (DEFAULT_AUDIO,), config.teacher)
     return Stage(
         "label",
-        lambda _: labelling.identity(settings),
+        lambda _: labelling.identity(settings, config.out / STAGES["label"]),
         lambda _, out, progress: labelling.label(settings, out, progress),
         lambda out: labelling.note_location(settings, out),
     )

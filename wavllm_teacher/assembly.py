@@ -1,31 +1,36 @@
 """Writing teacher folders."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit import artifact
 from wavllm_teacher import checkpoint
 from wavllm_teacher.compact import CompactShape, CompactTeacher
 from wavllm_teacher.encoder import load_encoder
+from wavllm_teacher.head import EmotionHead
 from wavllm_teacher.registry import TEACHER_FILE, Teacher, load_teacher
-from wavllm_teacher.whisper import Head
 
 HEAD_FILE = "head.safetensors"
 MODEL_FILE = "model.safetensors"
 METRICS_FILE = "metrics.json"
+LICENCE = "Apache-2.0 and MIT"
+"""Of what edgekit trained, and of the Whisper encoder (OpenAI) that it was trained from."""
 ENCODER_FILES = ("config.json", "model.safetensors")
 
 
-def write_head(head: Head, out: Path) -> None:
+def write_head(
+    head: EmotionHead, layers: Sequence[int], width: int, categories: Sequence[str], out: Path
+) -> None:
     """Write the full teacher without its encoder: `teacher.json` and `head.safetensors` (float16)."""
     out.mkdir(parents=True, exist_ok=True)
-    states, width = head.mean.shape
     checkpoint.save(head, out / HEAD_FILE, half=True)
     facts = {
         "kind": "whisper",
         "name": "whisper-base",
-        "licence": "Apache-2.0 (head), MIT (OpenAI Whisper encoder)",
-        "shape": {"states": states, "width": width},
+        "licence": LICENCE,
+        "shape": {"layers": list(layers), "width": width, "categories": len(categories)},
+        "categories": list(categories),
     }
     artifact.write_json(out / TEACHER_FILE, facts)
 
@@ -57,5 +62,5 @@ def write_compact(network: CompactTeacher, shape: CompactShape, out: Path) -> No
     """Write a compact teacher: `teacher.json` and `model.safetensors` (float16)."""
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.save(network, out / MODEL_FILE, half=True)
-    facts = {"kind": "compact", "name": "compact", "licence": "Apache-2.0", "shape": shape.to_dict()}
+    facts = {"kind": "compact", "name": "compact", "licence": LICENCE, "shape": shape.to_dict()}
     artifact.write_json(out / TEACHER_FILE, facts)

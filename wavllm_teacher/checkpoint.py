@@ -1,7 +1,10 @@
-"""Reading and writing weights as safetensors, with every tensor checked by name, shape and content."""
+"""Reading and writing weights, with every tensor checked by name, shape and content."""
 
-import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,46 +13,122 @@ from edgekit import artifact
 from edgekit.errors import ArtifactError
 
 REPAIR = "restore the file from its source, or train the teacher again"
+PICKLED = ".bin"
+RENAMED = {
+    ".weight_g": ".parametrizations.weight.original0",
+    ".weight_v": ".parametrizations.weight.original1",
+}
+"""Endings of weight-normalised tensors: torch's names before 2.1, and since."""
+
+_UNPICKLING = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+"""What unpickling a damaged file can raise."""
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file as float32 tensors (integers keep their type).
+    """Read a weights file as float32 tensors (integers keep their type).
+
+    Args:
+        path: Safetensors, or (`.bin`) what `torch.save` wrote; a pickle that holds anything but tensors is
+            refused, so no code of it runs.
 
     Raises:
         ArtifactError: If it is missing, damaged, or a tensor holds NaN or infinite values.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if not path.is_file():
         raise ArtifactError(f"{path}: no such weights file", REPAIR)
-    try:
-        tensors: dict[str, torch.Tensor] = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{path}: damaged weights file ({error})", REPAIR) from error
+    tensors = _read_pickled(path) if path.suffix == PICKLED else _read_safetensors(path)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ArtifactError(f"{path}: tensor {name} holds NaN or infinite values", REPAIR)
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
-def load_into(module: nn.Module, path: Path) -> None:
-    """Load a safetensors file into a module whose tensors it must match one to one.
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path}: damaged weights file ({error})", REPAIR) from error
+    return tensors
+
+
+def _read_pickled(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        # Mapped, the file is the memory; only the format of torch before 1.6, no zip file, cannot be.
+        found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except _UNPICKLING as error:
+        reason = str(error).split("\n")[0]
+        raise ArtifactError(f"{path}: damaged weights file ({reason})", REPAIR) from error
+    if not isinstance(found, Mapping) or not all(isinstance(t, torch.Tensor) for t in found.values()):
+        raise ArtifactError(f"{path}: does not hold tensors by name alone", REPAIR)
+    return dict(found)
+
+
+def load_into(module: nn.Module, *files: Path, unused: Mapping[str, tuple[int, ...]] | None = None) -> None:
+    """Load weights into a module whose tensors they must match one to one.
+
+    The tensors that are read become the module's own, so that large weights are in memory once; the module
+    may be on the meta device before.
+
+    Args:
+        module: What to load into.
+        files: Weights files; more than one where a large checkpoint is split.
+        unused: Name to shape of tensors that the files may hold and the module has no use for.
 
     Raises:
-        ArtifactError: If the file is damaged, or a tensor is missing, surplus or of another shape.
+        ArtifactError: If a file is damaged, or a tensor is missing, surplus or of another shape or type.
     """
-    tensors, wanted = read_tensors(path), module.state_dict()
+    where = files[0] if len(files) == 1 else files[0].parent
+    tensors, wanted = _read_all(files), module.state_dict()
     for name, tensor in wanted.items():
         if name not in tensors:
-            raise ArtifactError(f"{path}: tensor {name} is missing", REPAIR)
-        if tensors[name].shape != tensor.shape:
-            found, expected = tuple(tensors[name].shape), tuple(tensor.shape)
-            raise ArtifactError(f"{path}: tensor {name} has shape {found}, expected {expected}", REPAIR)
+            raise ArtifactError(f"{where}: tensor {name} is missing", REPAIR)
+        _require_fit(where, name, tensors[name], tuple(tensor.shape))
+        if tensors[name].is_floating_point() != tensor.is_floating_point():
+            raise ArtifactError(f"{where}: tensor {name} has type {tensors[name].dtype}", REPAIR)
+    for name, shape in (unused or {}).items():
+        if name in tensors:
+            _require_fit(where, name, tensors.pop(name), shape)
     surplus = sorted(set(tensors) - set(wanted))
     if surplus:
-        raise ArtifactError(f"{path}: tensor {surplus[0]} is unknown to this model", REPAIR)
-    module.load_state_dict(tensors)
+        raise ArtifactError(f"{where}: tensor {surplus[0]} is unknown to this model", REPAIR)
+    module.load_state_dict(tensors, assign=True)
+
+
+def _read_all(files: tuple[Path, ...]) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    for file in files:
+        for name, tensor in read_tensors(file).items():
+            current = _current_name(name)
+            if current in tensors:
+                raise ArtifactError(f"{file}: tensor {name} is there twice", REPAIR)
+            tensors[current] = tensor
+    return tensors
+
+
+def _current_name(name: str) -> str:
+    for old, new in RENAMED.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
+
+
+def _require_fit(where: Path, name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ArtifactError(
+            f"{where}: tensor {name} has shape {tuple(tensor.shape)}, expected {shape}", REPAIR
+        )
 
 
 def save(module: nn.Module, path: Path, *, half: bool) -> None:
@@ -61,11 +140,3 @@ def save(module: nn.Module, path: Path, *, half: bool) -> None:
         for name, t in module.state_dict().items()
     }
     artifact.write_bytes(path, to_bytes(tensors))
-
-
-def digest(files: list[Path]) -> str:
-    """Return one SHA-256 over the contents of files, in the order given."""
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(artifact.sha256_file(file).encode())
-    return whole.hexdigest()

@@ -1,10 +1,10 @@
-"""The compact teacher: log-mel, a small convolution and attention network, attentive statistics pooling.
+"""The compact teacher: the first blocks of a Whisper encoder in low rank, their statistics, an emotion head.
 
-Letters: B clips, N samples, F mel frames (100 a second), T frames of the network (25 a second), D width.
+Letters: B clips, N samples, F mel frames (100 a second), T frames of the network (50 a second), D width.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import torch
@@ -12,90 +12,121 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 -- the name PyTorch users know
 
-from edgekit.audio import FrontEnd, mel_filters
+from edgekit.audio import SAMPLE_RATE_HZ
 from edgekit.metrics import DIMENSIONS
-from wavllm_teacher.encoder import pad_to_least
-from wavllm_teacher.pooling import AttentiveStatistics, length_mask
+from wavllm_teacher.encoder import N_FFT, SAMPLES_PER_FRAME, pad_to_least, whisper_log_mel
+from wavllm_teacher.head import EmotionHead, mean_and_deviation
 
-N_FFT = 400
-HOP = 160
-STRIDE = 4
-"""Mel frames per frame of the network."""
-BAND_STRIDE = 8
-DYNAMIC_RANGE = 8.0
-"""Powers of ten kept below a clip's loudest mel value."""
+MEL_PER_FRAME = 2
+KERNEL = 3
+LONGEST_PERIOD = 10_000.0
 
 
 @dataclass(frozen=True)
 class CompactShape:
-    """Sizes of the network.
+    """Sizes of the network; ranks are those of factored matrices.
+
+    Attributes:
+        mel_bands: Bands of the log-mel input.
+        width: Features a frame, D.
+        heads: Attention heads.
+        expansion: Width inside the two-layer network of a block.
+        blocks: Transformer blocks.
+        stem_ranks: Of the two convolutions.
+        attention_ranks: Of query, key and value together, and of the output, in every block.
+        expansion_ranks: Of the two layers of the two-layer network, in every block.
+        categories: Emotion categories of the head.
 
     Raises:
-        ValueError: If a size is below 1, the width is no multiple of the heads, or `mel_bands` none of 8.
+        ValueError: If a size is below 1, or the width is odd or no multiple of the heads.
     """
 
-    mel_bands: int = 64
-    stem: tuple[int, int, int] = (16, 32, 48)
-    width: int = 256
-    expansion: int = 512
-    kernel: int = 9
-    blocks: int = 3
-    heads: int = 4
-    bottleneck: int = 64
+    mel_bands: int = 80
+    width: int = 512
+    heads: int = 8
+    expansion: int = 2048
+    blocks: int = 2
+    stem_ranks: tuple[int, int] = (72, 112)
+    attention_ranks: tuple[int, int] = (88, 96)
+    expansion_ranks: tuple[int, int] = (96, 120)
+    categories: int = 7
 
     def __post_init__(self) -> None:
-        sizes = [*self.stem, *(value for value in asdict(self).values() if not isinstance(value, tuple))]
-        if min(sizes) < 1 or self.width % self.heads or self.mel_bands % BAND_STRIDE:
+        sizes = [value for value in asdict(self).values() if not isinstance(value, tuple)]
+        if min(*sizes, *self.stem_ranks, *self.attention_ranks, *self.expansion_ranks) < 1:
             raise ValueError(f"impossible sizes: {self}")
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width {self.width} is odd or no multiple of {self.heads} heads")
 
     def to_dict(self) -> dict[str, object]:
         """Return all sizes, JSON-ready."""
-        return {**asdict(self), "stem": list(self.stem)}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, sizes: dict[str, object]) -> "CompactShape":
+        """Return the shape that `to_dict` described.
+
+        Raises:
+            ValueError: If a size is missing, unknown or impossible.
+            TypeError: If a size is no number.
+        """
+        odd = {field.name for field in fields(cls)} ^ set(sizes)
+        if odd:
+            raise ValueError(f"missing or unknown: {', '.join(sorted(odd))}")
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in sizes.items()}
+        return cls(**values)  # type: ignore[arg-type] # as JSON holds them
 
 
-def _masked(x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    return x * valid[..., None]
+class LowRank(nn.Module):
+    """A linear layer whose matrix is the product of two thin ones."""
 
-
-class ConvBlock(nn.Module):
-    """Depth-wise convolution over time, then a two-layer network per frame, added to the input."""
-
-    def __init__(self, shape: CompactShape, dropout: float) -> None:
+    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
         super().__init__()
-        self.over_time = nn.Conv1d(
-            shape.width, shape.width, shape.kernel, padding=shape.kernel // 2, groups=shape.width
-        )
-        self.norm = nn.LayerNorm(shape.width)
-        self.expand = nn.Linear(shape.width, shape.expansion)
-        self.reduce = nn.Linear(shape.expansion, shape.width)
-        self.drop = nn.Dropout(dropout)
+        self.down = nn.Linear(inputs, rank, bias=False)
+        self.up = nn.Linear(rank, outputs)
 
-    def forward(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """Map (B, T, D) frames, zero where not valid, to the same."""
-        local = self.over_time(x.transpose(1, 2)).transpose(1, 2)
-        change = self.reduce(F.gelu(self.expand(self.norm(local))))
-        return _masked(x + self.drop(change), valid)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (..., inputs) to (..., outputs)."""
+        y: torch.Tensor = self.up(self.down(x))
+        return y
 
 
-class AttentionBlock(nn.Module):
-    """Self-attention over the whole clip, added to the input."""
+class LowRankConv(nn.Module):
+    """A convolution over three frames whose matrix is the product of two thin ones."""
 
-    def __init__(self, shape: CompactShape, dropout: float) -> None:
+    def __init__(self, inputs: int, outputs: int, rank: int, stride: int) -> None:
+        super().__init__()
+        self.down = nn.Conv1d(inputs, rank, KERNEL, stride, padding=KERNEL // 2, bias=False)
+        self.up = nn.Conv1d(rank, outputs, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, inputs, F) to (B, outputs, ceil(F / stride))."""
+        y: torch.Tensor = self.up(self.down(x))
+        return y
+
+
+class Block(nn.Module):
+    """A pre-normalised transformer block, as in Whisper, with factored matrices."""
+
+    def __init__(self, shape: CompactShape) -> None:
         super().__init__()
         self.heads = shape.heads
+        self.attention_norm = nn.LayerNorm(shape.width)
+        self.qkv = LowRank(shape.width, 3 * shape.width, shape.attention_ranks[0])
+        self.out = LowRank(shape.width, shape.width, shape.attention_ranks[1])
         self.norm = nn.LayerNorm(shape.width)
-        self.qkv = nn.Linear(shape.width, 3 * shape.width)
-        self.out = nn.Linear(shape.width, shape.width)
-        self.drop = nn.Dropout(dropout)
+        self.expand = LowRank(shape.width, shape.expansion, shape.expansion_ranks[0])
+        self.reduce = LowRank(shape.expansion, shape.width, shape.expansion_ranks[1])
 
     def forward(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """Map (B, T, D) frames, zero where not valid, to the same."""
+        """Map (B, T, D) frames to the same; frames that are not `valid` (B, T) are not attended to."""
         batch, length, width = x.shape
-        qkv = self.qkv(self.norm(x)).view(batch, length, 3, self.heads, width // self.heads)
+        qkv = self.qkv(self.attention_norm(x)).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=valid[:, None, None, :])
-        change = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
-        return _masked(x + self.drop(change), valid)
+        x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        y: torch.Tensor = x + self.reduce(F.gelu(self.expand(self.norm(x))))
+        return y
 
 
 class CompactTeacher(nn.Module):
@@ -103,54 +134,49 @@ class CompactTeacher(nn.Module):
 
     filters: torch.Tensor
 
-    def __init__(self, shape: CompactShape, dropout: float = 0.0) -> None:
+    def __init__(self, shape: CompactShape) -> None:
         super().__init__()
-        front_end = FrontEnd(n_fft=N_FFT, hop=HOP, mel_bands=shape.mel_bands)
-        # Computed, not stored: a checkpoint holds trained numbers only.
-        self.register_buffer("filters", torch.from_numpy(mel_filters(front_end)).float(), persistent=False)
-        first, second, third = shape.stem
-        self.stem = nn.Sequential(
-            *_stem_layer(1, first, (2, 2)),
-            *_stem_layer(first, second, (2, 2)),
-            *_stem_layer(second, third, (1, 2)),
+        from transformers.audio_utils import mel_filter_bank
+
+        bins, nyquist_hz = N_FFT // 2 + 1, SAMPLE_RATE_HZ / 2
+        bank = mel_filter_bank(
+            bins, shape.mel_bands, 0.0, nyquist_hz, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney"
         )
-        self.join = nn.Linear(third * shape.mel_bands // BAND_STRIDE, shape.width)
-        self.blocks = nn.ModuleList(ConvBlock(shape, dropout) for _ in range(shape.blocks))
-        self.attention = AttentionBlock(shape, dropout)
-        self.norm = nn.LayerNorm(shape.width)
-        self.pool = AttentiveStatistics(shape.width, shape.bottleneck)
-        self.pooled_norm = nn.BatchNorm1d(2 * shape.width)
-        self.drop = nn.Dropout(dropout)
-        self.out = nn.Linear(2 * shape.width, len(DIMENSIONS))
-        nn.init.constant_(self.out.bias, 0.5)
+        # Computed, not stored: a checkpoint holds trained numbers only.
+        self.register_buffer("filters", torch.from_numpy(bank).float(), persistent=False)
+        self.width = shape.width
+        self.first = LowRankConv(shape.mel_bands, shape.width, shape.stem_ranks[0], stride=1)
+        self.second = LowRankConv(shape.width, shape.width, shape.stem_ranks[1], stride=MEL_PER_FRAME)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
+        self.head = EmotionHead(2 * shape.blocks * shape.width, shape.categories)
 
-    def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
-        """Return (F, M) log10 mel powers of one (N,) clip, its mean removed and its range bounded."""
-        window = torch.hann_window(N_FFT)
-        power = torch.stft(samples, N_FFT, HOP, window=window, return_complex=True).abs() ** 2
-        mel = torch.log10(torch.clamp(power.T @ self.filters, min=1e-10))
-        bounded = torch.maximum(mel, mel.max() - DYNAMIC_RANGE)
-        return (bounded - bounded.mean()) / 2
+    def log_mel(self, samples: NDArray[np.float32]) -> torch.Tensor:
+        """Return the (M, F) log-mel input of one (N,) clip, as Whisper defines it."""
+        padded = pad_to_least(samples)
+        padded = np.pad(padded, (0, -padded.size % SAMPLES_PER_FRAME))
+        return whisper_log_mel(torch.from_numpy(padded), self.filters)
 
-    def frames(self, mel: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """Map (B, F, M) log-mel frames to (B, T, D); `valid` is (B, T)."""
-        maps = self.stem(mel[:, None])
-        x = _masked(self.join(maps.permute(0, 2, 1, 3).flatten(2)), valid)
-        for index, block in enumerate(self.blocks):
-            x = block(x, valid)
-            if index == 0:
-                x = self.attention(x, valid)
-        frames: torch.Tensor = self.norm(x)
-        return frames
+    def states(self, mel: torch.Tensor, valid: torch.Tensor) -> list[torch.Tensor]:
+        """Return the (B, T, D) frames after stem and every block.
 
-    def embed(self, frames: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """Pool (B, T, D) frames into the (B, 2 D) embedding that `out` reads."""
-        embedding: torch.Tensor = self.pooled_norm(self.pool(frames, valid))
-        return embedding
+        Args:
+            mel: (B, M, 2 T) log-mel frames; zero where not valid.
+            valid: (B, T) truth values.
+        """
+        within = valid.repeat_interleave(MEL_PER_FRAME, dim=1)[:, None]
+        x = F.gelu(self.second(F.gelu(self.first(mel)) * within)).transpose(1, 2)
+        states = [x + sinusoids(x.shape[1], self.width)]
+        for block in self.blocks:
+            states.append(block(states[-1], valid))
+        return states
+
+    def pool(self, states: Sequence[torch.Tensor], valid: torch.Tensor) -> torch.Tensor:
+        """Return the (B, P) features that the head reads of the frames after stem and blocks."""
+        return mean_and_deviation(torch.cat(list(states[1:]), dim=2), valid)
 
     def forward(self, mel: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """Return (B, 3) arousal, dominance, valence of (B, F, M) log-mel frames."""
-        adv: torch.Tensor = self.out(self.drop(self.embed(self.frames(mel, valid), valid)))
+        """Return (B, 3) arousal, dominance, valence of (B, M, 2 T) log-mel frames."""
+        adv: torch.Tensor = self.head(self.pool(self.states(mel, valid), valid))
         return adv
 
     @torch.no_grad()
@@ -158,22 +184,15 @@ class CompactTeacher(nn.Module):
         """Return (len(clips), 3) arousal, dominance, valence of (N,) 16 kHz clips, one clip at a time."""
         rows = []
         for samples in clips:
-            mel = self.log_mel(torch.from_numpy(pad_to_least(samples)))[None]
-            rows.append(self(mel, length_mask(torch.tensor([frame_count(mel.shape[1])])))[0].numpy())
+            mel = self.log_mel(samples)[None]
+            valid = torch.ones(1, mel.shape[2] // MEL_PER_FRAME, dtype=torch.bool)
+            rows.append(self(mel, valid)[0].numpy())
         return np.array(rows, np.float32).reshape(-1, len(DIMENSIONS))
 
 
-def frame_count(mel_frames: int) -> int:
-    """Return how many network frames `mel_frames` mel frames give.
-
-    Example:
-        >>> frame_count(100), frame_count(101)
-        (25, 26)
-    """
-    return -(-mel_frames // STRIDE)
-
-
-def _stem_layer(inputs: int, outputs: int, stride: tuple[int, int]) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Return a 3 x 3 convolution over (time, band) with normalisation and activation."""
-    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-    return convolution, nn.BatchNorm2d(outputs), nn.GELU()
+def sinusoids(length: int, width: int) -> torch.Tensor:
+    """Return the (length, width) positions of the Whisper encoder: sines, then cosines."""
+    half = width // 2
+    rate = torch.exp(-np.log(LONGEST_PERIOD) / (half - 1) * torch.arange(half))
+    angle = torch.arange(length)[:, None] * rate
+    return torch.cat([angle.sin(), angle.cos()], dim=1)

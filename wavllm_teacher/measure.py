@@ -12,7 +12,7 @@ from wavllm_teacher.training import Clip, read_all
 
 
 def rounded(values: dict[str, float]) -> dict[str, float]:
-    """Return CCCs to four decimals: the fifth changes with the processor."""
+    """Return values to four decimals: the fifth changes with the processor."""
     return {name: round(value, 4) for name, value in values.items()}
 
 

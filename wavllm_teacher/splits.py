@@ -12,9 +12,9 @@ PATH_COLUMNS = ("file", "path")
 SPLIT_WORDS = {
     "train": ("train", "training", "unlabelled", "unlabeled", ""),
     "dev": ("dev", "development", "val", "valid", "validation"),
-    "test": ("test", "testing", "eval", "evaluation"),
+    "test": ("test", "testing", "eval", "evaluation", "test1", "test2", "test3"),
 }
-"""Split to the words for it in tables."""
+"""Split to the words for it in tables, from the least to the most held out; test1 to test3: MSP-Podcast."""
 
 
 def find_table(folder: Path) -> dict[Path, dict[str, str]]:
@@ -61,16 +61,35 @@ def split_from_tables(folders: Iterable[Path]) -> dict[Path, str]:
     for folder in folders:
         for file, row in find_table(folder).items():
             if "split" in row:
-                splits[file] = _split(row["split"], file)
+                splits[file] = split_of(row["split"], f"{file}: in the table beside it")
     return splits
 
 
-def _split(word: str, file: Path) -> str:
+def split_of(word: str, where: str) -> str:
+    """Return train, dev or test for a word of a table.
+
+    Raises:
+        AudioError: If the word is unknown.
+
+    Example:
+        >>> split_of("Development", "clips.csv"), split_of("Test2", "clips.csv")
+        ('dev', 'test')
+    """
     for split, words in SPLIT_WORDS.items():
         if word.strip().lower() in words:
             return split
     known = ", ".join(w for words in SPLIT_WORDS.values() for w in words if w)
-    raise AudioError(f"{file}: unknown split {word!r} in the table beside it", f"use one of {known}")
+    raise AudioError(f"{where}: unknown split {word!r}", f"use one of {known}")
+
+
+def most_held_out(splits: Iterable[str]) -> str:
+    """Return the split of audio that several rows place differently: what is held out anywhere stays so.
+
+    Example:
+        >>> most_held_out(["train", "test", "dev"]), most_held_out(["", "train"])
+        ('test', 'train')
+    """
+    return max(splits, key=["", *SPLIT_WORDS].index)
 
 
 TEST_FRACTION = 0.2

@@ -1,8 +1,9 @@
-"""What the training of both teachers shares: clips, augmented copies, the loss, the score."""
+"""What the training of both teachers shares: clips, augmented copies, the loss."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from edgekit.metrics import DIMENSIONS
 from wavllm_teacher.splits import find_table
 
 Samples = NDArray[np.float32]
+Kept = TypeVar("Kept", np.float16, np.float32)
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,13 @@ class Clip:
         file: Where it lies.
         split: train, dev, test, or unlabelled.
         labels: Arousal, dominance, valence; None where the table has none.
+        emotion: The category that the speaker acts; empty where the table has none.
     """
 
     file: Path
     split: str
     labels: tuple[float, float, float] | None
+    emotion: str = ""
 
 
 def read_clips(folder: Path) -> list[Clip]:
@@ -42,7 +46,7 @@ def read_clips(folder: Path) -> list[Clip]:
     rows = [(file, table[file.resolve()]) for file in find_audio([folder]) if file.resolve() in table]
     if not rows:
         raise AudioError(f"{folder}: no clips.csv or labels.csv lists its audio", "name another folder")
-    return [Clip(file, row.get("split", "train"), _labels(row)) for file, row in rows]
+    return [Clip(file, row.get("split", "train"), _labels(row), row.get("emotion", "")) for file, row in rows]
 
 
 def _labels(row: dict[str, str]) -> tuple[float, float, float] | None:
@@ -81,13 +85,13 @@ def read_all(clips: Sequence[Clip]) -> list[Samples]:
     return [read_audio(clip.file) for clip in clips]
 
 
-def cached(path: Path, make: Callable[[], NDArray[np.float16]]) -> NDArray[np.float16]:
+def cached(path: Path, make: Callable[[], NDArray[Kept]]) -> NDArray[Kept]:
     """Return the array in a file, made and written first if it is not there; a cut write leaves no file."""
     if not path.is_file():
         partial = path.with_suffix(".partial.npy")
         np.save(partial, make())
         partial.replace(path)
-    loaded: NDArray[np.float16] = np.load(path, mmap_mode="r")
+    loaded: NDArray[Kept] = np.load(path, mmap_mode="r")
     return loaded
 
 
@@ -100,8 +104,3 @@ def ccc_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     shift = (prediction.mean(0) - target.mean(0)) ** 2
     ccc = 2 * (p * t).mean(0) / ((p**2).mean(0) + (t**2).mean(0) + shift + 1e-8)
     return (1 - ccc).sum()
-
-
-def mean_ccc(values: dict[str, float]) -> float:
-    """Return the mean over the three dimensions."""
-    return sum(values.values()) / len(values)

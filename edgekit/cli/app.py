@@ -13,8 +13,10 @@ import click
 from edgekit import __version__
 from edgekit.cli.building import build, report
 from edgekit.cli.doctor import doctor
+from edgekit.cli.evaluating import evaluate
 from edgekit.cli.listing import students, targets, teachers
 from edgekit.cli.stages import codegen, distill, label, quantize, simulate
+from edgekit.cli.teaching import teach
 from edgekit.errors import INTERRUPTED_EXIT_CODE, ConfigError, EdgekitError
 
 # Click's own, for a pipe that breaks before the last flush.
@@ -56,6 +58,8 @@ for command in (
     codegen,
     simulate,
     report,
+    teach,
+    evaluate,
     targets,
     teachers,
     students,

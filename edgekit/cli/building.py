@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from edgekit.cli import options
+from edgekit.cli.licences import announce
 from edgekit.cli.progress import showing_progress
 from edgekit.errors import BudgetError
 
@@ -57,6 +58,7 @@ def build(
     config = pipeline.BuildConfig(
         target, folder, (*audio, *more_audio), teacher, student, weights, level, from_scratch, seed
     )
+    announce(teacher)
     with showing_progress() as progress:
         finished = pipeline.build(config, progress)
     return show_report(finished.report, as_json)

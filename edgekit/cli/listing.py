@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import click
 
@@ -58,10 +59,47 @@ def _shown(key: str, value: object) -> str:
 @click.command()
 @options.json_option
 def teachers(as_json: bool) -> None:
-    """List the models that can label audio."""
-    from wavllm_teacher.registry import list_teachers
+    """List the models that can label audio.
 
-    _print_names(list_teachers(), as_json)
+    With their size, their licence, where they come from, and whether they are here.
+    """
+    from wavllm_teacher.listing import teacher_table
+
+    table = teacher_table()
+    if as_json:
+        options.print_json(table)
+        return
+    head = _teacher_line("teacher", "parameters", "size", "here", "licence")
+    click.echo(click.style(head, bold=True))
+    for name, row in table.items():
+        sizes = _short(row["parameters"], ""), _short(row["bytes"], "B")
+        click.echo(_teacher_line(name, *sizes, row["where"], row["licence"]))
+    for name, row in table.items():
+        click.echo(f"\n{name}: {row['what']}\n  from: {row['origin']}")
+        if row["terms"]:
+            click.echo(f"  licence: {row['licence']}; {row['terms']}")
+        for command in () if row["present"] else row["get"]:
+            click.echo(f"  to get it: {command}")
+
+
+def _teacher_line(name: str, parameters: str, size: str, here: str, licence: str) -> str:
+    return f"{name:<12}  {parameters:>10}  {size:>8}  {here:<12}  {licence}"
+
+
+def _short(count: int | None, unit: str) -> str:
+    """Return a count in thousands, millions or billions, to three digits.
+
+    Example:
+        >>> _short(1_198_548, ""), _short(1_274_428_172, "B"), _short(None, "")
+        ('1.20 M', '1.27 GB', 'varies')
+    """
+    if count is None:
+        return "varies"
+    value, prefix = next(
+        (count / scale, p) for scale, p in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if count >= scale
+    )
+    digits = max(0, 2 - math.floor(math.log10(value)))
+    return f"{value:.{digits}f} {prefix}{unit}"
 
 
 @click.command()

@@ -1,35 +1,86 @@
 """Every stage of the build as a command of its own."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from edgekit.cli import options
+from edgekit.cli.licences import announce
 from edgekit.cli.progress import showing_progress
 from edgekit.errors import AudioError
 
+if TYPE_CHECKING:
+    from edgekit.artifact import Artifact
+    from wavllm_teacher.labelling import Summary
+
 Q14 = 1 << 14
+UNREADABLE_SHOWN = 10
 
 
 @click.command()
 @click.argument("audio", nargs=-1, type=options.PATH)
 @options.teacher_option
 @options.out_option
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="local: this machine; ray: a Ray cluster.",
+)
+@click.option(
+    "--workers",
+    type=int,
+    help="Processes that share the work.  [default: 1; with ray: all that the cluster has room for]",
+)
+@click.option("--strict", is_flag=True, help="Make a file that cannot be used an error.")
+@click.option("--audio-root", type=options.PATH, metavar="DIR", help="Where the paths in manifests begin.")
 @options.json_option
-def label(audio: tuple[Path, ...], teacher: str, out: Path, as_json: bool) -> None:
+def label(
+    audio: tuple[Path, ...],
+    teacher: str,
+    out: Path,
+    engine: str,
+    workers: int | None,
+    strict: bool,
+    audio_root: Path | None,
+    as_json: bool,
+) -> None:
     """Label audio with a teacher.
 
-    AUDIO are files, and folders that are searched for audio. Each clip gets arousal, dominance and valence.
+    AUDIO are files, folders that are searched for audio, glob patterns, and manifests (csv, jsonl, parquet:
+    columns file, and perhaps split, speaker, start_s, end_s). Each piece gets arousal, dominance and valence.
     """
     from wavllm_teacher import labelling
 
     if not audio:
         raise AudioError("no audio given", "name files or folders: edgekit label AUDIO… --out DIR")
+    runs_on = labelling.make_engine(engine, workers)
+    announce(teacher)
+    config = labelling.LabelConfig(audio, teacher, audio_root)
     with showing_progress() as progress:
-        made = labelling.label(labelling.LabelConfig(audio, teacher), out, progress)
-    options.print_artifact(made, as_json)
+        made = labelling.label(config, out, progress, runs_on, strict=strict)
+    _print_labelled(made, labelling.summarize(made), as_json)
+
+
+def _print_labelled(made: "Artifact", found: "Summary", as_json: bool) -> None:
+    if as_json:
+        place = {"stage": made.manifest.stage, "path": str(made.path), "digest": made.digest}
+        options.print_json({**place, **asdict(found)})
+        return
+    click.echo(f"{made.path}: {made.manifest.stage} artifact {made.digest[:12]}")
+    click.echo(f"  files       {found.files:,}")
+    click.echo(f"  pieces      {found.pieces:,}")
+    click.echo(f"  hours       {found.hours:,.2f}")
+    click.echo(f"  duplicates  {found.duplicates:,}")
+    click.echo(f"  unreadable  {len(found.unreadable):,}")
+    for file, reason in list(found.unreadable.items())[:UNREADABLE_SHOWN]:
+        click.echo(f"    {file}: {reason}")
+    if len(found.unreadable) > UNREADABLE_SHOWN:
+        click.echo(f"    and {len(found.unreadable) - UNREADABLE_SHOWN} more: see files.parquet")
 
 
 @click.command()

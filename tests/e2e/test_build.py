@@ -48,7 +48,8 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from wavllm_teacher.compact import CompactShape, CompactTeacher
 
     torch.manual_seed(0)
-    shape = CompactShape(width=32, expansion=32, blocks=1, bottleneck=8, heads=2)
+    ranks = {"stem_ranks": (8, 8), "attention_ranks": (8, 8), "expansion_ranks": (8, 8)}
+    shape = CompactShape(width=32, expansion=32, blocks=1, heads=2, **ranks)
     folder = tmp_path_factory.mktemp("teacher")
     write_compact(CompactTeacher(shape), shape, folder)
     return folder
@@ -175,7 +176,9 @@ def test_from_the_command_line(built, tmp_path, capsys):
     captured = capsys.readouterr()
     assert code == (4 if built.build.report.exceeded else 0)
     assert json.loads(captured.out) == built.build.report.to_dict()
-    assert captured.err.splitlines()[0] == "[1/6] label: unchanged"
+    notice, first = captured.err.splitlines()[:2]
+    assert notice.startswith("teacher compact: licence Apache-2.0 and MIT; from ")
+    assert first == "[1/6] label: unchanged"
     assert main(["simulate", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["results"]
     assert main(["simulate", str(out), "--audio", str(find_audio([DEFAULT_AUDIO])[3])]) == 0

@@ -19,10 +19,12 @@ from edgekit import artifact, pipeline
 from edgekit.cli.app import cli, main
 from edgekit.cli.progress import LiveProgress, PlainProgress
 from edgekit.errors import ArtifactError
+from wavllm_teacher import labelling
 
+NOTICE = "teacher compact: licence Apache-2.0 and MIT; from edgekit, from parts of openai/whisper-base"
 COMMANDS = [
     *("build", "label", "distill", "quantize", "codegen", "simulate", "report"),
-    *("targets", "teachers", "students", "doctor"),
+    *("teach", "evaluate", "targets", "teachers", "students", "doctor"),
 ]
 
 
@@ -209,7 +211,7 @@ class TestBuild:
         assert ran.out.startswith("hearing-aid\n")
         assert "All budgets held" in ran.out
         lines = ran.err.splitlines()
-        assert lines[0] == "[1/6] label: working 0/3"
+        assert lines[:2] == [NOTICE, "[1/6] label: working 0/3"]
         assert lines[-1] == "[6/6] simulate: working 3/3"
 
     def test_nothing_but_json_on_stdout(self, edgekit, words, tmp_path):
@@ -290,7 +292,6 @@ class TestStages:
     """Each command calls its stage's function with what was asked for, and prints what that wrote."""
 
     CALLS = (
-        (["label", "a", "b", "--teacher", "T", "--out", "o"], "wavllm_teacher.labelling.label"),
         (["distill", "a", "--seed", "3", "--level", "utterance", "--out", "o"], "distill.training.distill"),
         (["quantize", "a", "--labels", "b", "--weights", "int8", "--out", "o"], "quantize.stage.quantize"),
         (["codegen", "a", "--target", "hearing-aid", "--out", "o"], "codegen.stage.generate"),
@@ -320,13 +321,29 @@ class TestStages:
             "files": ["labels.parquet"],
         }
 
-    def test_label_settings(self, edgekit, calls):
-        edgekit(*self.CALLS[0][0])
-        assert calls[0][0].audio == (Path("a"), Path("b"))
-        assert calls[0][0].teacher == "T"
+    @pytest.fixture
+    def labelled(self, monkeypatch, made) -> list[tuple[object, ...]]:
+        calls: list[tuple[object, ...]] = []
+        monkeypatch.setattr(labelling, "label", lambda *words, **rest: calls.append((*words, rest)) or made)
+        monkeypatch.setattr(labelling, "summarize", lambda _: labelling.Summary(3, 5, 0.5, 1, {"b": "empty"}))
+        return calls
+
+    def test_label(self, edgekit, labelled, made):
+        ran = edgekit("label", "a", "b", "--teacher", "T", "--strict", "--out", "o")
+        config, out, *_, rest = labelled[0]
+        assert (config.audio, config.teacher, out) == ((Path("a"), Path("b")), "T", Path("o"))
+        assert rest == {"strict": True}
+        assert ran.out.startswith(f"{made.path}: label artifact {made.digest[:12]}\n  files       3\n")
+        assert ran.out.endswith("unreadable  1\n    b: empty\n")
+
+    def test_label_as_json(self, edgekit, labelled, made):
+        found = json.loads(edgekit("label", "a", "--out", "o", "--json").out)
+        assert (found["path"], found["digest"]) == (str(made.path), made.digest)
+        assert (found["pieces"], found["unreadable"]) == (5, {"b": "empty"})
+        assert labelled[0][-1] == {"strict": False}
 
     def test_distill_settings(self, edgekit, calls):
-        edgekit(*self.CALLS[1][0])
+        edgekit(*self.CALLS[0][0])
         config = calls[0][0]
         assert (config.student, config.level, config.seed, config.warm_start) == (
             "wav2small",
@@ -334,15 +351,15 @@ class TestStages:
             3,
             True,
         )
-        edgekit(*self.CALLS[1][0], "--from-scratch")
+        edgekit(*self.CALLS[0][0], "--from-scratch")
         assert not calls[1][0].warm_start
 
     def test_quantize_settings(self, edgekit, calls):
-        edgekit(*self.CALLS[2][0])
+        edgekit(*self.CALLS[1][0])
         assert (calls[0][0].weights, *calls[0][1:3]) == ("int8", Path("a"), Path("b"))
 
     def test_codegen_settings(self, edgekit, calls):
-        edgekit(*self.CALLS[3][0])
+        edgekit(*self.CALLS[2][0])
         assert (calls[0][0], calls[0][1].name) == (Path("a"), "hearing-aid")
 
     def test_label_without_audio(self, edgekit):
@@ -398,10 +415,9 @@ class TestListing:
     def test_unknown_target(self, edgekit):
         assert edgekit("targets", "show", "nucleo").code == 3
 
-    @pytest.mark.parametrize(("command", "name"), [("teachers", "compact"), ("students", "wav2small")])
-    def test_names(self, edgekit, command, name):
-        assert edgekit(command).out.startswith(f"{name} ")
-        assert json.loads(edgekit(command, "--json").out)[name]
+    def test_students(self, edgekit):
+        assert edgekit("students").out.startswith("wav2small ")
+        assert json.loads(edgekit("students", "--json").out)["wav2small"]
 
 
 class TestDoctor:

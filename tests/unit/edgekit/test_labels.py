@@ -49,6 +49,29 @@ def test_rows_and_their_audio(tmp_path, samples):
     assert found.digest == artifact.read(tmp_path / "labels", "label").digest
 
 
+def test_shards_are_one_table(tmp_path, samples):
+    values = columns(samples)
+    with artifact.writing(tmp_path / "labels", "label", {}, {}) as work:
+        (work / "labels.parquet").mkdir()
+        for row in range(2):
+            shard = {name: column[row : row + 1] for name, column in values.items()}
+            parquet.write_table(pyarrow.table(shard), work / f"labels.parquet/part-{row:05d}.parquet")
+    labels.write_audio_root(tmp_path / "labels", tmp_path / "audio")
+    found = labels.read_labels(tmp_path / "labels")
+    assert found.audio_sha256 == values["audio_sha256"]
+    np.testing.assert_array_equal(found.clip(1), samples[8000:])
+    (tmp_path / "labels/labels.parquet/part-00001.parquet").unlink()
+    with pytest.raises(ArtifactError, match=r"part-00001\.parquet is missing"):
+        labels.read_labels(tmp_path / "labels")
+
+
+def test_an_artifact_without_a_label_table(tmp_path):
+    with artifact.writing(tmp_path / "labels", "label", {}, {}) as work:
+        (work / "labels.parquet.txt").write_text("not it")
+    with pytest.raises(ArtifactError, match=r"label artifact without labels\.parquet"):
+        labels.read_labels(tmp_path / "labels")
+
+
 def test_changed_audio_is_noticed(tmp_path, samples):
     found = labels.read_labels(write_artifact(tmp_path / "labels", columns(samples), tmp_path / "audio"))
     soundfile.write(tmp_path / "audio/a.wav", np.zeros(16000), 16000)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from unit.wavllm_teacher.tiny import TINY_SHAPE, TINY_WHISPER
+from unit.wavllm_teacher.tiny import EMOTIONS, TINY_LAYERS, TINY_SHAPE, TINY_WHISPER
 
 from wavllm_teacher import assembly, checkpoint
 from wavllm_teacher.compact import CompactTeacher
 from wavllm_teacher.encoder import WhisperStates
-from wavllm_teacher.whisper import Head
+from wavllm_teacher.head import EmotionHead
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,9 +36,9 @@ def encoder_dir(tmp_path_factory) -> Path:
 def full_dir(tmp_path_factory, encoder_dir) -> Path:
     folder = tmp_path_factory.mktemp("full")
     torch.manual_seed(1)
-    head = Head(4, 16)
-    torch.nn.init.normal_(head.out.weight, std=0.1)
-    assembly.write_head(head, folder)
+    head = EmotionHead(2 * len(TINY_LAYERS) * 16, len(EMOTIONS))
+    head.adv.uniform_()
+    assembly.write_head(head, TINY_LAYERS, 16, EMOTIONS, folder)
     assembly.assemble_full(folder, encoder_dir, folder)
     return folder
 
@@ -48,6 +48,6 @@ def compact_dir(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("compact")
     torch.manual_seed(2)
     network = CompactTeacher(TINY_SHAPE)
-    torch.nn.init.normal_(network.out.weight, std=0.1)
+    network.head.adv.uniform_()
     assembly.write_compact(network.eval(), TINY_SHAPE, folder)
     return folder

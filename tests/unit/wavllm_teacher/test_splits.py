@@ -20,6 +20,9 @@ def splits(folder, text, encoding="utf-8"):
         ("Val", "dev"),
         ("validation", "dev"),
         ("TEST", "test"),
+        ("Development", "dev"),
+        ("Test1", "test"),
+        ("Test2", "test"),
     ],
 )
 def test_words_for_a_split(tmp_path, word, split):
@@ -27,7 +30,9 @@ def test_words_for_a_split(tmp_path, word, split):
 
 
 def test_an_unknown_word_is_an_error_not_training_material(tmp_path):
-    with pytest.raises(AudioError, match=r"a\.wav: unknown split 'held-out'") as caught:
+    with pytest.raises(
+        AudioError, match=r"a\.wav: in the table beside it: unknown split 'held-out'"
+    ) as caught:
         splits(tmp_path, "file,split\na.wav,held-out\n")
     assert "validation" in caught.value.hint
 

@@ -5,18 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
-from unit.wavllm_teacher.tiny import TINY_SHAPE, write_corpus
+from unit.wavllm_teacher.tiny import TINY_LAYERS, TINY_SHAPE, voice, write_corpus
 
 from edgekit.errors import AudioError
-from edgekit.metrics import adv_ccc
-from wavllm_teacher import train
-from wavllm_teacher.full import FullConfig, States, predict_states, random_crop, train_full, train_head
-from wavllm_teacher.imitation import Heard, ImitationConfig, draw
+from wavllm_teacher import imitation, train
+from wavllm_teacher.full import FullConfig, train_full
+from wavllm_teacher.imitation import Group, Heard, ImitationConfig, draw, imitate
 from wavllm_teacher.recipe import CompactConfig, train_compact
 from wavllm_teacher.registry import load_teacher
-from wavllm_teacher.training import cached, mean_ccc, read_clips, varied_copy
-from wavllm_teacher.whisper import Head
+from wavllm_teacher.training import cached, read_clips, varied_copy
 
 SPLITS = ["train"] * 6 + ["dev"] * 3 + ["test"] * 3
 
@@ -28,12 +27,12 @@ def corpus(tmp_path):
     write_corpus(folder / "more", [("read.wav", "train")], labelled=False)
     # The table of the outer folder lists the inner one's clip, without labels.
     with (folder / "labels.csv").open("a") as table:
-        table.write("more/read.wav,,,,unlabelled\n")
+        table.write("more/read.wav,,,,,unlabelled\n")
     return folder
 
 
 def full_config(corpus, encoder_dir):
-    return FullConfig(corpus, encoder_dir, copies=2, epochs=2, batch=6)
+    return FullConfig(corpus, encoder_dir, TINY_LAYERS, copies=2)
 
 
 def test_clips_are_those_of_the_table(corpus):
@@ -74,72 +73,106 @@ def test_full_training_is_reproducible_and_reports_held_out_speakers(corpus, enc
     assert json.loads((tmp_path / "one/metrics.json").read_text()) == json.loads(json.dumps(metrics))
 
 
-def test_full_training_fits_what_can_be_learned():
-    rng = np.random.default_rng(0)
-    labels = rng.random((60, 3)).astype(np.float32)
-    arrays = [
-        np.zeros((2, 12, 8), np.float16) + rng.normal(0, 0.1, (2, 12, 8)).astype(np.float16) for _ in labels
-    ]
-    for array, adv in zip(arrays, labels, strict=True):
-        array[1, :, :3] += adv.astype(np.float16)
-    train_part = States(arrays[:40], torch.from_numpy(labels[:40]))
-    dev_part = States(arrays[40:], torch.from_numpy(labels[40:]))
-    config = replace(full_config(None, None), copies=1, mix_start=(0, 1), ridge=1.0, batch=20)
-    _, history = train_head(train_part, dev_part, config)
-    assert min(history[-1].values()) > 0.8
-    slow_start = replace(config, ridge=1e4, learning_rate=1e-2, epochs=4)
-    head, history = train_head(train_part, dev_part, slow_start)
-    kept = mean_ccc(adv_ccc(predict_states(head, dev_part), dev_part.labels.numpy()))
-    assert kept == pytest.approx(max(map(mean_ccc, history)), abs=1e-6)
-    assert kept > mean_ccc(history[0]) + 0.1
+def test_full_training_needs_emotions(tmp_path, encoder_dir):
+    folder = write_corpus(tmp_path / "corpus", [("a.wav", "train"), ("b.wav", "test")])
+    table = (folder / "labels.csv").read_text().replace("angry", "")
+    (folder / "labels.csv").write_text(table)
+    with pytest.raises(AudioError, match=r"a\.wav: no emotion in its table"):
+        train_full(full_config(folder, encoder_dir), tmp_path / "out")
 
 
-def test_crops_are_pieces_of_the_states():
-    states = np.arange(20, dtype=np.float16).reshape(1, 20, 1)
-    piece = random_crop(np.random.default_rng(0), 5)(states)
-    assert piece.shape == (1, 5, 1)
-    assert np.array_equal(np.diff(piece[0, :, 0]), np.ones(4))
-    assert random_crop(np.random.default_rng(0), 50)(states).shape == states.shape
+def test_full_training_never_hears_test_speakers(corpus, encoder_dir, tmp_path):
+    train_full(full_config(corpus, encoder_dir), tmp_path / "with")
+    for name in ("09", "10", "11"):
+        soundfile.write(corpus / f"{name}.wav", voice(0.4, 99), 16000)
+    train_full(full_config(corpus, encoder_dir), tmp_path / "other")
+    heads = [(tmp_path / name / "head.safetensors").read_bytes() for name in ("with", "other")]
+    assert heads[0] == heads[1]
 
 
-def test_targets_of_a_whole_clip_are_the_full_teachers():
-    torch.manual_seed(0)
-    head = Head(4, 16).eval()
-    torch.nn.init.normal_(head.out.weight)
-    rng = np.random.default_rng(0)
-    heard = Heard(rng.random((81, 16)).astype(np.float16), rng.random((40, 32)).astype(np.float16))
-    batch = draw([heard], 1000, head, rng)
-    frames = torch.from_numpy(heard.frames).float()[None]
-    torch.testing.assert_close(batch.adv, head(frames, torch.ones(1, 40, dtype=torch.bool)))
-    assert batch.mel.shape == (1, 80, 16)
-    assert batch.frames.shape == (1, 20, 32)
-    torch.testing.assert_close(batch.frames[0, 3], frames[0, 6:8].mean(0))
-    assert abs(batch.mel.mean().item()) < 1e-6
+def heard(seconds: float, seed: int = 0) -> Heard:
+    """What a full teacher of two states of width 16 might have said to a clip."""
+    rng, frames = np.random.default_rng(seed), int(seconds * 50)
+    return Heard(
+        rng.random((80, 2 * frames)).astype(np.float16), rng.random((2, frames, 16)).astype(np.float16)
+    )
 
 
-def test_crops_of_mel_and_teacher_frames_start_together():
-    head = Head(4, 16).eval()
-    mel, frames = np.zeros((400, 16), np.float16), np.zeros((200, 32), np.float16)
-    mel[:, 0], frames[:, 0] = np.arange(400), np.arange(200)
+@pytest.fixture
+def full(full_dir):
+    return load_teacher(str(full_dir)).network
+
+
+def test_targets_of_a_whole_clip_are_the_full_teachers(full):
+    clip = voice(0.8, 3)
+    states = full.frames(clip)
+    kept = Heard(np.zeros((80, 80), np.float16), states.half().numpy())
+    batch = draw([kept], 1000, full, np.random.default_rng(0))
+    adv = full.head.expected(batch.scores)
+    np.testing.assert_allclose(adv.numpy(), full.predict([clip]), atol=1e-3)
+    assert batch.mel.shape == (1, 80, 80)
+    assert batch.states.shape == (1, 40, 32)
+
+
+def test_crops_of_mel_and_teacher_frames_start_together(full):
+    mel, states = np.zeros((80, 400), np.float16), np.zeros((2, 200, 16), np.float16)
+    mel[0], states[:, :, 0] = np.arange(400), np.arange(200)
     starts = set()
     for seed in range(5):
-        batch = draw([Heard(mel, frames)], 20, head, np.random.default_rng(seed))
-        first_mel = (batch.mel[0, 0, 0] - batch.mel[0, 0, 1]).item()
-        assert first_mel == pytest.approx(2 * (batch.frames[0, 0, 0].item() - 0.5), abs=0.01)
-        assert (batch.mel.shape[1], batch.frames.shape[1]) == (80, 20)
-        starts.add(round(first_mel))
+        batch = draw([Heard(mel, states)], 20, full, np.random.default_rng(seed))
+        assert batch.mel[0, 0, 0] == 2 * batch.states[0, 0, 0]
+        assert (batch.mel.shape[2], batch.states.shape[1]) == (40, 20)
+        starts.add(batch.mel[0, 0, 0].item())
     assert len(starts) > 2
+
+
+IMITATION = ImitationConfig(steps=4, warm_up=1, batch=10, save_every=2)
 
 
 def test_compact_training_writes_a_teacher_and_its_metrics(corpus, full_dir, tmp_path):
     speech = write_corpus(tmp_path / "speech", [("a.wav", "train"), ("b.wav", "test"), ("c.wav", "test")])
-    training = ImitationConfig(steps=4, batch=10, dev_every=2)
-    config = CompactConfig(corpus, speech, full_dir, (1, 2, 1), TINY_SHAPE, training)
+    config = CompactConfig(corpus, speech, full_dir, (1, 2, 1), TINY_SHAPE, IMITATION)
     metrics = train_compact(config, tmp_path / "out")
     assert metrics["held_out_speakers"]["compact_vs_full"]["clips"] == 3
     assert metrics["speech_test_voices"]["compact_vs_full"]["clips"] == 2
-    assert len(metrics["training"]["dev_ccc_vs_full"]) == 2
+    assert len(metrics["training"]["losses"]) == 2
     assert load_teacher(str(tmp_path / "out")).name == "compact"
+
+
+def groups(corpus) -> list[Group]:
+    clips = tuple(read_clips(corpus)[:6])
+    return [Group("acted", clips, copies=1, share=1.0)]
+
+
+def imitate_tiny(corpus, full, checkpoint, config=IMITATION):
+    material = [(group, [heard(0.5, i) for i in range(6)]) for group in groups(corpus)]
+    return imitate(material, full, TINY_SHAPE, config, checkpoint)
+
+
+def test_a_cut_training_goes_on_where_it_was(corpus, full, tmp_path, monkeypatch):
+    whole, history = imitate_tiny(corpus, full, tmp_path / "whole.pt")
+    learn, steps = imitation._learn, iter(range(3))
+
+    def cut(*arguments):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        learn(*arguments)
+
+    monkeypatch.setattr(imitation, "_learn", cut)
+    with pytest.raises(KeyboardInterrupt):
+        imitate_tiny(corpus, full, tmp_path / "cut.pt")
+    monkeypatch.setattr(imitation, "_learn", learn)
+    resumed, resumed_history = imitate_tiny(corpus, full, tmp_path / "cut.pt")
+    assert resumed_history == history
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_imitation_learns(corpus, full, tmp_path):
+    config = replace(IMITATION, steps=60, warm_up=5, save_every=10, learning_rate=5e-3)
+    _, history = imitate_tiny(corpus, full, tmp_path / "c.pt", config)
+    assert history[-1]["states"] < history[0]["states"]
+    assert history[-1]["divergence"] < history[0]["divergence"]
 
 
 def test_command_line(corpus, encoder_dir, tmp_path, capsys, monkeypatch):

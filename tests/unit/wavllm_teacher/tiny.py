@@ -17,7 +17,17 @@ TINY_WHISPER = {
     "num_mel_bins": 80,
     "max_source_positions": 1500,
 }
-TINY_SHAPE = CompactShape(mel_bands=16, stem=(2, 3, 4), width=16, expansion=24, heads=2, bottleneck=8)
+TINY_SHAPE = CompactShape(
+    width=16,
+    heads=2,
+    expansion=32,
+    stem_ranks=(4, 5),
+    attention_ranks=(6, 7),
+    expansion_ranks=(8, 9),
+    categories=3,
+)
+TINY_LAYERS = (1, 2)
+EMOTIONS = ("angry", "bored", "calm")
 
 
 def voice(seconds: float, seed: int) -> np.ndarray:
@@ -31,13 +41,13 @@ def voice(seconds: float, seed: int) -> np.ndarray:
 def write_corpus(
     folder: Path, rows: list[tuple[str, str]], seconds: float = 0.4, labelled: bool = True
 ) -> Path:
-    """Write one file per (name, split) and a labels.csv beside the folder."""
+    """Write one file per (name, split) and a labels.csv beside the folder; emotions take turns."""
     folder.mkdir(parents=True)
     with (folder / "labels.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["path", "arousal", "dominance", "valence", "split"])
+        table.writerow(["path", "emotion", "arousal", "dominance", "valence", "split"])
         for seed, (name, split) in enumerate(rows):
             soundfile.write(folder / name, voice(seconds, seed), 16000)
             adv = np.random.default_rng(seed).uniform(0, 1, 3).round(3) if labelled else ["", "", ""]
-            table.writerow([name, *adv, split])
+            table.writerow([name, EMOTIONS[seed % 3] if labelled else "", *adv, split])
     return folder

@@ -1,0 +1,1 @@
+"""Training a dual-encoder teacher on the user's own labelled speech."""

@@ -1,0 +1,6 @@
+"""How well labels agree with a reference: figures, their intervals, and what they were measured on."""
+
+from edgekit.evaluation.evaluate import Evaluation, Figure, Group, evaluate
+from edgekit.evaluation.reference import Reference, read_reference
+
+__all__ = ["Evaluation", "Figure", "Group", "Reference", "evaluate", "read_reference"]

@@ -9,6 +9,7 @@ import itertools
 import os
 import platform
 import signal
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,16 @@ TRIES = 3
 """How often a job is run at most where workers are lost, or a machine's disk fails."""
 OBJECT_STORE_BYTES = 100 << 20
 """Of a local cluster. Jobs and results are small and bypass it; by default it takes a third of the memory."""
+CONNECT_TIMEOUT_S = 10.0
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray prints about workers that are lost: to standard output, where the result belongs.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    # By default the workers of a cluster give way to everything else that runs on the machine.
+    "RAY_worker_niceness": "0",
 }
-"""Read once, while Ray is imported."""
+"""Of a cluster that is started here; read once, while Ray is imported."""
 
 
 class RayEngine:
@@ -79,8 +83,10 @@ def _cluster(workers: int | None) -> Iterator[None]:
     }
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
+        if address:
+            _require_answer(address)
         ray.init(address or "local", **QUIET, **({} if address else local))
-    except (ConnectionError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         what = f"cannot use the Ray cluster at {address}" if address else "cannot start a Ray cluster"
         hint = "see that RAY_ADDRESS names a running cluster, or unset it to start one on this machine"
         raise ConfigError(f"{what}: {_first_line(error)}", hint) from error
@@ -90,6 +96,17 @@ def _cluster(workers: int | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Require that a cluster at HOST:PORT answers: Ray would try for minutes.
+
+    Raises:
+        OSError: If nobody listens there.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.removeprefix("ray://"), int(port)), CONNECT_TIMEOUT_S).close()
 
 
 class _Run:

@@ -1,6 +1,6 @@
 """How good the trained teacher's recipe is: python -m benchmarks.teachers [--out FILE] [--cache DIR].
 
-Reads the shared corpora and encoder (EDGEKIT_SHARED, without it ../shared) and writes teachers.md. Pooled
+Reads the shared corpora and encoder (EDGEKIT_SHARED, without it ../shared) and writes benchmarks/teachers.md. Pooled
 encoder states are kept in the cache, array by array: a rerun goes on where it was.
 """
 
@@ -22,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.teachers", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("teachers.md"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "teachers.md")
     parser.add_argument("--cache", type=Path, default=Path(".benchmarks/teachers"))
     options = parser.parse_args()
     # One thread: sums in another order give other last digits.

@@ -1,5 +1,6 @@
 """The figures of a run as Markdown; no figure is typed here but the bars and what they are taken from."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -85,7 +86,7 @@ def markdown(figures: Figures) -> str:
     return "\n".join(
         [
             INTRODUCTION.rstrip(),
-            f"- {minutes}; one thread each.",
+            f"- {minutes}, on {os.cpu_count()} cores that were busy with other work too.",
             "",
             "## In short",
             "",

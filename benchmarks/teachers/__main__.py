@@ -1,7 +1,7 @@
 """How good the trained teacher's recipe is: python -m benchmarks.teachers [--out FILE] [--cache DIR].
 
-Reads the shared corpora and encoder (EDGEKIT_SHARED, without it ../shared) and writes benchmarks/teachers.md. Pooled
-encoder states are kept in the cache, array by array: a rerun goes on where it was.
+Reads the shared corpora and encoder (EDGEKIT_SHARED, without it ../shared) and writes benchmarks/teachers.md.
+Pooled encoder states are kept in the cache, array by array: a rerun goes on where it was.
 """
 
 import argparse

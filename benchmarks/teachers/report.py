@@ -86,7 +86,7 @@ def markdown(figures: Figures) -> str:
     return "\n".join(
         [
             INTRODUCTION.rstrip(),
-            f"- {minutes}, on {os.cpu_count()} cores that were busy with other work too.",
+            f"- {minutes}, on {os.cpu_count()} cores.",
             "",
             "## In short",
             "",

@@ -5,6 +5,7 @@ the same bytes. Files that the manifest does not list (caches, locations) are no
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -166,24 +167,60 @@ def writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[s
         params: Settings; JSON values.
 
     Raises:
-        ConfigError: If the folder cannot be written, or `path` holds something else than such an artifact.
+        ConfigError: If the folder cannot be written, another process is writing it, or `path` holds something
+            else than such an artifact.
         ArtifactError: If the manifest there is damaged, so that nobody knows what would be lost.
     """
+    with _exclusive(path.with_name(f".{path.name}.lock")):
+        yield from _writing(path, stage, inputs, params)
+
+
+def _writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[str, Any]) -> Iterator[Path]:
     _require_replaceable(path, stage)
     identity = {"stage": stage, "inputs": dict(inputs), "params": dict(params), "version": __version__}
     work = path.with_name(f".{path.name}.partial")
-    try:
+    with _writable(work.parent):
         _open_work_folder(work, json.dumps(identity, sort_keys=True))
-    except OSError as error:
-        raise ConfigError(
-            f"{work.parent}: cannot write here ({error.strerror})", "choose another --out"
-        ) from error
     yield work
     _drop_private_files(work)
     files = {p.relative_to(work).as_posix(): sha256_file(p) for p in sorted(work.rglob("*")) if p.is_file()}
     manifest = Manifest(stage, dict(inputs), json.loads(json.dumps(dict(params))), files)
     (work / MANIFEST).write_text(manifest.to_json())
     _replace_folder(work, path)
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: cannot write here ({error.strerror})", "choose another --out"
+        ) from error
+
+
+@contextlib.contextmanager
+def _exclusive(lock: Path) -> Iterator[None]:
+    """Keep other processes out of the block; the kernel ends it with the process, so no lock goes stale."""
+    with _writable(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever held it before has removed the file by now, and a third process may have made it anew.
+        if not lock.exists() or lock.stat().st_ino != os.fstat(descriptor).st_ino:
+            raise BlockingIOError
+    except BlockingIOError as error:
+        os.close(descriptor)
+        folder = lock.with_name(lock.name.removeprefix(".").removesuffix(".lock"))
+        raise ConfigError(
+            f"{folder}: another edgekit is writing it", "wait for it, or choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def _require_replaceable(path: Path, stage: str) -> None:

@@ -90,11 +90,11 @@ def load_into(module: nn.Module, *files: Path, unused: Mapping[str, tuple[int, .
         ArtifactError: If a file is damaged, or a tensor is missing, surplus or of another shape or type.
     """
     where = files[0] if len(files) == 1 else files[0].parent
-    tensors, wanted = _read_all(files), module.state_dict()
+    (tensors, spelled), wanted = _read_all(files), module.state_dict()
     for name, tensor in wanted.items():
         if name not in tensors:
             raise ArtifactError(f"{where}: tensor {name} is missing", REPAIR)
-        _require_fit(where, name, tensors[name], tuple(tensor.shape))
+        _require_fit(where, spelled[name], tensors[name], tuple(tensor.shape))
         if tensors[name].is_floating_point() != tensor.is_floating_point():
             raise ArtifactError(f"{where}: tensor {name} has type {tensors[name].dtype}", REPAIR)
     for name, shape in (unused or {}).items():
@@ -106,15 +106,17 @@ def load_into(module: nn.Module, *files: Path, unused: Mapping[str, tuple[int, .
     module.load_state_dict(tensors, assign=True)
 
 
-def _read_all(files: tuple[Path, ...]) -> dict[str, torch.Tensor]:
+def _read_all(files: tuple[Path, ...]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return tensors by their current names, and what each is called in its file."""
     tensors: dict[str, torch.Tensor] = {}
+    spelled: dict[str, str] = {}
     for file in files:
         for name, tensor in read_tensors(file).items():
             current = _current_name(name)
             if current in tensors:
                 raise ArtifactError(f"{file}: tensor {name} is there twice", REPAIR)
-            tensors[current] = tensor
-    return tensors
+            tensors[current], spelled[current] = tensor, name
+    return tensors, spelled
 
 
 def _current_name(name: str) -> str:

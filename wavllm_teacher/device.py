@@ -22,14 +22,20 @@ class Device:
     @contextlib.contextmanager
     def inference(self) -> Iterator[None]:
         """Compute without gradients, in this device's precision."""
-        half = self.precision == "bfloat16"
-        with torch.inference_mode(), torch.autocast(self.name, torch.bfloat16, enabled=half):
+        with torch.inference_mode(), self.autocast():
             yield
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which matrix products have this device's precision."""
+        return torch.autocast(self.name, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+CPU = Device("cpu", "float32")
 
 
 def best_device() -> Device:
     """Return the first GPU, in bfloat16 if it computes that itself; without a GPU, the processor."""
     if not torch.cuda.is_available():
-        return Device("cpu", "float32")
+        return CPU
     native = torch.cuda.is_bf16_supported(including_emulation=False)
     return Device("cuda", "bfloat16" if native else "float32")

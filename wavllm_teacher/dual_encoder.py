@@ -18,6 +18,7 @@ from torch import nn
 from edgekit.metrics import DIMENSIONS
 from wavllm_teacher import checkpoint
 from wavllm_teacher.adapters import Branch
+from wavllm_teacher.device import best_device
 from wavllm_teacher.encoder import WhisperStates, load_encoder
 from wavllm_teacher.pooling import AttentiveStatistics, length_mask
 from wavllm_teacher.wavlm_states import WavLMStates, load_wavlm
@@ -177,7 +178,7 @@ def state_sizes(encoders: Mapping[str, Encoder], shape: DualShape) -> dict[str, 
 
 
 def load(folder: Path, facts: dict[str, Any]) -> DualTeacher:
-    """Load a folder that `edgekit teach` wrote.
+    """Load a folder that `edgekit teach` wrote; its encoders run on the best device.
 
     Args:
         folder: Holds `adapters.safetensors`, and a folder for each encoder.
@@ -191,6 +192,9 @@ def load(folder: Path, facts: dict[str, Any]) -> DualTeacher:
     names = facts["encoders"]
     if not names or not set(names) <= set(LOADERS):
         raise ValueError(f"encoders are {names}, not some of {', '.join(LOADERS)}")
-    teacher = DualTeacher(DualShape(**facts["shape"]), load_encoders({name: folder / name for name in names}))
+    encoders = load_encoders({name: folder / name for name in names})
+    for encoder in encoders.values():
+        encoder.run_on(best_device())
+    teacher = DualTeacher(DualShape(**facts["shape"]), encoders)
     checkpoint.load_into(teacher.trained, folder / ADAPTERS_FILE)
     return teacher

@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812 -- the name PyTorch users kno
 from edgekit.audio import SAMPLE_RATE_HZ
 from edgekit.errors import ArtifactError
 from wavllm_teacher import checkpoint
+from wavllm_teacher.device import CPU, Device
 
 N_FFT = 400
 HOP = 160
@@ -75,11 +76,17 @@ class WhisperStates(nn.Module):
         bins, bands = N_FFT // 2 + 1, settings.num_mel_bins
         filters = mel_filter_bank(bins, bands, 0.0, 8000.0, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney")
         self.filters = torch.from_numpy(filters).float()
+        self.device = CPU
+
+    def run_on(self, device: Device) -> None:
+        """Compute there from now on; hidden states come back to the processor."""
+        self.device = device
+        self.encoder.to(device.name)
 
     def _window_states(self, samples: torch.Tensor, last: int) -> torch.Tensor:
         """Return (last + 1, T, D) hidden states of at most 30 s."""
         encoder = self.encoder
-        mel = whisper_log_mel(samples, self.filters)[None]
+        mel = whisper_log_mel(samples, self.filters)[None].to(self.device.name)
         x = F.gelu(encoder.conv2(F.gelu(encoder.conv1(mel)))).permute(0, 2, 1)
         x = x + encoder.embed_positions.weight[: x.shape[1]]
         states = [x]
@@ -107,7 +114,9 @@ class WhisperStates(nn.Module):
         padded = np.pad(padded, (0, -padded.size % SAMPLES_PER_FRAME))
         starts = range(0, padded.size, WINDOW_SAMPLES)
         windows = [pad_to_least(padded[start : start + WINDOW_SAMPLES]) for start in starts]
-        return torch.cat([self._window_states(torch.from_numpy(w), last) for w in windows], dim=1)
+        with self.device.autocast():
+            states = [self._window_states(torch.from_numpy(w), last).float().cpu() for w in windows]
+        return torch.cat(states, dim=1)
 
 
 def load_encoder(path: Path) -> WhisperStates:

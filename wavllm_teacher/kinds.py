@@ -48,6 +48,7 @@ def _load_compact(folder: Path, facts: dict[str, Any]) -> Network:
 
 def _load_whisper(folder: Path, facts: dict[str, Any]) -> Network:
     from wavllm_teacher import checkpoint
+    from wavllm_teacher.device import best_device
     from wavllm_teacher.encoder import load_encoder
     from wavllm_teacher.head import EmotionHead
     from wavllm_teacher.whisper import WhisperTeacher
@@ -63,6 +64,7 @@ def _load_whisper(folder: Path, facts: dict[str, Any]) -> Network:
             f"the encoder gives {states.state_count} of {states.width}",
             "use the encoder that the head was trained with",
         )
+    states.run_on(best_device())
     return WhisperTeacher(states, head, layers)
 
 
@@ -105,8 +107,9 @@ KINDS = {
         _named("head.safetensors", "encoder/config.json", "encoder/model.safetensors"),
         _load_whisper,
         ("shape",),
+        on_best_device=True,
     ),
-    "dual-encoder": Kind(_dual_files, _load_dual, ("shape", "encoders")),
+    "dual-encoder": Kind(_dual_files, _load_dual, ("shape", "encoders"), on_best_device=True),
     "dawn": Kind(_public_files, _load_dawn, on_best_device=True),
     "msp-wavlm": Kind(_public_files, _load_msp_wavlm, on_best_device=True),
 }

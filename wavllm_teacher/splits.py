@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,12 +18,21 @@ SPLIT_WORDS = {
 """Split to the words for it in tables, from the least to the most held out; test1 to test3: MSP-Podcast."""
 
 
+def located(path: Path) -> Path:
+    """Return the one spelling of a path by which files are told apart: absolute, with links kept.
+
+    What a link is called is what tables and users call the clip; where it leads is nobody's business.
+    """
+    return Path(os.path.abspath(path))  # noqa: PTH100 -- resolve() would follow links
+
+
 def find_table(folder: Path) -> dict[Path, dict[str, str]]:
-    """Return the rows of the clip table of a folder, by resolved audio file.
+    """Return the rows of the clip table of a folder, by `located` audio file; columns in small letters.
 
     The table is `clips.csv` or `labels.csv` in the folder or its parent, with a `file` or `path` column
-    relative to the table. Without one, the result is empty.
+    relative to the table, in any case. Without one, the result is empty.
     """
+    folder = located(folder)
     for place in (folder, folder.parent):
         for name in TABLE_NAMES:
             if (place / name).is_file():
@@ -34,20 +44,22 @@ def find_table(folder: Path) -> dict[Path, dict[str, str]]:
 
 def _read_table(table: Path) -> dict[Path, dict[str, str]]:
     try:
-        text = table.read_text(encoding="utf-8")
+        # Spreadsheets put a byte order mark before the first column's name.
+        text = table.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise AudioError(
             f"{table}: not UTF-8 text ({error.reason})", "save it as UTF-8, or rename it"
         ) from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    column = next((c for c in PATH_COLUMNS if c in (reader.fieldnames or ())), None)
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    column = next((c for c in PATH_COLUMNS if c in reader.fieldnames), None)
     if column is None:
         return {}
     rows = list(reader)
     for number, row in enumerate(rows, 2):
         if None in row.values():
             raise AudioError(f"{table}: line {number} has too few fields", "complete or remove that line")
-    return {(table.parent / row[column]).resolve(): row for row in rows}
+    return {located(table.parent / row[column]): row for row in rows}
 
 
 def split_from_tables(folders: Iterable[Path]) -> dict[Path, str]:

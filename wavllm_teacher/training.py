@@ -13,7 +13,7 @@ from edgekit.audio import find_audio, read_audio
 from edgekit.audio.augment import augment
 from edgekit.errors import AudioError
 from edgekit.metrics import DIMENSIONS
-from wavllm_teacher.splits import find_table
+from wavllm_teacher.splits import find_table, located
 
 Samples = NDArray[np.float32]
 Kept = TypeVar("Kept", np.float16, np.float32)
@@ -43,7 +43,7 @@ def read_clips(folder: Path) -> list[Clip]:
         AudioError: If the folder holds no audio, or no table lists it.
     """
     table = find_table(folder)
-    rows = [(file, table[file.resolve()]) for file in find_audio([folder]) if file.resolve() in table]
+    rows = [(file, table[located(file)]) for file in find_audio([folder]) if located(file) in table]
     if not rows:
         raise AudioError(f"{folder}: no clips.csv or labels.csv lists its audio", "name another folder")
     return [Clip(file, row.get("split", "train"), _labels(row), row.get("emotion", "")) for file, row in rows]

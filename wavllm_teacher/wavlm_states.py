@@ -13,6 +13,7 @@ from torch import nn
 
 from edgekit.errors import ArtifactError
 from wavllm_teacher import checkpoint, hub
+from wavllm_teacher.device import CPU, Device
 from wavllm_teacher.encoder import WINDOW_SAMPLES, pad_to_least
 
 VARIANCE_FLOOR = 1e-7
@@ -44,12 +45,19 @@ class WavLMStates(nn.Module):
         self.width: int = settings.hidden_size
         self.state_count: int = settings.num_hidden_layers + 1
         self.normalise: bool = settings.feat_extract_norm == "layer"
+        self.device = CPU
+
+    def run_on(self, device: Device) -> None:
+        """Compute there from now on; hidden states come back to the processor."""
+        self.device = device
+        self.encoder.to(device.name)
 
     def _window_states(self, samples: NDArray[np.float32]) -> torch.Tensor:
         """Return (L + 1, T, D) hidden states of at most 30 s."""
-        audio = torch.from_numpy(samples)[None]
-        found = self.encoder(audio, output_hidden_states=True)
-        return torch.cat(found.hidden_states)
+        audio = torch.from_numpy(samples)[None].to(self.device.name)
+        with self.device.autocast():
+            found = self.encoder(audio, output_hidden_states=True)
+        return torch.cat(found.hidden_states).float().cpu()
 
     @torch.no_grad()
     def forward(self, samples: NDArray[np.float32]) -> torch.Tensor:

@@ -15,26 +15,32 @@ from edgekit.errors import AudioError
 SAMPLE_RATE_HZ = 16_000
 DEFAULT_AUDIO = Path(__file__).parents[1] / "data" / "speech"
 """Synthetic speech clips that ship with edgekit, free to use."""
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
+SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc"),
+    *(".au", ".snd", ".w64", ".rf64", ".caf"),
+)
+CONVERT = "convert it to WAV or FLAC, or leave it out"
+LEAST_RATE_HZ = 1000
+"""Below it a header is damaged, or holds no sound."""
 
 
 def find_audio(paths: Iterable[Path]) -> list[Path]:
     """Return the audio files that the paths name, folders searched recursively, in sorted order.
 
     Args:
-        paths: Files (taken whatever their suffix) and folders (searched for `SUFFIXES`).
+        paths: Files (taken whatever their suffix) and folders (searched for `SUFFIXES`, links followed).
 
     Returns:
-        Distinct files, sorted.
+        Distinct files, sorted; a file that has several names counts once for each.
 
     Raises:
-        AudioError: If a path does not exist, or if no audio file is found at all.
+        AudioError: If a path does not exist, a folder cannot be listed, or no audio file is found at all.
     """
     given = list(paths)
     found: set[Path] = set()
     for path in given:
         if path.is_dir():
-            found.update(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            found.update(_walk(path, frozenset()))
         elif path.is_file():
             found.add(path)
         else:
@@ -45,6 +51,24 @@ def find_audio(paths: Iterable[Path]) -> list[Path]:
             f"give files, or folders that hold {' '.join(SUFFIXES)}",
         )
     return sorted(found)
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Yield the audio files in a folder; a link back to a folder that it lies in is not followed."""
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise AudioError(
+            f"{folder}: cannot be listed ({error.strerror})", "change its permissions, or leave it out"
+        ) from error
+    for entry in entries:
+        if entry.is_dir():
+            yield from _walk(entry, above | {real})
+        elif entry.suffix.lower() in SUFFIXES and entry.is_file():
+            yield entry
 
 
 def read_audio(path: Path) -> NDArray[np.float32]:
@@ -145,6 +169,8 @@ def open_audio(path: Path) -> Iterator[OpenAudio]:
     with _audio_errors(path):
         file = soundfile.SoundFile(path)
     with file:
+        if file.samplerate < LEAST_RATE_HZ:
+            raise AudioError(f"{path}: sampled at {file.samplerate} Hz, which holds no speech", CONVERT)
         yield OpenAudio(path, file.samplerate, file.frames, file)
 
 
@@ -157,9 +183,7 @@ def _audio_errors(path: Path) -> Iterator[None]:
     except soundfile.LibsndfileError as error:
         # Of a stream that breaks off in its middle, libsndfile says nothing.
         reason = error.error_string.removeprefix("Error : ").rstrip(".") or "it breaks off"
-        raise AudioError(
-            f"{path}: not readable as audio ({reason})", "convert it to WAV or FLAC, or leave it out"
-        ) from error
+        raise AudioError(f"{path}: not readable as audio ({reason})", CONVERT) from error
 
 
 def _resample(samples: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:

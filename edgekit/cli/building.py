@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 @options.student_option
 @options.weights_option
 @options.level_option
-@click.option("--out", type=options.PATH, help="Build directory.  [default: build/TARGET]")
+@click.option(
+    "--out",
+    type=options.PATH,
+    callback=options.named_folder,
+    help="Build directory.  [default: build/TARGET]",
+)
 @options.from_scratch_option
 @options.seed_option
 @options.json_option

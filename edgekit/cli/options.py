@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from edgekit.artifact import Artifact
+from edgekit.errors import ConfigError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 target_option = click.option(
@@ -41,7 +42,24 @@ from_scratch_option = click.option(
 )
 # Not click.Path(exists=True): a missing path is an AudioError or ArtifactError with its own exit code.
 PATH = click.Path(path_type=Path)
-out_option = click.option("--out", type=PATH, required=True, metavar="DIR", help="Folder to write.")
+
+
+def named_folder(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Return the folder of an --out under its own name: what is written lies beside it at first.
+
+    Raises:
+        ConfigError: If it has none: the root of the file system.
+    """
+    if value is None or value.name not in ("", ".."):
+        return value
+    if not (full := value.resolve()).name:
+        raise ConfigError(f"{full}: not a folder to write", "choose another --out")
+    return full
+
+
+out_option = click.option(
+    "--out", type=PATH, required=True, metavar="DIR", callback=named_folder, help="Folder to write."
+)
 
 
 def print_json(value: object) -> None:

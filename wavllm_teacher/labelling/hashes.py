@@ -63,15 +63,16 @@ def _state(path: Path) -> list[int]:
     """Return size and times of change in ns: without a change of these, the content is the same."""
     try:
         stat = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return []
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 def _sha256(path: Path) -> str:
     try:
-        return artifact.sha256_file(path)
-    except OSError:
+        # What is no file, a pipe for one, may have no end.
+        return artifact.sha256_file(path) if path.is_file() else UNREADABLE
+    except (OSError, ValueError):
         # The scan says why: this file is counted as unreadable.
         return UNREADABLE
 

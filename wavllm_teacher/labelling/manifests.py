@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import AudioError
-from wavllm_teacher.splits import split_of
+from wavllm_teacher.splits import located, split_of
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 COLUMNS = {
@@ -52,7 +52,7 @@ def read_manifest(manifest: Path, audio_root: Path | None) -> Iterator[Row]:
         AudioError: If it cannot be read, has no column for the file, or a value of it makes no sense; names
             the line.
     """
-    folder = (audio_root or manifest.parent).resolve()
+    folder = located(audio_root or manifest.parent)
     read = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}[manifest.suffix.lower()]
     empty = True
     for number, values in read(manifest):
@@ -79,7 +79,7 @@ def _csv(manifest: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 def _json_lines(manifest: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     number = 1
     try:
-        with manifest.open(encoding="utf-8") as file:
+        with manifest.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     row = json.loads(line)
@@ -127,9 +127,9 @@ def _row(values: Mapping[str, Any], folder: Path, where: str) -> Row:
     if not found["file"] or not isinstance(found["file"], str):
         raise AudioError(f"{where}: no file", "complete or remove that line")
     split = "" if found["split"] is None else split_of(str(found["split"]), where)
-    speaker = str(found["speaker"] or "").strip()
+    speaker = "" if found["speaker"] is None else str(found["speaker"]).strip()
     return Row(
-        path=(folder / found["file"]).resolve(),
+        path=located(folder / found["file"]),
         split=split,
         speaker="" if speaker.lower() in NOBODY else speaker,
         span=_span(found["start_s"], found["end_s"], where),

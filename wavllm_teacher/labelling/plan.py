@@ -15,7 +15,7 @@ from wavllm_teacher.splits import fill_empty_splits, most_held_out, split_by_con
 if TYPE_CHECKING:
     import pyarrow
 
-LABELLED, DUPLICATE, UNREADABLE = "labelled", "duplicate", "unreadable"
+LABELLED, PARTLY, DUPLICATE, UNREADABLE = "labelled", "partly labelled", "duplicate", "unreadable"
 FILE_COLUMNS = ("file", "status", "reason", "duplicate_of", "duration_s", "pieces", "sha256")
 ERRORS_SHOWN = 3
 SMALLEST_SHARD, USUAL_SHARD = 8, 64
@@ -180,10 +180,10 @@ def _file_row(
     item: Item, scanned: Mapping[str, Scanned], originals: _Originals, digests: Mapping[str, str]
 ) -> dict[str, Any]:
     found, original = scanned[item.name], originals.original(item.name)
-    usual = DUPLICATE if original else LABELLED
+    usable = PARTLY if found.reason else LABELLED
     return {
         "file": item.name,
-        "status": UNREADABLE if found.reason else usual,
+        "status": (DUPLICATE if original else usable) if found.pieces else UNREADABLE,
         "reason": found.reason,
         "duplicate_of": original,
         "duration_s": found.duration_s,
@@ -227,8 +227,9 @@ def require_usable(files: "pyarrow.Table", root: str, *, strict: bool) -> None:
     """
     import pyarrow.compute
 
-    bad = files.filter(pyarrow.compute.equal(files["status"], UNREADABLE))
-    if bad.num_rows == 0 or (bad.num_rows < files.num_rows and not strict):
+    bad = files.filter(pyarrow.compute.not_equal(files["reason"], ""))
+    useless = pyarrow.compute.sum(pyarrow.compute.equal(files["status"], UNREADABLE)).as_py()
+    if bad.num_rows == 0 or (useless < files.num_rows and not strict):
         return
     first = bad.slice(0, ERRORS_SHOWN).to_pylist()
     shown = "; ".join(f"{row['file']}: {row['reason']}" for row in first)

@@ -114,6 +114,9 @@ def _one_thread() -> Iterator[None]:
 @functools.lru_cache(maxsize=1)
 def _teacher(name_or_dir: str, digest: str, precision: str) -> LoadedTeacher:
     """Load a teacher once a process."""
+    # oneDNN keeps what it compiled for 1024 shapes, and every length is one: 700 MB, for nothing. It reads
+    # this when torch first computes.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     teacher = load_teacher(name_or_dir)
     if teacher.digest != digest:
         raise ArtifactError(

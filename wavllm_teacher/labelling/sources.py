@@ -9,7 +9,7 @@ from pathlib import Path
 from edgekit.audio import find_audio
 from edgekit.errors import AudioError, ConfigError
 from wavllm_teacher.labelling import manifests
-from wavllm_teacher.splits import most_held_out, split_from_tables
+from wavllm_teacher.splits import located, most_held_out, split_from_tables
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,27 @@ def find_sources(config: LabelConfig) -> Sources:
     """
     if config.audio_root is not None and not config.audio_root.is_dir():
         raise ConfigError(f"{config.audio_root}: no such folder", "check the path given with --audio-root")
-    given = [path.resolve() for path in _expand(config.audio)]
+    given = [located(path) for path in _expand(config.audio)]
     lists = [path for path in given if path.suffix.lower() in manifests.SUFFIXES and path.is_file()]
     others = [path for path in given if path not in set(lists)]
     rows = _by_file(row for path in lists for row in manifests.read_manifest(path, config.audio_root))
-    files = {file.resolve() for file in find_audio(others)} if others or not rows else set()
+    files = {located(file) for file in find_audio(others)} if others or not rows else set()
     folders = {path if path.is_dir() else path.parent for path in others}
     # Names in the label table are those in the manifest, where that names its files from its own folder.
-    bases = {(config.audio_root or path.parent).resolve() for path in lists}
+    bases = {located(config.audio_root or path.parent) for path in lists}
     used = {base for base in bases if any(file.is_relative_to(base) for file in rows)}
     root = Path(os.path.commonpath([*folders, *used, *{file.parent for file in {*files, *rows}}]))
     tables = split_from_tables(sorted(folders))
     items = (
-        _item(file.relative_to(root).as_posix(), rows.get(file, []), tables.get(file, ""))
+        _item(_spelled(file.relative_to(root)), rows.get(file, []), tables.get(file, ""))
         for file in {*files, *rows}
     )
     return Sources(root, tuple(sorted(items, key=lambda item: item.name)))
+
+
+def _spelled(path: Path) -> str:
+    """Return a path as text that any table takes; bytes of a name that are not UTF-8 are written out."""
+    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _expand(paths: Iterable[Path]) -> Iterator[Path]:

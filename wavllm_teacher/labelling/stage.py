@@ -142,7 +142,7 @@ class Summary:
         pieces: Rows of the label table.
         hours: Audio labelled.
         duplicates: Files that hold the same audio as another.
-        unreadable: The files that cannot be used, each with its reason.
+        unreadable: The files of which all or parts cannot be used, each with its reason.
     """
 
     files: int

@@ -11,14 +11,22 @@ from edgekit import artifact
 from edgekit.audio import find_audio
 from edgekit.errors import AudioError
 from edgekit.metrics import DIMENSIONS
-from wavllm_teacher.splits import find_table, split_from_tables
+from wavllm_teacher.splits import find_table, located, split_from_tables
 
 SPLITS = ("train", "dev", "test")
 LEAST_CLIPS = {"train": 2, "dev": 2}
 """Concordance needs two clips."""
 LICENCE_COLUMNS = ("license", "licence")
 NOT_STATED = "not stated"
-NON_COMMERCIAL = re.compile(r"\bNC\b|non[- ]?commercial|research", re.IGNORECASE)
+NON_COMMERCIAL = re.compile(
+    r"(?<![a-z])(by-?)?nc(?![a-z])|non[-_ ]?commercial|research|academic|education|evaluation", re.IGNORECASE
+)
+PERMISSIVE = re.compile(
+    r"(cc[-_ ]?by([-_ ]\d(\.\d)?)?|cc[-_ ]?0([-_ ]1\.0)?|public domain|unlicense|mit|apache([-_ ]2\.0)?|pddl"
+    r"|odc[-_ ]by|bsd.*|0bsd|isc|zlib)([-_ ]\d(\.\d)?)?",
+    re.IGNORECASE,
+)
+"""Licences that let everybody use what was learned from the audio, for everything."""
 TABLE_HINT = f"give its clips.csv or labels.csv the columns file, split, {', '.join(DIMENSIONS)}"
 
 
@@ -92,7 +100,7 @@ def _read_folder(folder: Path) -> list[Corpus]:
         labels = _labels(file, row)
         if labels:
             name = row.get("corpus") or folder.resolve().name
-            named.setdefault(name, []).append(Clip(file, splits[file.resolve()], labels, _licence(row)))
+            named.setdefault(name, []).append(Clip(file, splits[located(file)], labels, _licence(row)))
     if not named:
         raise AudioError(f"{folder}: none of its clips has labels", TABLE_HINT)
     return [_corpus(folder, name, clips) for name, clips in named.items()]
@@ -105,13 +113,13 @@ def _listed(folder: Path) -> dict[Path, dict[str, str]]:
     table = find_table(folder)
     if not table:
         raise AudioError(f"{folder}: no clips.csv or labels.csv beside its audio", TABLE_HINT)
-    missing = [file for file in table if file.is_relative_to(folder.resolve()) and not file.is_file()]
+    missing = [file for file in table if file.is_relative_to(located(folder)) and not file.is_file()]
     if missing:
         raise AudioError(
             f"{missing[0]}: in the table, but not there; as are {len(missing) - 1} other clips",
             "restore the audio, or remove its lines from the table",
         )
-    rows = {file: table[file.resolve()] for file in find_audio([folder]) if file.resolve() in table}
+    rows = {file: table[located(file)] for file in find_audio([folder]) if located(file) in table}
     if not rows:
         raise AudioError(f"{folder}: the table beside its audio lists no file of it", TABLE_HINT)
     for name in ("split", *DIMENSIONS):
@@ -168,7 +176,18 @@ def is_non_commercial(corpus: Corpus) -> bool:
     """Return whether some audio that is learned from is licensed for non-commercial use or research only.
 
     Example:
-        >>> [is_non_commercial(Corpus("", {}, (text,), "")) for text in ("CC-BY-NC-SA-4.0", "CC-BY-4.0")]
-        [True, False]
+        >>> licences = ("CC-BY-NC-SA-4.0", "cc_by_nc_sa_4.0", "CC-BYNC", "academic use only", "CC-BY-4.0")
+        >>> [is_non_commercial(Corpus("", {}, (text,), "")) for text in licences]
+        [True, True, True, True, False]
     """
     return any(NON_COMMERCIAL.search(licence) for licence in corpus.licences)
+
+
+def is_permissive(licence: str) -> bool:
+    """Return whether a licence is known to allow every use of what is learned from the audio.
+
+    Example:
+        >>> [is_permissive(text) for text in ("CC-BY-4.0", "CC0-1.0", "CC-BY-SA-4.0", "all rights reserved")]
+        [True, True, False, False]
+    """
+    return PERMISSIVE.fullmatch(licence.strip()) is not None

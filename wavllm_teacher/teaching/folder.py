@@ -16,7 +16,7 @@ from wavllm_teacher import checkpoint, hub
 from wavllm_teacher.dual_encoder import ADAPTERS_FILE, KIND, SIZES, DualEncoder, Encoder, load
 from wavllm_teacher.registry import TEACHER_FILE
 from wavllm_teacher.teaching.config import TeachConfig
-from wavllm_teacher.teaching.corpus import NOT_STATED, Corpus, is_non_commercial
+from wavllm_teacher.teaching.corpus import NOT_STATED, Corpus, is_non_commercial, is_permissive
 
 METRICS_FILE = "metrics.json"
 CARD_FILE = "README.md"
@@ -96,11 +96,11 @@ def licence(encoders: Sequence[str], corpora: Sequence[Corpus]) -> str:
     What was trained takes its licence from the audio of the train and dev clips, as the table's column
     `license` (or `licence`) states it; test clips only measure. If one of them is for non-commercial use or
     for research, so is the teacher ("research only"), and with it what is distilled from its labels. If one
-    states no licence, neither does the teacher ("not stated"): whoever trained it has to know. Otherwise it
-    is Apache-2.0. An encoder counts as the public checkpoint of its kind.
+    states none, or one that is not known to allow everything, the teacher's is "not stated": whoever trained
+    it has to know. Otherwise it is Apache-2.0. An encoder counts as the public checkpoint of its kind.
     """
     limited = [c for c in corpora if is_non_commercial(c)]
-    unknown = [c for c in corpora if NOT_STATED in c.licences]
+    unknown = [c for c in corpora if not all(map(is_permissive, c.licences))]
     if limited:
         trained = f"research only (adapters and head): trained on non-commercial audio, {_audio(limited)}"
     elif unknown:

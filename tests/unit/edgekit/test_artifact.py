@@ -200,3 +200,26 @@ def test_a_manifest_whose_files_are_no_table_is_damaged(tmp_path):
     file.write_text(json.dumps({**values, "files": [1]}))
     with pytest.raises(ArtifactError, match="damaged"):
         artifact.read(made.path, made.manifest.stage)
+
+
+def test_two_at_once_do_not_mix(tmp_path):
+    with artifact.writing(tmp_path / "out", "label", {}, {}) as work:
+        (work / "a").write_text("first")
+        with (
+            pytest.raises(ConfigError, match="out: another edgekit is writing it") as caught,
+            artifact.writing(tmp_path / "out", "label", {}, {}),
+        ):
+            pass
+        assert "choose another --out" in caught.value.hint
+    assert (tmp_path / "out/a").read_text() == "first"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+    with artifact.writing(tmp_path / "out", "label", {}, {"again": 1}) as work:
+        (work / "a").write_text("second")
+    assert (tmp_path / "out/a").read_text() == "second"
+
+
+def test_a_lock_of_a_process_that_died_holds_nobody(tmp_path):
+    (tmp_path / ".out.lock").touch()
+    with artifact.writing(tmp_path / "out", "label", {}, {}):
+        pass
+    assert (tmp_path / "out").is_dir()

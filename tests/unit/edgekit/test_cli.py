@@ -487,3 +487,17 @@ def test_no_stage_error_prints_a_traceback(edgekit, monkeypatch, stand_in_stages
     ran = edgekit("build", "--target", "hearing-aid", "--out", tmp_path / "out")
     assert ran.code == 5
     assert error(ran) == ("out/graph: damaged", "run edgekit build again")
+
+
+class TestOut:
+    def test_the_folder_that_one_stands_in(self, edgekit, tmp_path, monkeypatch):
+        (tmp_path / "empty").mkdir()
+        monkeypatch.chdir(tmp_path / "empty")
+        ran = edgekit("label", tmp_path / "no-audio", "--out", ".")
+        assert ran.code == 7
+        assert "no such file or folder" in ran.err
+
+    def test_the_root_of_the_file_system(self, edgekit):
+        ran = edgekit("label", "speech", "--out", "/")
+        assert ran.code == 2
+        assert "/: not a folder to write" in ran.err

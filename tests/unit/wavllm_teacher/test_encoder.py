@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from unit.wavllm_teacher.tiny import voice
+from unit.wavllm_teacher.tiny import TINY_WHISPER, voice
 
 from edgekit.audio import read_audio
 from edgekit.errors import ArtifactError
-from wavllm_teacher.encoder import load_encoder, whisper_log_mel
+from wavllm_teacher.device import Device
+from wavllm_teacher.encoder import WhisperStates, load_encoder, whisper_log_mel
 
 
 @pytest.fixture
@@ -95,3 +96,13 @@ def test_damaged_and_missing_files(encoder_copy, tmp_path):
     (encoder_copy / "config.json").write_text("{")
     with pytest.raises(ArtifactError, match="damaged"):
         load_encoder(encoder_copy)
+
+
+def test_in_bfloat16_states_are_near_and_come_back_as_float32():
+    torch.manual_seed(0)
+    states = WhisperStates(TINY_WHISPER)
+    exact = states(voice(1.0, 0))
+    states.run_on(Device("cpu", "bfloat16"))
+    rough = states(voice(1.0, 0))
+    assert rough.dtype == torch.float32
+    assert 0 < (rough - exact).abs().max() < 0.1

@@ -83,7 +83,9 @@ def unreadable(path):
         (lambda path: path.write_text("just text"), "not readable as audio (Format not recognised)"),
         (lambda path: path.touch(), "not readable as audio (Format not recognised)"),
         (lambda path: None, "cannot be read (No such file or directory)"),
-        (lambda path: path.mkdir(), "cannot be read (Is a directory)"),
+        (lambda path: path.mkdir(), "is no file"),
+        (lambda path: os.mkfifo(path), "is no file"),
+        (lambda path: write(path, np.zeros(99), rate_hz=7), "sampled at 7 Hz, which holds no speech"),
         (lambda path: write(path, np.zeros(0)), "holds no samples"),
         (lambda path: write(path, np.zeros(63)), "63 samples at 16 kHz, shorter than one frame of 64"),
         (lambda path: write(path, np.full(99, np.nan), subtype="FLOAT"), "holds NaN or infinite samples"),
@@ -111,6 +113,21 @@ def test_a_file_without_permission(tmp_path):
 def test_a_part_beyond_the_end(tmp_path):
     path = write(tmp_path / "a.wav", voice(2, 0))
     assert scan(path, (0.0, 1.0), (1.0, 2.2)).reason == "1 to 2.2 s were asked for, it has 2.00 s"
+
+
+def test_a_bad_part_does_not_take_the_others_with_it(tmp_path):
+    path = write(tmp_path / "a.wav", voice(2, 0))
+    found = scan(path, (0.0, 1.0), (5.0, 6.0), (1.0, 2.0))
+    assert [(p.start_s, p.end_s, p.part) for p in found.pieces] == [(0.0, 1.0, 0), (1.0, 2.0, 2)]
+    assert found.reason == "5 to 6 s were asked for, it has 2.00 s"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("a\0b.wav", "cannot be read (embedded null byte)"), ("caf\\xe9.wav", "its name is not UTF-8")],
+)
+def test_names_that_no_file_can_have(tmp_path, name, reason):
+    assert scan_file(ScanJob(name, str(tmp_path / name), ())) == Scanned(name, 0.0, (), reason)
 
 
 def plan(*rows):

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -169,3 +171,38 @@ def test_a_file_listed_whole_and_in_parts(tmp_path):
 def test_an_audio_root_that_is_no_folder(folder):
     with pytest.raises(ConfigError, match="nowhere: no such folder"):
         find(folder / "audio", audio_root=folder / "nowhere")
+
+
+def test_a_link_is_called_what_users_call_it(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/key.wav").touch()
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio/a.wav").symlink_to("../store/key.wav")
+    (tmp_path / "audio/more").symlink_to("../store")
+    found = find_sources(LabelConfig((tmp_path / "audio",)))
+    assert [item.name for item in found.items] == ["a.wav", "more/key.wav"]
+
+
+def test_a_link_to_a_folder_above_ends_the_search(tmp_path):
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "again").symlink_to(".")
+    assert [item.name for item in find_sources(LabelConfig((tmp_path,))).items] == ["a.wav"]
+
+
+def test_a_name_that_is_not_utf8_is_written_out(tmp_path):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")).touch()
+    assert [item.name for item in find_sources(LabelConfig((tmp_path,))).items] == ["caf\\xe9.wav"]
+
+
+def test_globs_search_folders_in_folders(tmp_path):
+    (tmp_path / "x/y").mkdir(parents=True)
+    (tmp_path / "x/y/a.wav").touch()
+    found = find_sources(LabelConfig((tmp_path / "**/*.wav",)))
+    assert [Path(item.name).name for item in found.items] == ["a.wav"]
+
+
+def test_speaker_0_is_somebody(tmp_path):
+    lines = [f'{{"file": "{number}.wav", "speaker": {number}}}' for number in (0, 1)]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines), encoding="utf-8-sig")
+    found = find_sources(LabelConfig((tmp_path / "list.jsonl",)))
+    assert [item.speaker for item in found.items] == ["0", "1"]

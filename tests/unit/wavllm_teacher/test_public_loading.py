@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,13 @@ class TestDamage:
         folder = write_folder(tmp_path / "model", "dawn", tensors, pickled=pickled)
         with pytest.raises(ArtifactError, match=message):
             load_teacher(str(folder))
+
+    def test_it_is_named_as_its_file_names_it(self, tmp_path):
+        tensors = old_names(checkpoint("dawn")[0])
+        name = "wav2vec2.encoder.pos_conv_embed.conv.weight_g"
+        tensors[name] = torch.zeros(1, 1, 15)
+        with pytest.raises(ArtifactError, match=rf"tensor {re.escape(name)} has shape \(1, 1, 15\)"):
+            load_teacher(str(write_folder(tmp_path / "model", "dawn", tensors)))
 
     def test_a_mask_embedding_need_not_be_there(self, tmp_path, dawn):
         tensors, _ = checkpoint("dawn")
@@ -321,6 +329,20 @@ class TestFolders:
         teacher = load_teacher(str(folder))
         assert (teacher.name, teacher.licence) == ("ours", "in house")
         assert np.array_equal(teacher.predict(CLIP), load_teacher(str(dawn)).predict(CLIP))
+
+    @pytest.mark.parametrize(
+        ("one", "other", "both"),
+        [
+            ("mit", "cc-by-nc-4.0", "CC-BY-NC-4.0"),
+            ("cc-by-nc-4.0", "mit", "CC-BY-NC-4.0"),
+            ("cc-by-nc-4.0", "gpl-3.0", "CC-BY-NC-4.0 and GPL-3.0"),
+        ],
+    )
+    def test_a_fusion_has_the_stricter_licence(self, dawn, msp_wavlm, tmp_path, one, other, both):
+        for name, source, card in (("dawn", dawn, one), ("msp-wavlm", msp_wavlm, other)):
+            folder = shutil.copytree(source, tmp_path / name)
+            (folder / "README.md").write_text(MIT_CARD.replace("mit", card))
+        assert load_teacher(str(tmp_path)).licence == both
 
     def test_two_folders_make_the_fusion(self, dawn, msp_wavlm, tmp_path):
         (tmp_path / "both").mkdir()

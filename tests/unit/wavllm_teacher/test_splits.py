@@ -49,3 +49,15 @@ def test_a_table_that_is_not_utf8(tmp_path):
 
 def test_a_table_without_files_says_nothing(tmp_path):
     assert splits(tmp_path, "name,split\na,test\n") == {}
+
+
+def test_what_spreadsheets_write_is_a_table_too(tmp_path):
+    assert splits(tmp_path, "File,Split \na.wav,test\n", "utf-8-sig") == {"a.wav": "test"}
+
+
+def test_a_link_has_the_split_of_its_own_name(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/key.dat").touch()
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).symlink_to("store/key.dat")
+    assert splits(tmp_path, "file,split\na.wav,test\nb.wav,train\n") == {"a.wav": "test", "b.wav": "train"}

@@ -11,7 +11,7 @@ from unit.wavllm_teacher.teaching.tiny_corpora import add_column, config_of, lab
 from edgekit.audio import read_audio
 from edgekit.metrics import DIMENSIONS
 from wavllm_teacher.registry import load_teacher
-from wavllm_teacher.teaching.corpus import read_corpora
+from wavllm_teacher.teaching.corpus import Corpus, read_corpora
 from wavllm_teacher.teaching.folder import licence
 from wavllm_teacher.teaching.stage import teach
 
@@ -111,3 +111,23 @@ def test_other_weight_formats_are_stored_as_safetensors(corpus, wavlm_dir, tmp_p
     clips = [read_audio(clip.file) for clip in read_corpora([corpus])[0].clips["test"]]
     found, wanted = (load_teacher(str(made.path)).predict(clips) for made in (one, two))
     assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("words", "starts"),
+    [
+        ("cc_by_nc_sa_4.0", "research only"),
+        ("CC-BYNC", "research only"),
+        ("academic use only", "research only"),
+        ("LDC user agreement, evaluation only", "research only"),
+        ("All rights reserved", "not stated"),
+        ("unknown", "not stated"),
+        ("CC-BY-SA-4.0", "not stated"),
+        ("CC BY 4.0", "Apache-2.0"),
+        ("CC0", "Apache-2.0"),
+        ("MIT", "Apache-2.0"),
+    ],
+)
+def test_only_what_is_known_to_allow_everything_makes_a_teacher_free(words, starts):
+    corpus = Corpus("c", {}, (words,), "")
+    assert licence(["whisper"], [corpus]).startswith(starts)

@@ -1,4 +1,4 @@
-"""Labelled clips in memory, and the batches of features that training draws from them."""
+"""Labelled clips in memory, by what they are for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd, log_mel
-from edgekit.audio.augment import (
-    RT60_RANGE_S,
-    SNR_RANGE_DB,
-    babble,
-    band_limit,
-    coloured_noise,
-    gain_db,
-    room,
-)
 from edgekit.errors import AudioError
 
 if TYPE_CHECKING:
@@ -25,7 +15,6 @@ if TYPE_CHECKING:
 Samples = NDArray[np.float32]
 DEV_SHARE = 5
 """Every fifth training clip becomes development material where the labels name none."""
-TALKERS = 3
 
 
 @dataclass(frozen=True)
@@ -81,55 +70,3 @@ def _load(labels: "LabelSet", rows: list[int], least_samples: int) -> Clips:
             raise AudioError(what, "leave out clips this short, then run edgekit label again")
     targets = np.asarray(labels.adv, np.float32)[rows].reshape(-1, 3)
     return Clips(audio, targets)
-
-
-def draw_batch(
-    clips: Clips, size: int, crop_samples: int, front_end: FrontEnd, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Draw clips with replacement and return features of one random, augmented crop of each.
-
-    Args:
-        clips: What to draw from.
-        size: Number of crops B.
-        crop_samples: Length of each; a shorter clip is repeated.
-        front_end: The features; a causal level starts anew with each crop.
-        rng: The generator; the same state gives the same batch.
-
-    Returns:
-        (B, T, M) log-mel frames in dB and (B, 3) teacher values of the crops' clips.
-    """
-    rows = rng.integers(len(clips), size=size)
-    crops = (_augment(_crop(clips.audio[row], crop_samples, rng), clips, rng) for row in rows)
-    return np.stack([log_mel(crop, front_end) for crop in crops]), clips.targets[rows]
-
-
-def _crop(samples: Samples, length: int, rng: np.random.Generator) -> Samples:
-    if samples.size <= length:
-        return np.resize(np.roll(samples, -int(rng.integers(samples.size))), length)
-    start = int(rng.integers(samples.size - length + 1))
-    return samples[start : start + length]
-
-
-def _augment(samples: Samples, clips: Clips, rng: np.random.Generator) -> Samples:
-    """Change what leaves the emotion as it is: room, noise or other talkers, bandwidth, level."""
-    if rng.random() < 0.2:
-        samples = room(samples, rng, rng.uniform(*RT60_RANGE_S))
-    if rng.random() < 0.3:
-        snr_db = rng.uniform(*SNR_RANGE_DB)
-        if rng.random() < 0.4:
-            samples = babble(samples, rng, snr_db, clips.audio, TALKERS)
-        else:
-            samples = coloured_noise(samples, rng, snr_db, rng.uniform(0, 2))
-    if rng.random() < 0.15:
-        samples = band_limit(samples, rng)
-    return gain_db(samples, rng)
-
-
-def crop_samples(seconds: float) -> int:
-    """Return a length in samples.
-
-    Example:
-        >>> crop_samples(0.5)
-        8000
-    """
-    return round(seconds * SAMPLE_RATE_HZ)

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distill.agreement import Agreement, measure
-from distill.clips import Clips, Splits, crop_samples, draw_batch
+from distill.clips import Clips
 from distill.config import DistillConfig
 from distill.loss import ccc_loss
+from distill.pool import Pool, rows_of_step
 from distill.registry import create_student
-from distill.wav2small import Wav2Small
+from distill.student import Student
 from edgekit import artifact
 from edgekit.audio import FrontEnd, log_mel
 from edgekit.errors import ArtifactError
@@ -34,6 +35,8 @@ CHECKPOINT_EVERY = 25
 MICRO_BATCH = 4
 """Clips per pass through the network: small enough for the processor's caches, which doubles the speed."""
 WARM_UP_SHARE = 0.05
+LONGEST_MEMORY = 0.99
+"""Share of itself that the average of the weights keeps at every step, once it has seen many."""
 LARGEST_GRADIENT = 1.0
 
 HISTORY_HEADER = "step,learning_rate,train_loss,dev_arousal,dev_dominance,dev_valence"
@@ -82,17 +85,20 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def initial_student(config: DistillConfig, front_end: FrontEnd, targets: NDArray[np.float32]) -> Wav2Small:
-    """Return a student with random weights from the seed, its outputs centred on the teacher's means."""
+def initial_student(config: DistillConfig) -> Student:
+    """Return a student with random weights from the seed."""
     torch.manual_seed(config.seed)
-    student = create_student(config.student, front_end)
-    with torch.no_grad():
-        student.adv.weight.normal_(std=0.02)
-        student.adv.bias.copy_(torch.from_numpy(targets.mean(axis=0)))
-    return student
+    return create_student(config.student, config.front_end)
 
 
-def predict(student: Wav2Small, features: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+@torch.no_grad()
+def centre_outputs(student: Student, targets: NDArray[np.float32]) -> None:
+    """Let a new student begin near the mean of (N, 3) labels, so that the first steps stay small."""
+    student.adv.weight.normal_(std=0.02)
+    student.adv.bias.copy_(torch.from_numpy(targets.mean(axis=0)))
+
+
+def predict(student: Student, features: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Return (N, 3) predictions of whole clips, one (T, M) array of log-mel frames each."""
     training = student.training
     student.eval()
@@ -110,23 +116,29 @@ def clip_features(clips: Clips, front_end: FrontEnd) -> list[NDArray[np.float32]
 class Trainer:
     """Trains a student in place and keeps the best weights seen.
 
+    What is measured and kept is a moving average of the weights (Polyak and Juditsky 1992): single steps at a
+    high rate, over batches of correlations, swing a lot.
+
     Args:
         student: The network; its batch normalisation learns only when it starts from random weights.
-        splits: Training and development clips.
+        pool: The crops to learn from.
+        dev: The clips that choose the weights.
         config: The settings.
         folder: Where the checkpoint lies; one that is there is continued.
     """
 
-    def __init__(self, student: Wav2Small, splits: Splits, config: DistillConfig, folder: Path) -> None:
+    def __init__(self, student: Student, pool: Pool, dev: Clips, config: DistillConfig, folder: Path) -> None:
         self.student = student.train(not config.warm_start)
-        self.splits = splits
+        self.pool = pool
+        self.dev = dev
         self.config = config
         self.checkpoint = folder / CHECKPOINT
         self.trainable = [p for p in student.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.trainable, lr=config.learning_rate, weight_decay=config.weight_decay
         )
-        self.dev_features = clip_features(splits.dev, student.front_end)
+        self.dev_features = clip_features(dev, student.front_end)
+        self.average = copy.deepcopy(student).requires_grad_(False)
         self.state = State()
 
     def run(self, progress: Progress) -> State:
@@ -159,9 +171,7 @@ class Trainer:
         step, config = self.state.step, self.config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, config.steps, config.learning_rate)
-        rng = np.random.default_rng([config.seed, step])
-        length = crop_samples(config.crop_s)
-        features, targets = draw_batch(self.splits.train, config.batch, length, self.student.front_end, rng)
+        features, targets = self.pool.batch(rows_of_step(len(self.pool), config.batch, config.seed, step))
         self.optimizer.zero_grad()
         parts = (features[i : i + MICRO_BATCH] for i in range(0, len(features), MICRO_BATCH))
         prediction = torch.cat([self.student.forward_logmel(torch.from_numpy(part)) for part in parts])
@@ -169,17 +179,29 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         nn.utils.clip_grad_norm_(self.trainable, LARGEST_GRADIENT)
         self.optimizer.step()
+        self._follow()
         self.state.step += 1
         self.state.losses.append(loss.item())
         if self.state.step % config.evaluate_every == 0 or self.state.step == config.steps:
             self._evaluate()
 
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average of the weights, batch statistics included, towards the student."""
+        keep = min(LONGEST_MEMORY, (1 + self.state.step) / (10 + self.state.step))
+        learned = self.student.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(learned[name], 1 - keep)
+            else:
+                value.copy_(learned[name])
+
     def _evaluate(self) -> None:
-        found = measure(predict(self.student, self.dev_features), self.splits.dev.targets)
+        found = measure(predict(self.average, self.dev_features), self.dev.targets)
         self._record(found)
         best = self.state.best
         if best is None or found.score > best.score:
-            weights = {name: value.clone() for name, value in self.student.state_dict().items()}
+            weights = {name: value.clone() for name, value in self.average.state_dict().items()}
             self.state.best = Best(self.state.step, found.score, weights)
 
     def _record(self, found: Agreement) -> None:
@@ -196,6 +218,7 @@ class Trainer:
             "losses": self.state.losses,
             "best": best and [best.step, best.score, best.weights],
             "student": self.student.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
         return copy.deepcopy(values)
@@ -209,6 +232,7 @@ class Trainer:
         try:
             values = torch.load(self.checkpoint, weights_only=True)
             self.student.load_state_dict(values["student"])
+            self.average.load_state_dict(values["average"])
             self.optimizer.load_state_dict(values["optimizer"])
             self.state = State(values["step"], values["history"], values["losses"], Best(*values["best"]))
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, UnpicklingError) as error:

@@ -4,7 +4,7 @@ Cheap to import: the pipeline asks for the identity on every build, so torch is 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +17,38 @@ from edgekit.errors import ArtifactError
 from edgekit.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from distill.agreement import Agreement
-    from distill.clips import Splits
+    from distill.clips import Clips, Splits
+    from distill.crops import Labeller
+    from distill.pool import Pool
+    from distill.student import Student
     from distill.trainer import State
-    from distill.wav2small import Wav2Small
 
 STAGE = "distill"
 WEIGHTS = "student.safetensors"
 FRONT_END = "frontend.json"
 
 
-def identity(config: DistillConfig, labels_digest: str) -> tuple[dict[str, str], dict[str, Any]]:
+@dataclass(frozen=True)
+class Relabel:
+    """A teacher that labels what the student hears, instead of the labels of the clips that it was made from.
+
+    Attributes:
+        name: The teacher's.
+        digest: Of its weights.
+        load: Loads it; called only where crops have to be made.
+    """
+
+    name: str
+    digest: str
+    load: "Callable[[], Labeller]"
+
+
+def identity(
+    config: DistillConfig, labels_digest: str, relabel: Relabel | None = None
+) -> tuple[dict[str, str], dict[str, Any]]:
     """Return inputs and params of the manifest: what the trained student depends on.
 
     Raises:
@@ -35,11 +56,19 @@ def identity(config: DistillConfig, labels_digest: str) -> tuple[dict[str, str],
     """
     inputs = {"labels": labels_digest}
     if config.warm_start:
-        inputs["warm_start"] = artifact.sha256_file(shipped_student(config.student, config.level) / WEIGHTS)
+        inputs["warm_start"] = artifact.sha256_file(_shipped(config) / WEIGHTS)
+    if relabel is not None:
+        inputs["relabel"] = relabel.digest
     return inputs, {**asdict(config), "front_end": config.front_end.to_dict()}
 
 
-def distill(config: DistillConfig, labels: Path, out: Path, progress: Progress) -> Artifact:
+def _shipped(config: DistillConfig) -> Path:
+    return shipped_student(config.student, config.level, config.hop)
+
+
+def distill(
+    config: DistillConfig, labels: Path, out: Path, progress: Progress, relabel: Relabel | None = None
+) -> Artifact:
     """Train a student on a teacher's labels and write it as an artifact.
 
     Args:
@@ -47,43 +76,60 @@ def distill(config: DistillConfig, labels: Path, out: Path, progress: Progress) 
         labels: A label artifact.
         out: Where `student.safetensors`, `student.onnx`, `frontend.json`, `metrics.json` and `history.csv`
             go. An interrupted training continues when called again with the same arguments.
-        progress: Called with `training` and the step.
+        progress: Called with the crops made, then with `training` and the step.
+        relabel: The teacher that labels the crops; None: they have the labels of their clips.
 
     Raises:
         ArtifactError: If the labels or the shipped student are damaged.
         AudioError: If the labels hold no clip to train on, or a clip cannot be used.
         ConfigError: If no trained student ships to start from, or `out` cannot be written.
     """
-    inputs, params = identity(config, artifact.read(labels, "label").digest)
+    inputs, params = identity(config, artifact.read(labels, "label").digest, relabel)
     with artifact.writing(out, STAGE, inputs, params) as work:
-        _train(config, labels, work, progress)
+        _train(config, labels, work, progress, relabel)
     return artifact.read(out, STAGE)
 
 
-def _train(config: DistillConfig, labels: Path, work: Path, progress: Progress) -> None:
+def _train(
+    config: DistillConfig, labels: Path, work: Path, progress: Progress, relabel: Relabel | None
+) -> None:
     from distill.clips import load_splits
-    from distill.trainer import Trainer, history_csv, initial_student, torch_threads
-    from distill.wav2small import MIN_STREAMING_FRAMES
+    from distill.trainer import Trainer, centre_outputs, history_csv, initial_student, torch_threads
     from edgekit.labels import read_labels
 
-    label_set = read_labels(labels)
-    front_end = config.front_end
-    least_samples = front_end.n_fft + (MIN_STREAMING_FRAMES - 1) * front_end.hop
-    splits = load_splits(label_set, least_samples)
+    label_set, front_end = read_labels(labels), config.front_end
     with torch_threads(config.threads):
         if config.warm_start:
-            student = load_student(shipped_student(config.student, config.level), config.student)
+            student = load_student(_shipped(config), config.student)
         else:
-            student = initial_student(config, front_end, splits.train.targets)
-        state = Trainer(student, splits, config, work).run(progress)
+            student = initial_student(config)
+        splits = load_splits(label_set, front_end.n_fft + (student.least_frames - 1) * front_end.hop)
+        if not config.warm_start:
+            centre_outputs(student, splits.train.targets)
+        pool = _make_pool(config, splits.train, work / ".pool", progress, relabel)
+        state = Trainer(student, pool, splits.dev, config, work).run(progress)
         metrics = _metrics(config, student, splits, state)
     metrics["teachers"] = sorted(set(label_set.teacher))
+    metrics["crops_labelled_by"] = relabel.name if relabel else None
     _write_student(student, work)
     artifact.write_json(work / "metrics.json", metrics)
     artifact.write_text(work / "history.csv", history_csv(state.history))
 
 
-def load_student(folder: Path, name: str) -> "Wav2Small":
+def _make_pool(
+    config: DistillConfig, clips: "Clips", folder: Path, progress: Progress, relabel: Relabel | None
+) -> "Pool":
+    from distill.crops import Drawing, crop_samples
+    from distill.pool import make_pool
+
+    drawing = Drawing(
+        crop_samples(config.crop_s), config.augment, config.mixup, speed=relabel is not None, seed=config.seed
+    )
+    labeller = relabel.load() if relabel else None
+    return make_pool(clips, config.pool, drawing, config.front_end, labeller, folder, progress)
+
+
+def load_student(folder: Path, name: str) -> "Student":
     """Return the trained student of a folder with `student.safetensors` and `frontend.json`.
 
     Raises:
@@ -108,7 +154,7 @@ def load_student(folder: Path, name: str) -> "Wav2Small":
     return student
 
 
-def _write_student(student: "Wav2Small", work: Path) -> None:
+def _write_student(student: "Student", work: Path) -> None:
     from safetensors.torch import save
 
     from distill.export import student_onnx
@@ -120,7 +166,7 @@ def _write_student(student: "Wav2Small", work: Path) -> None:
     artifact.write_json(work / FRONT_END, student.front_end.to_dict())
 
 
-def _metrics(config: DistillConfig, student: "Wav2Small", splits: "Splits", state: "State") -> dict[str, Any]:
+def _metrics(config: DistillConfig, student: "Student", splits: "Splits", state: "State") -> dict[str, Any]:
     from distill.agreement import measure
     from distill.trainer import clip_features, predict
 
@@ -131,6 +177,7 @@ def _metrics(config: DistillConfig, student: "Wav2Small", splits: "Splits", stat
     return {
         "student": config.student,
         "level": config.level,
+        "hop": config.hop,
         "parameters": sum(p.numel() for p in student.parameters()),
         "steps": config.steps,
         "best_step": state.best.step,

@@ -107,6 +107,23 @@ def band_limit(
     return np.asarray(sosfilt(sections, samples), np.float32)
 
 
+def equalize(samples: Samples, rng: np.random.Generator, range_db: float = 8.0, bands: int = 8) -> Samples:
+    """Return the clip through a random smooth filter: other microphones, mouths and distances.
+
+    Args:
+        samples: (N,) samples.
+        rng: The generator.
+        range_db: Largest gain and loss in a band.
+        bands: Frequencies, spaced evenly in octaves from 60 Hz to 8 kHz, whose gains are drawn; between them
+            the gain in dB is linear in octaves.
+    """
+    centres = np.geomspace(60, SAMPLE_RATE_HZ / 2, bands)
+    gains_db = rng.uniform(-range_db, range_db, bands)
+    hz = np.fft.rfftfreq(samples.size, 1 / SAMPLE_RATE_HZ)
+    response_db = np.interp(np.log(np.maximum(hz, centres[0])), np.log(centres), gains_db)
+    return np.asarray(np.fft.irfft(np.fft.rfft(samples) * 10 ** (response_db / 20), samples.size), np.float32)
+
+
 def time_shift(samples: Samples, rng: np.random.Generator, most_s: float = 0.1) -> Samples:
     """Return the clip moved by up to `most_s` either way, silence filling the gap."""
     most = min(int(most_s * SAMPLE_RATE_HZ), samples.size - 1)

@@ -82,7 +82,7 @@ def _compilers() -> list[Check]:
 
 
 def _data() -> list[Check]:
-    from distill.registry import student_names
+    from distill.registry import shipped_variants
     from edgekit.audio import DEFAULT_AUDIO, find_audio
     from edgekit.target import list_targets, load_target
     from wavllm_teacher.registry import list_teachers
@@ -91,7 +91,7 @@ def _data() -> list[Check]:
         _found("speech clips", lambda: f"{len(find_audio([DEFAULT_AUDIO]))} files"),
         _found("targets", lambda: ", ".join(load_target(name).name for name in list_targets())),
         *(_found(f"teacher {name}", partial(_teacher, name)) for name in list_teachers()),
-        *(_found(f"student {name}", partial(_student, name)) for name in student_names()),
+        _found("students", lambda: ", ".join(shipped_variants())),
     ]
 
 
@@ -99,12 +99,6 @@ def _teacher(name: str) -> str:
     from wavllm_teacher.registry import teacher_digest
 
     return teacher_digest(name)[:12]
-
-
-def _student(name: str) -> str:
-    from distill.registry import shipped_student
-
-    return shipped_student(name, "causal").name
 
 
 def _found(name: str, find: Callable[[], str]) -> Check:

@@ -106,14 +106,19 @@ def _short(count: int | None, unit: str) -> str:
 @options.json_option
 def students(as_json: bool) -> None:
     """List the networks that can learn the labels."""
-    from distill.registry import SHIPPED, student_names
+    from distill.registry import shipped_variants, student_names
 
+    shipped = shipped_variants()
     trained = {
-        name: sorted(p.name.removeprefix(f"{name}-") for p in SHIPPED.glob(f"{name}-*"))
+        name: [v.removeprefix(f"{name}-") for v in shipped if v.startswith(f"{name}-")]
         for name in student_names()
     }
     _print_names(
-        {name: f"trained for level {', '.join(levels)}" for name, levels in trained.items()}, as_json
+        {
+            name: f"trained: {', '.join(found)}" if found else "not trained: use --from-scratch"
+            for name, found in trained.items()
+        },
+        as_json,
     )
 
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from distill.clips import Clips, draw_batch, load_splits
-from edgekit.audio import FrontEnd
+from distill.clips import Clips, load_splits
 from edgekit.errors import AudioError
 
 
@@ -56,34 +55,3 @@ def test_nothing_to_train_on():
 def test_too_short_a_clip_is_named():
     with pytest.raises(AudioError, match=r"0\.wav: 447 samples"):
         load_splits(Labels(["train"], samples=447), 448)
-
-
-def noise_clips(*lengths: int) -> Clips:
-    rng = np.random.default_rng(0)
-    audio = [(0.1 * rng.standard_normal(n)).astype(np.float32) for n in lengths]
-    return Clips(audio, rng.random((len(lengths), 3)).astype(np.float32))
-
-
-@pytest.mark.filterwarnings("error")
-def test_batch_follows_from_the_generator_alone():
-    clips = noise_clips(500, 3200, 20000)
-    first, again, other = (
-        draw_batch(clips, 8, 3200, FrontEnd(), np.random.default_rng(seed)) for seed in (1, 1, 2)
-    )
-    assert first[0].shape == (8, 99, 26)
-    assert first[0].dtype == np.float32
-    assert first[1].shape == (8, 3)
-    np.testing.assert_array_equal(first[0], again[0])
-    np.testing.assert_array_equal(first[1], again[1])
-    assert not np.array_equal(first[0], other[0])
-
-
-def test_targets_belong_to_the_crops():
-    """Silent clips and loud ones: with the level left in, features tell which clip was drawn."""
-    rng = np.random.default_rng(0)
-    loud, silent = rng.standard_normal(4000).astype(np.float32), np.zeros(4000, np.float32)
-    clips = Clips([silent, loud], np.array([[0, 0, 0], [1, 1, 1]], np.float32))
-    features, targets = draw_batch(clips, 32, 1600, FrontEnd(), np.random.default_rng(0))
-    assert set(targets[:, 0]) == {0, 1}
-    heard = features[:, :, 1:].mean(axis=(1, 2)) > -90
-    np.testing.assert_array_equal(heard, targets[:, 0] == 1)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from distill.export import student_onnx
-from distill.wav2small import Wav2Small
+from distill.registry import create_student, student_names
+from distill.student import Student
 from edgekit.audio import FrontEnd
 
 OPERATORS = {
@@ -16,19 +17,25 @@ OPERATORS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def student() -> Wav2Small:
+def random_student(name: str) -> Student:
+    """A student with random weights and batch statistics that are not the trivial ones."""
     torch.manual_seed(5)
-    network = Wav2Small(FrontEnd(), end_padding=False)
+    network = create_student(name, FrontEnd())
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-1, 1)
             module.running_var.uniform_(0.5, 2)
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.uniform_(module.bias, -0.3, 0.3)
-    torch.nn.init.normal_(network.l1.norm.running_mean, -30)
-    torch.nn.init.constant_(network.l1.norm.running_var, 200)
+    first = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    torch.nn.init.normal_(first.running_mean, -30)
+    torch.nn.init.constant_(first.running_var, 200)
     return network.eval()
+
+
+@pytest.fixture(scope="module")
+def student() -> Student:
+    return random_student("wav2small")
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +43,11 @@ def model(student) -> onnx.ModelProto:
     return student_onnx(student)
 
 
+@pytest.mark.parametrize("name", student_names())
 @pytest.mark.parametrize(("batch", "count"), [(1, 13), (1, 14), (3, 100), (2, 501)])
-def test_onnxruntime_equals_torch(student, model, batch, count):
+def test_onnxruntime_equals_torch(name, batch, count):
+    student = random_student(name)
+    model = student_onnx(student)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = torch.randn(batch, count, 26, generator=torch.Generator().manual_seed(count)) * 15 - 30
     (found,) = session.run(["adv"], {"logmel": x.numpy()})

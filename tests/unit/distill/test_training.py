@@ -16,18 +16,17 @@ from safetensors.torch import load_file
 
 from distill import registry, trainer
 from distill.agreement import measure
-from distill.clips import draw_batch
 from distill.config import DistillConfig, recommended_config
 from distill.export import student_onnx
-from distill.trainer import initial_student, learning_rate
-from distill.training import distill, identity, load_student
+from distill.trainer import centre_outputs, initial_student, learning_rate
+from distill.training import Relabel, distill, identity, load_student
 from edgekit import artifact
 from edgekit.errors import ArtifactError, AudioError, ConfigError
 from edgekit.labels import COLUMNS, LABELS_FILE, STAGE, audio_sha256, write_audio_root
 from edgekit.progress import silent
 
 SCRATCH = DistillConfig(
-    steps=6, batch=6, crop_s=0.12, learning_rate=5e-3, evaluate_every=2, warm_start=False, threads=1
+    steps=6, batch=6, pool=48, crop_s=0.12, learning_rate=5e-3, evaluate_every=2, warm_start=False, threads=1
 )
 FILES = {"student.safetensors", "student.onnx", "frontend.json", "metrics.json", "history.csv"}
 
@@ -63,7 +62,8 @@ def shipped(tmp_path, monkeypatch):
     """A trained student that ships, in place of the real one."""
     folder = tmp_path / "students" / "wav2small-causal"
     folder.mkdir(parents=True)
-    student = initial_student(SCRATCH, SCRATCH.front_end, np.full((1, 3), 0.5, np.float32))
+    student = initial_student(SCRATCH)
+    centre_outputs(student, np.full((1, 3), 0.5, np.float32))
     (folder / "student.safetensors").write_bytes(_safetensors(student))
     artifact.write_json(folder / "frontend.json", SCRATCH.front_end.to_dict())
     monkeypatch.setattr(registry, "SHIPPED", folder.parent)
@@ -74,6 +74,10 @@ def _safetensors(student) -> bytes:
     from safetensors.torch import save
 
     return save(student.state_dict())
+
+
+def training_steps(steps: list[int]):
+    return lambda what, done, total: steps.append(done) if what == "training" else None
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -111,20 +115,20 @@ def test_interrupted_training_continues_to_the_bit(labels, tmp_path, stop, monke
     distill(SCRATCH, labels, tmp_path / "whole", silent)
 
     def interrupt(what: str, done: int, total: int) -> None:
-        if done == stop:
+        if what == "training" and done == stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         distill(SCRATCH, labels, tmp_path / "parts", interrupt)
     steps = []
-    distill(SCRATCH, labels, tmp_path / "parts", lambda what, done, total: steps.append(done))
+    distill(SCRATCH, labels, tmp_path / "parts", training_steps(steps))
     assert steps == list(range(stop, SCRATCH.steps + 1))
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
 def test_a_damaged_checkpoint_is_named(labels, tmp_path):
     def interrupt(what: str, done: int, total: int) -> None:
-        if done == 2:
+        if what == "training" and done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -141,13 +145,13 @@ def test_killed_training_continues_from_the_last_checkpoint(labels, tmp_path, mo
     distill(SCRATCH, labels, tmp_path / "whole", silent)
 
     def kill(what: str, done: int, total: int) -> None:
-        if done == 5:
+        if what == "training" and done == 5:
             raise MemoryError
 
     with pytest.raises(MemoryError):
         distill(SCRATCH, labels, tmp_path / "parts", kill)
     steps = []
-    distill(SCRATCH, labels, tmp_path / "parts", lambda what, done, total: steps.append(done))
+    distill(SCRATCH, labels, tmp_path / "parts", training_steps(steps))
     assert steps[0] == 4
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
@@ -159,16 +163,23 @@ def test_training_learns(labels, tmp_path):
     assert float(rows[-1][2]) < 0.8 * float(rows[1][2])
 
 
-def test_every_step_draws_new_crops(labels, tmp_path, monkeypatch):
-    drawn = []
+def test_crops_are_labelled_by_whoever_hears_them(labels, tmp_path):
+    heard = []
 
-    def draw(*arguments):
-        drawn.append(draw_batch(*arguments))
-        return drawn[-1]
+    def load():
+        return lambda clips: (
+            heard.extend(clips) or np.tile(np.array([[0.1, 0.2, 0.3]], np.float32), (len(clips), 1))
+        )
 
-    monkeypatch.setattr(trainer, "draw_batch", draw)
-    distill(replace(SCRATCH, steps=3), labels, tmp_path / "student", silent)
-    assert len({features.tobytes() for features, _ in drawn}) == 3
+    relabel = Relabel("listener", "its digest", load)
+    found = distill(SCRATCH, labels, tmp_path / "student", silent, relabel)
+    assert len(heard) == SCRATCH.pool
+    assert found.manifest.inputs["relabel"] == "its digest"
+    assert json.loads(found.file("metrics.json").read_text())["crops_labelled_by"] == "listener"
+    heard.clear()
+    plain = distill(SCRATCH, labels, tmp_path / "plain", silent)
+    assert heard == []
+    assert "relabel" not in plain.manifest.inputs
 
 
 def test_seed_changes_the_student(labels, tmp_path):
@@ -196,7 +207,7 @@ def test_warm_start_leaves_batch_statistics_alone(labels, tmp_path, shipped):
 def test_warm_start_is_part_of_the_identity(shipped):
     config = DistillConfig()
     before, _ = identity(config, "d")
-    student = initial_student(replace(SCRATCH, seed=9), SCRATCH.front_end, np.zeros((1, 3), np.float32))
+    student = initial_student(replace(SCRATCH, seed=9))
     (shipped / "student.safetensors").write_bytes(_safetensors(student))
     after, params = identity(config, "d")
     assert before["warm_start"] != after["warm_start"]
@@ -247,7 +258,16 @@ def test_unknown_student_names_the_closest():
 
 
 @pytest.mark.parametrize(
-    "setting", [{"level": "loud"}, {"batch": 1}, {"crop_s": 0.01}, {"threads": 0}, {"steps": -1}]
+    "setting",
+    [
+        {"level": "loud"},
+        {"batch": 1},
+        {"crop_s": 0.01},
+        {"threads": 0},
+        {"steps": -1},
+        {"hop": 48},
+        {"mixup": 1.5},
+    ],
 )
 def test_impossible_settings(setting):
     with pytest.raises(ConfigError):

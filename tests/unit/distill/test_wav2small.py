@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.wav2small import MIN_STREAMING_FRAMES, Wav2Small
+from distill.wav2small import Wav2Small, Wav2Small2
 from edgekit.audio import FrontEnd, log_mel
 
 UTTERANCE = FrontEnd(level="utterance")
@@ -86,7 +86,7 @@ def test_padding_after_the_end_reaches_only_the_last_twelve_frames(student, coun
     with torch.no_grad():
         stream, whole = student.tokens(x)[0], padded.tokens(x)[0]
     # Token s sees frames up to 2 s + 12.
-    assert len(stream) == (count - MIN_STREAMING_FRAMES) // 2 + 1
+    assert len(stream) == (count - Wav2Small.least_frames) // 2 + 1
     assert len(whole) == (count + 1) // 2
     torch.testing.assert_close(stream, whole[: len(stream)], rtol=1e-5, atol=1e-6)
 
@@ -101,7 +101,7 @@ def test_a_stream_keeps_its_tokens_when_more_audio_comes(student):
 
 def test_shortest_stream(student):
     with torch.no_grad():
-        assert student.tokens(frames(MIN_STREAMING_FRAMES)).shape == (1, 1, 169)
+        assert student.tokens(frames(Wav2Small.least_frames)).shape == (1, 1, 169)
 
 
 def test_tokens_keep_time_apart_from_channels(student):
@@ -132,5 +132,44 @@ def test_pooling_weighs_each_feature_over_time(student):
     values, scores = (t @ w[f"{name}.weight"].T + w[f"{name}.bias"] for name in ("lin", "sof"))
     weights = np.exp(scores) / np.exp(scores).sum(axis=0)
     expected = (values * weights).sum(axis=0) @ w["adv.weight"].T + w["adv.bias"]
+    student.tokens = lambda logmel: tokens
     with torch.no_grad():
-        np.testing.assert_allclose(student.attend(tokens)[0], expected, atol=1e-5)
+        np.testing.assert_allclose(student.forward_logmel(frames(20))[0], expected, atol=1e-5)
+
+
+PARAMETERS2 = {name: PARAMETERS[name] for name in ("conv_real", "conv_imag", "mel", "l1")} | {
+    **{f"l{n}": 1547 for n in range(2, 8)},
+    "lin": 182,
+    "sof": 182,
+    "adv": 1017,
+}
+
+
+def test_parameters_of_the_second_network_layer_by_layer():
+    network = Wav2Small2(UTTERANCE)
+    found = dict.fromkeys(PARAMETERS2, 0)
+    for name, parameter in network.named_parameters():
+        found[name.split(".")[0]] += parameter.numel()
+    assert found == PARAMETERS2
+    assert sum(found.values()) == 15_888
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 10_806
+
+
+def test_the_second_network_by_its_formulas():
+    torch.manual_seed(4)
+    network = Wav2Small2(UTTERANCE).eval()
+    maps = torch.randn(1, 13, 9, 13)
+    network.trunk = lambda logmel: maps
+    w = {name: value.numpy().astype(np.float64) for name, value in network.state_dict().items()}
+    x = maps[0].numpy().astype(np.float64)
+    values, scores = (
+        np.einsum("oc,ctm->otm", w[f"{name}.weight"][:, :, 0, 0], x) + w[f"{name}.bias"][:, None, None]
+        for name in ("lin", "sof")
+    )
+    weights = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    pooled = (values * weights).sum(axis=1)
+    features = np.concatenate([pooled, pooled @ pooled.T], axis=1).ravel()
+    assert features.size == 338
+    with torch.no_grad():
+        found = network.forward_logmel(frames(20))[0]
+    np.testing.assert_allclose(found, w["adv.weight"] @ features + w["adv.bias"], atol=1e-5)

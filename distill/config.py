@@ -77,14 +77,21 @@ class DistillConfig:
 
 
 def recommended_config(
-    student: str = "wav2small", level: Level = "causal", seed: int = 0, *, from_scratch: bool = False
+    student: str = "wav2small",
+    level: Level = "causal",
+    hop: int = 32,
+    seed: int = 0,
+    *,
+    from_scratch: bool = False,
 ) -> DistillConfig:
     """Return the settings of a short warm start, or of the long training that random weights need.
 
     Raises:
         ConfigError: If there is no such student or level.
     """
-    config = DistillConfig(student, level, seed=seed)
+    config = DistillConfig(student, level, hop, seed=seed)
     if not from_scratch:
         return config
-    return replace(config, warm_start=False, steps=1000, learning_rate=3e-3, evaluate_every=50)
+    return replace(
+        config, warm_start=False, steps=1000, pool=12800, crop_s=1.5, learning_rate=3e-3, evaluate_every=50
+    )

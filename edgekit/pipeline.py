@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit import artifact
 from edgekit.artifact import Artifact
@@ -21,6 +21,9 @@ from edgekit.errors import ArtifactError, ConfigError
 from edgekit.progress import Progress
 from edgekit.report import STAGES, Report, assemble
 from edgekit.target import Target, load_target
+
+if TYPE_CHECKING:
+    from distill.training import Relabel
 
 MARKER = "build.json"
 MARKER_SCHEMA = 1
@@ -42,6 +45,7 @@ class BuildConfig:
         student: Name of the student network.
         weights: `mixed4` (the two large linear layers in int4) or `int8`.
         level: Level normalisation: `causal` streams, `utterance` is the paper's.
+        hop: Samples from one frame of the front end to the next.
         from_scratch: Train the student from random weights, not from the shipped checkpoint.
         seed: Seed of everything random.
     """
@@ -53,6 +57,7 @@ class BuildConfig:
     student: str = "wav2small"
     weights: Literal["mixed4", "int8"] = "mixed4"
     level: Level = "causal"
+    hop: int = 32
     from_scratch: bool = False
     seed: int = 0
 
@@ -184,12 +189,44 @@ def _distill(config: BuildConfig) -> Stage:
     from distill import training
     from distill.config import recommended_config
 
-    settings = recommended_config(config.student, config.level, config.seed, from_scratch=config.from_scratch)
+    settings = recommended_config(
+        config.student, config.level, config.hop, config.seed, from_scratch=config.from_scratch
+    )
     return Stage(
         "distill",
-        lambda built: training.identity(settings, built["label"].digest),
-        lambda built, out, progress: training.distill(settings, built["label"].path, out, progress),
+        lambda built: training.identity(settings, built["label"].digest, usual_listener(built["label"])),
+        lambda built, out, progress: training.distill(
+            settings, built["label"].path, out, progress, usual_listener(built["label"])
+        ),
     )
+
+
+def usual_listener(labels: Artifact) -> "Relabel | None":
+    """Return who labels the crops that a student hears, where nobody says.
+
+    It is the compact teacher, if that made the labels. Larger ones would take too long: without a listener,
+    the crops have the labels of their clips.
+    """
+    from wavllm_teacher.registry import teacher_digest
+
+    return listener("compact") if labels.manifest.inputs.get("teacher") == teacher_digest("compact") else None
+
+
+def listener(teacher: str) -> "Relabel":
+    """Return a teacher as one that labels crops.
+
+    Args:
+        teacher: A name, a teacher folder or a repository.
+
+    Raises:
+        ConfigError: If there is no such teacher, or it is not here and cannot be downloaded.
+        ArtifactError: If it is damaged.
+    """
+    from distill.training import Relabel
+    from wavllm_teacher.registry import find_teacher, load_teacher
+
+    found = find_teacher(teacher)
+    return Relabel(found.facts["name"], found.digest(), lambda: load_teacher(teacher).predict)
 
 
 def _quantize(config: BuildConfig) -> Stage:

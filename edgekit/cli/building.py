@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @options.student_option
 @options.weights_option
 @options.level_option
+@options.hop_option
 @click.option(
     "--out",
     type=options.PATH,
@@ -46,6 +47,7 @@ def build(
     student: str,
     weights: Literal["mixed4", "int8"],
     level: Literal["causal", "utterance"],
+    hop: str,
     out: Path | None,
     from_scratch: bool,
     seed: int,
@@ -61,7 +63,7 @@ def build(
 
     folder = out or Path("build") / load_target(target).name
     config = pipeline.BuildConfig(
-        target, folder, (*audio, *more_audio), teacher, student, weights, level, from_scratch, seed
+        target, folder, (*audio, *more_audio), teacher, student, weights, level, int(hop), from_scratch, seed
     )
     announce(teacher)
     with showing_progress() as progress:

@@ -37,6 +37,13 @@ level_option = click.option(
     show_default=True,
     help="Level normalisation: a running estimate that streams, or over the whole utterance.",
 )
+hop_option = click.option(
+    "--hop",
+    type=click.Choice(["32", "64", "128"]),
+    default="32",
+    show_default=True,
+    help="Samples from one frame to the next: 64 and 128 need half and a quarter of the operations.",
+)
 from_scratch_option = click.option(
     "--from-scratch", is_flag=True, help="Train from random weights, not from the shipped checkpoint."
 )

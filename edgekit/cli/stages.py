@@ -87,6 +87,13 @@ def _print_labelled(made: "Artifact", found: "Summary", as_json: bool) -> None:
 @click.argument("labels", type=options.PATH)
 @options.student_option
 @options.level_option
+@options.hop_option
+@click.option(
+    "--relabel",
+    metavar="NAME|DIR|none",
+    help="Teacher that labels the augmented crops as the student hears them.  [default: compact, if it made "
+    "LABELS; else none]",
+)
 @options.from_scratch_option
 @options.seed_option
 @options.out_option
@@ -95,6 +102,8 @@ def distill(
     labels: Path,
     student: str,
     level: Literal["causal", "utterance"],
+    hop: str,
+    relabel: str | None,
     from_scratch: bool,
     seed: int,
     out: Path,
@@ -106,10 +115,18 @@ def distill(
     """
     from distill import training
     from distill.config import recommended_config
+    from edgekit import artifact, pipeline
 
-    config = recommended_config(student, level, seed, from_scratch=from_scratch)
+    config = recommended_config(student, level, int(hop), seed, from_scratch=from_scratch)
+    if relabel is None:
+        listener = pipeline.usual_listener(artifact.read(labels, "label"))
+    elif relabel == "none":
+        listener = None
+    else:
+        announce(relabel)
+        listener = pipeline.listener(relabel)
     with showing_progress() as progress:
-        made = training.distill(config, labels, out, progress)
+        made = training.distill(config, labels, out, progress, relabel=listener)
     options.print_artifact(made, as_json)
 
 

@@ -238,7 +238,7 @@ class TestBuild:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(pipeline, "build", build)
-        options = "--teacher T --student S --weights int8 --level utterance --from-scratch --seed 7"
+        options = "--teacher T --student S --weights int8 --level utterance --hop 64 --from-scratch --seed 7"
         main(
             [
                 "build",
@@ -255,7 +255,7 @@ class TestBuild:
             ]
         )
         audio = (Path("a"), Path("c"), Path("b"))
-        settings = ("T", "S", "int8", "utterance", True, 7)
+        settings = ("T", "S", "int8", "utterance", 64, True, 7)
         assert seen == [pipeline.BuildConfig("hearing-aid", Path("o"), audio, *settings)]
 
 
@@ -292,7 +292,14 @@ class TestStages:
     """Each command calls its stage's function with what was asked for, and prints what that wrote."""
 
     CALLS = (
-        (["distill", "a", "--seed", "3", "--level", "utterance", "--out", "o"], "distill.training.distill"),
+        (
+            [
+                "distill",
+                "a",
+                *["--seed", "3", "--level", "utterance", "--hop", "64", "--relabel", "none", "--out", "o"],
+            ],
+            "distill.training.distill",
+        ),
         (["quantize", "a", "--labels", "b", "--weights", "int8", "--out", "o"], "quantize.stage.quantize"),
         (["codegen", "a", "--target", "hearing-aid", "--out", "o"], "codegen.stage.generate"),
     )
@@ -301,7 +308,9 @@ class TestStages:
     def calls(self, monkeypatch, made) -> list[tuple[object, ...]]:
         calls: list[tuple[object, ...]] = []
         for _, function in self.CALLS:
-            monkeypatch.setattr(function, lambda *arguments: calls.append(arguments[:-1]) or made)
+            monkeypatch.setattr(
+                function, lambda *arguments, **rest: calls.append((rest, *arguments[:-1])) or made
+            )
         return calls
 
     @pytest.mark.parametrize(("words", "function"), CALLS)
@@ -344,23 +353,31 @@ class TestStages:
 
     def test_distill_settings(self, edgekit, calls):
         edgekit(*self.CALLS[0][0])
-        config = calls[0][0]
-        assert (config.student, config.level, config.seed, config.warm_start) == (
-            "wav2small",
-            "utterance",
-            3,
-            True,
-        )
+        rest, config, *_ = calls[0]
+        found = (config.student, config.level, config.hop, config.seed, config.warm_start)
+        assert found == ("wav2small", "utterance", 64, 3, True)
+        assert rest == {"relabel": None}
         edgekit(*self.CALLS[0][0], "--from-scratch")
-        assert not calls[1][0].warm_start
+        assert not calls[1][1].warm_start
+
+    def test_who_labels_the_crops(self, edgekit, calls, made, monkeypatch):
+        edgekit("distill", made.path, "--out", "o")
+        edgekit("distill", made.path, "--relabel", "compact", "--out", "o")
+        assert calls[0][0] == {"relabel": None}, "these labels are not the compact teacher's"
+        assert calls[1][0]["relabel"].name == "compact"
+        monkeypatch.setattr(
+            "wavllm_teacher.registry.teacher_digest", lambda _: made.manifest.inputs.get("teacher")
+        )
+        edgekit("distill", made.path, "--out", "o")
+        assert calls[2][0]["relabel"].name == "compact"
 
     def test_quantize_settings(self, edgekit, calls):
         edgekit(*self.CALLS[1][0])
-        assert (calls[0][0].weights, *calls[0][1:3]) == ("int8", Path("a"), Path("b"))
+        assert (calls[0][1].weights, *calls[0][2:4]) == ("int8", Path("a"), Path("b"))
 
     def test_codegen_settings(self, edgekit, calls):
         edgekit(*self.CALLS[2][0])
-        assert (calls[0][0], calls[0][1].name) == (Path("a"), "hearing-aid")
+        assert (calls[0][1], calls[0][2].name) == (Path("a"), "hearing-aid")
 
     def test_label_without_audio(self, edgekit):
         ran = edgekit("label", "--out", "o")

@@ -22,6 +22,7 @@ from distill.agreement import Agreement, measure
 from distill.clips import Clips
 from distill.config import DistillConfig
 from distill.loss import ccc_loss
+from distill.parallel import Team
 from distill.pool import Pool, rows_of_step
 from distill.registry import create_student
 from distill.student import Student
@@ -34,6 +35,7 @@ CHECKPOINT = ".checkpoint.pt"
 CHECKPOINT_EVERY = 25
 MICRO_BATCH = 4
 """Clips per pass through the network: small enough for the processor's caches, which doubles the speed."""
+ALONE = Team()
 WARM_UP_SHARE = 0.05
 LONGEST_MEMORY = 0.99
 """Share of itself that the average of the weights keeps at every step, once it has seen many."""
@@ -125,14 +127,24 @@ class Trainer:
         dev: The clips that choose the weights.
         config: The settings.
         folder: Where the checkpoint lies; one that is there is continued.
+        team: The processes that train together.
     """
 
-    def __init__(self, student: Student, pool: Pool, dev: Clips, config: DistillConfig, folder: Path) -> None:
+    def __init__(
+        self,
+        student: Student,
+        pool: Pool,
+        dev: Clips,
+        config: DistillConfig,
+        folder: Path,
+        team: Team = ALONE,
+    ) -> None:
         self.student = student.train(not config.warm_start)
         self.pool = pool
         self.dev = dev
         self.config = config
         self.checkpoint = folder / CHECKPOINT
+        self.team = team
         self.trainable = [p for p in student.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.trainable, lr=config.learning_rate, weight_decay=config.weight_decay
@@ -163,20 +175,24 @@ class Trainer:
         except KeyboardInterrupt:
             self._save(saved)
             raise
-        assert self.state.best is not None
-        self.student.load_state_dict(self.state.best.weights)
+        if self.state.best is not None:
+            self.student.load_state_dict(self.state.best.weights)
         return self.state
 
     def _advance(self) -> None:
         step, config = self.state.step, self.config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(step, config.steps, config.learning_rate)
-        features, targets = self.pool.batch(rows_of_step(len(self.pool), config.batch, config.seed, step))
+        rows = rows_of_step(len(self.pool), config.batch, config.seed, step)
+        features, _ = self.pool.batch(rows[self.team.part(len(rows), MICRO_BATCH)])
         self.optimizer.zero_grad()
         parts = (features[i : i + MICRO_BATCH] for i in range(0, len(features), MICRO_BATCH))
-        prediction = torch.cat([self.student.forward_logmel(torch.from_numpy(part)) for part in parts])
-        loss = ccc_loss(prediction, torch.from_numpy(targets))
+        own = torch.cat([self.student.forward_logmel(torch.from_numpy(part)) for part in parts])
+        prediction = self.team.gather(own, len(rows), MICRO_BATCH)
+        loss = ccc_loss(prediction, torch.from_numpy(self.pool.targets[rows]))
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+        self.team.add_gradients(self.trainable)
+        self.team.average(b for b in self.student.buffers() if b.is_floating_point())
         nn.utils.clip_grad_norm_(self.trainable, LARGEST_GRADIENT)
         self.optimizer.step()
         self._follow()
@@ -197,6 +213,8 @@ class Trainer:
                 value.copy_(learned[name])
 
     def _evaluate(self) -> None:
+        if not self.team.leads:
+            return
         found = measure(predict(self.average, self.dev_features), self.dev.targets)
         self._record(found)
         best = self.state.best
@@ -224,6 +242,8 @@ class Trainer:
         return copy.deepcopy(values)
 
     def _save(self, values: dict[str, Any]) -> None:
+        if not self.team.leads:
+            return
         buffer = io.BytesIO()
         torch.save(values, buffer)
         artifact.write_bytes(self.checkpoint, buffer.getvalue())

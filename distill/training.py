@@ -14,7 +14,7 @@ from edgekit import artifact
 from edgekit.artifact import Artifact
 from edgekit.audio import FrontEnd
 from edgekit.errors import ArtifactError
-from edgekit.progress import Progress
+from edgekit.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from distill.agreement import Agreement
     from distill.clips import Clips, Splits
     from distill.crops import Labeller
+    from distill.parallel import Team
     from distill.pool import Pool
     from distill.student import Student
     from distill.trainer import State
@@ -71,6 +72,8 @@ def distill(
 ) -> Artifact:
     """Train a student on a teacher's labels and write it as an artifact.
 
+    Under torchrun, all processes train together, and the first one writes.
+
     Args:
         config: The settings.
         labels: A label artifact.
@@ -84,14 +87,28 @@ def distill(
         AudioError: If the labels hold no clip to train on, or a clip cannot be used.
         ConfigError: If no trained student ships to start from, or `out` cannot be written.
     """
+    from distill.parallel import team
+
     inputs, params = identity(config, artifact.read(labels, "label").digest, relabel)
-    with artifact.writing(out, STAGE, inputs, params) as work:
-        _train(config, labels, work, progress, relabel)
+    with team() as processes:
+        if processes.leads:
+            with artifact.writing(out, STAGE, inputs, params) as work:
+                processes.wait()
+                _train(config, labels, work, progress, relabel, processes)
+        else:
+            processes.wait()
+            _train(config, labels, artifact.work_folder(out), silent, relabel, processes)
+        processes.wait()
     return artifact.read(out, STAGE)
 
 
 def _train(
-    config: DistillConfig, labels: Path, work: Path, progress: Progress, relabel: Relabel | None
+    config: DistillConfig,
+    labels: Path,
+    work: Path,
+    progress: Progress,
+    relabel: Relabel | None,
+    processes: "Team",
 ) -> None:
     from distill.clips import load_splits
     from distill.trainer import Trainer, centre_outputs, history_csv, initial_student, torch_threads
@@ -106,8 +123,15 @@ def _train(
         splits = load_splits(label_set, front_end.n_fft + (student.least_frames - 1) * front_end.hop)
         if not config.warm_start:
             centre_outputs(student, splits.train.targets)
+        if not processes.leads:
+            # The leader makes the pool; here its files are only opened.
+            processes.wait()
         pool = _make_pool(config, splits.train, work / ".pool", progress, relabel)
-        state = Trainer(student, pool, splits.dev, config, work).run(progress)
+        if processes.leads:
+            processes.wait()
+        state = Trainer(student, pool, splits.dev, config, work, processes).run(progress)
+        if not processes.leads:
+            return
         metrics = _metrics(config, student, splits, state)
     metrics["teachers"] = sorted(set(label_set.teacher))
     metrics["crops_labelled_by"] = relabel.name if relabel else None

@@ -150,6 +150,11 @@ def is_current(path: Path, stage: str, inputs: Mapping[str, str], params: Mappin
     return (manifest.inputs, manifest.params, manifest.version) == (dict(inputs), wanted, __version__)
 
 
+def work_folder(path: Path) -> Path:
+    """Return where the artifact that `path` will be is made, see `writing`."""
+    return path.with_name(f".{path.name}.partial")
+
+
 @contextlib.contextmanager
 def writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[str, Any]) -> Iterator[Path]:
     """Write an artifact: yield a work folder, and put it in place whole once the block ends.
@@ -178,7 +183,7 @@ def writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[s
 def _writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[str, Any]) -> Iterator[Path]:
     _require_replaceable(path, stage)
     identity = {"stage": stage, "inputs": dict(inputs), "params": dict(params), "version": __version__}
-    work = path.with_name(f".{path.name}.partial")
+    work = work_folder(path)
     with _writable(work.parent):
         _open_work_folder(work, json.dumps(identity, sort_keys=True))
     yield work

@@ -1,0 +1,90 @@
+"""Data-parallel training under torchrun: each process computes a part of a batch, all see the whole loss."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train together.
+
+    Attributes:
+        rank: Number of this one; 0 leads: it measures, saves and writes.
+        size: How many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def part(self, count: int, unit: int) -> slice:
+        """Return which of `count` crops this process computes: whole units, as equal in number as can be.
+
+        Example:
+            >>> [Team(rank, 2).part(20, 8) for rank in (0, 1)]
+            [slice(0, 16, None), slice(16, 20, None)]
+        """
+        units = -(-count // unit)
+        first, last = (-(-units * number // self.size) for number in (self.rank, self.rank + 1))
+        return slice(first * unit, min(last * unit, count))
+
+    def gather(self, own: Tensor, count: int, unit: int) -> Tensor:
+        """Return the (count, D) rows of all processes; only those of this one have a gradient.
+
+        The gradient of a loss over all rows with respect to the own rows is exact: summed over the processes
+        (`add_gradients`), the parameters get the gradient of the whole loss.
+        """
+        if self.size == 1:
+            return own
+        parts = [Team(rank, self.size).part(count, unit) for rank in range(self.size)]
+        rows = [torch.empty(part.stop - part.start, own.shape[1]) for part in parts]
+        longest = max(len(part) for part in rows)
+        sent = torch.zeros(longest, own.shape[1])
+        sent[: len(own)] = own.detach()
+        received = [torch.empty_like(sent) for _ in rows]
+        distributed.all_gather(received, sent)
+        rows = [found[: len(part)] for found, part in zip(received, rows, strict=True)]
+        rows[self.rank] = own
+        return torch.cat(rows)
+
+    def add_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace the gradient of every parameter by the sum over all processes."""
+        if self.size > 1:
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                distributed.all_reduce(parameter.grad)
+
+    def average(self, values: Iterable[Tensor]) -> None:
+        """Replace every value by the mean over all processes: each has seen a part of the statistics."""
+        if self.size > 1:
+            for value in values:
+                distributed.all_reduce(value)
+                value /= self.size
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+@contextlib.contextmanager
+def team() -> Iterator[Team]:
+    """Yield the processes that torchrun started, connected; without torchrun, this process alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Team()
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield Team(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()

@@ -77,8 +77,8 @@ def distill(
     Args:
         config: The settings.
         labels: A label artifact.
-        out: Where `student.safetensors`, `student.onnx`, `frontend.json`, `metrics.json` and `history.csv`
-            go. An interrupted training continues when called again with the same arguments.
+        out: Where `student.safetensors`, `student.onnx`, `frontend.json`, `metrics.json`, `history.csv` and
+            `history.svg` go. An interrupted training continues when called again with the same arguments.
         progress: Called with the crops made, then with `training` and the step.
         relabel: The teacher that labels the crops; None: they have the labels of their clips.
 
@@ -111,6 +111,7 @@ def _train(
     processes: "Team",
 ) -> None:
     from distill.clips import load_splits
+    from distill.curves import history_svg
     from distill.trainer import Trainer, centre_outputs, history_csv, initial_student, torch_threads
     from edgekit.labels import read_labels
 
@@ -138,6 +139,7 @@ def _train(
     _write_student(student, work)
     artifact.write_json(work / "metrics.json", metrics)
     artifact.write_text(work / "history.csv", history_csv(state.history))
+    artifact.write_text(work / "history.svg", history_svg(state.history))
 
 
 def _make_pool(

@@ -28,7 +28,7 @@ from edgekit.progress import silent
 SCRATCH = DistillConfig(
     steps=6, batch=6, pool=48, crop_s=0.12, learning_rate=5e-3, evaluate_every=2, warm_start=False, threads=1
 )
-FILES = {"student.safetensors", "student.onnx", "frontend.json", "metrics.json", "history.csv"}
+FILES = {"student.safetensors", "student.onnx", "frontend.json", "metrics.json", "history.csv", "history.svg"}
 
 
 def write_labels(folder: Path, splits: list[str], *, constant: bool = False) -> Path:

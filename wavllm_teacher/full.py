@@ -16,7 +16,7 @@ from wavllm_teacher.assembly import METRICS_FILE, assemble_full, write_head
 from wavllm_teacher.encoder import WhisperStates, load_encoder
 from wavllm_teacher.head import category_means, fit_head, one_hot
 from wavllm_teacher.measure import against_labels, pseudo_labels
-from wavllm_teacher.training import Clip, cached, labelled, read_all, varied_copy
+from wavllm_teacher.training import Clip, cached, labelled, read_all, require_permissive, varied_copy
 from wavllm_teacher.whisper import LAYERS, pool_states
 
 
@@ -84,10 +84,12 @@ def train_full(config: FullConfig, out: Path, progress: Progress = silent) -> di
 
     Raises:
         AudioError: If audio, its table, or an emotion in the table is missing.
+        ConfigError: If the licence of a clip does not allow that of the teacher.
         ArtifactError: If the encoder is damaged.
     """
     encoder = load_encoder(config.encoder)
     clips = [clip for split in config.splits for clip in labelled(config.corpus, split)]
+    require_permissive(clips)
     categories = _categories(config.corpus, clips)
     pooled = pooled_copies(clips, encoder, config, out / ".cache", progress)
     wanted = one_hot(categories)

@@ -17,7 +17,7 @@ from edgekit.metrics import DIMENSIONS
 
 VARIANCE_FLOOR = 1e-5
 SMALLEST_SCALE = 1e-3
-MOST_ITERATIONS = 500
+MOST_ITERATIONS = 2000
 
 
 def mean_and_deviation(frames: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
@@ -127,6 +127,8 @@ def _logistic_regression(
 
     start = np.zeros(wanted.shape[1] * (features + 1))
     found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": MOST_ITERATIONS})
+    if not found.success:
+        raise RuntimeError(f"the head's fit stopped before its minimum: {found.message}")
     return _unflatten(found.x, features)
 
 

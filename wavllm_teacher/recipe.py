@@ -13,7 +13,7 @@ from wavllm_teacher.compact import CompactShape, CompactTeacher
 from wavllm_teacher.imitation import Group, ImitationConfig, hear, imitate
 from wavllm_teacher.measure import against_labels, against_teacher, rounded
 from wavllm_teacher.registry import LoadedTeacher, Teacher, load_teacher
-from wavllm_teacher.training import labelled, read_all, read_clips
+from wavllm_teacher.training import labelled, read_all, read_clips, require_permissive
 from wavllm_teacher.whisper import WhisperTeacher
 
 
@@ -57,12 +57,14 @@ def train_compact(config: CompactConfig, out: Path, progress: Progress = silent)
 
     Raises:
         AudioError: If audio or its table is missing.
+        ConfigError: If the licence of a clip does not allow that of the teacher.
         ArtifactError: If the full teacher is damaged.
     """
     full = load_teacher(str(config.full))
     network = cast(WhisperTeacher, full.network)
     front, cache, seed = CompactTeacher(config.shape), out / ".cache", config.training.seed
     groups = training_groups(config)
+    require_permissive([clip for group in groups for clip in group.clips])
     heard = [(group, hear(group, network, front, seed, cache, progress)) for group in groups]
     compact, history = imitate(
         heard, network, config.shape, config.training, cache / "checkpoint.pt", progress

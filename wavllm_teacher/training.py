@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from edgekit.audio import find_audio, read_audio
 from edgekit.audio.augment import augment
-from edgekit.errors import AudioError
+from edgekit.errors import AudioError, ConfigError
 from edgekit.metrics import DIMENSIONS
+from wavllm_teacher.licences import NOT_STATED, is_permissive, stated_licence
 from wavllm_teacher.splits import find_table, located
 
 Samples = NDArray[np.float32]
@@ -28,12 +29,14 @@ class Clip:
         split: train, dev, test, or unlabelled.
         labels: Arousal, dominance, valence; None where the table has none.
         emotion: The category that the speaker acts; empty where the table has none.
+        licence: Of its audio, as the table states it.
     """
 
     file: Path
     split: str
     labels: tuple[float, float, float] | None
     emotion: str = ""
+    licence: str = NOT_STATED
 
 
 def read_clips(folder: Path) -> list[Clip]:
@@ -46,7 +49,24 @@ def read_clips(folder: Path) -> list[Clip]:
     rows = [(file, table[located(file)]) for file in find_audio([folder]) if located(file) in table]
     if not rows:
         raise AudioError(f"{folder}: no clips.csv or labels.csv lists its audio", "name another folder")
-    return [Clip(file, row.get("split", "train"), _labels(row), row.get("emotion", "")) for file, row in rows]
+    return [
+        Clip(file, row.get("split", "train"), _labels(row), row.get("emotion", ""), stated_licence(row))
+        for file, row in rows
+    ]
+
+
+def require_permissive(clips: Sequence[Clip]) -> None:
+    """Require audio that allows the licence that weights trained here get, whatever is done with them.
+
+    Raises:
+        ConfigError: If a clip has another licence, or states none.
+    """
+    for clip in clips:
+        if not is_permissive(clip.licence):
+            raise ConfigError(
+                f"{clip.file}: its licence is {clip.licence!r}; weights that ship learn from free audio",
+                "leave it out, or run edgekit teach: there the teacher's licence follows from the audio",
+            )
 
 
 def _labels(row: dict[str, str]) -> tuple[float, float, float] | None:

@@ -89,7 +89,9 @@ Candidates = Iterable[tuple[int, int]]
 
 
 def _parts(name: str) -> Parts:
-    return tuple(part for part in PurePosixPath(name.replace("\\", "/")).parts if part != ".")
+    found = tuple(part for part in PurePosixPath(name.replace("\\", "/")).parts if part != ".")
+    # A name that names nothing matches nothing.
+    return found or (name,)
 
 
 def _whole(parts: Parts) -> Parts:

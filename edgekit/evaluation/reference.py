@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,7 @@ def read_reference(path: Path) -> Reference:
 def _csv_rows(path: Path) -> Iterator[Row]:
     text = path.read_text(encoding="utf-8-sig")
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    _require_distinct(path, [name.strip().lower() for name in reader.fieldnames or ()])
     try:
         for row in reader:
             if None in row or None in row.values():
@@ -109,7 +111,8 @@ def _csv_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    # Not splitlines(): JSON strings may hold other line separators than a line feed.
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -141,14 +144,28 @@ READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
 }
 
 
+def _require_distinct(path: Path, names: Sequence[str]) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise AudioError(f"{path}: has several columns {twice[0]}", "keep the one that counts")
+
+
 def _to_reference(path: Path, rows: Sequence[Row]) -> Reference:
     # In JSON lines, a row may leave a column out.
-    names = {name.lower(): name for _, row in rows for name in row}
+    spelled = dict.fromkeys(name for _, row in rows for name in row)
+    names = {name.strip().lower(): name for name in spelled}
+    _require_distinct(path, [name.strip().lower() for name in spelled])
     kind = MSP_PODCAST if all(name in names for name in MSP_REQUIRED) else TABLE
     columns = _meanings(names, {**ALIASES, **(MSP_ALIASES if kind == MSP_PODCAST else {})})
     missing = [name for name in ("file", *DIMENSIONS) if name not in columns]
     if missing:
         there = ", ".join(names.values())
+        if any(name in names for name in MSP_REQUIRED[1:]):
+            lacks = [name for name in MSP_REQUIRED if name not in names]
+            raise AudioError(
+                f"{path}: has no column {', '.join(lacks)} (it has {there})",
+                "the MSP-Podcast consensus table has FileName, EmoAct, EmoDom and EmoVal",
+            )
         raise AudioError(f"{path}: has no column {', '.join(missing)} (it has {there})", COLUMNS_HINT)
     labels = [_adv(path, place, kind, [row.get(columns[name]) for name in DIMENSIONS]) for place, row in rows]
     kept = [(place, row) for (place, row), adv in zip(rows, labels, strict=True) if adv is not None]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,22 +10,12 @@ from edgekit import artifact
 from edgekit.audio import find_audio
 from edgekit.errors import AudioError
 from edgekit.metrics import DIMENSIONS
+from wavllm_teacher.licences import forbids_commerce, stated_licence
 from wavllm_teacher.splits import find_table, located, split_from_tables
 
 SPLITS = ("train", "dev", "test")
 LEAST_CLIPS = {"train": 2, "dev": 2}
 """Concordance needs two clips."""
-LICENCE_COLUMNS = ("license", "licence")
-NOT_STATED = "not stated"
-NON_COMMERCIAL = re.compile(
-    r"(?<![a-z])(by-?)?nc(?![a-z])|non[-_ ]?commercial|research|academic|education|evaluation", re.IGNORECASE
-)
-PERMISSIVE = re.compile(
-    r"(cc[-_ ]?by([-_ ]\d(\.\d)?)?|cc[-_ ]?0([-_ ]1\.0)?|public domain|unlicense|mit|apache([-_ ]2\.0)?|pddl"
-    r"|odc[-_ ]by|bsd.*|0bsd|isc|zlib)([-_ ]\d(\.\d)?)?",
-    re.IGNORECASE,
-)
-"""Licences that let everybody use what was learned from the audio, for everything."""
 TABLE_HINT = f"give its clips.csv or labels.csv the columns file, split, {', '.join(DIMENSIONS)}"
 
 
@@ -100,7 +89,7 @@ def _read_folder(folder: Path) -> list[Corpus]:
         labels = _labels(file, row)
         if labels:
             name = row.get("corpus") or folder.resolve().name
-            named.setdefault(name, []).append(Clip(file, splits[located(file)], labels, _licence(row)))
+            named.setdefault(name, []).append(Clip(file, splits[located(file)], labels, stated_licence(row)))
     if not named:
         raise AudioError(f"{folder}: none of its clips has labels", TABLE_HINT)
     return [_corpus(folder, name, clips) for name, clips in named.items()]
@@ -148,10 +137,6 @@ def _label(file: Path, name: str, text: str) -> float:
     return value
 
 
-def _licence(row: Mapping[str, str]) -> str:
-    return next((row[name] for name in LICENCE_COLUMNS if row.get(name)), NOT_STATED)
-
-
 def _corpus(folder: Path, name: str, found: Sequence[Clip]) -> Corpus:
     clips = {split: [clip for clip in found if clip.split == split] for split in SPLITS}
     for split, least in LEAST_CLIPS.items():
@@ -176,18 +161,7 @@ def is_non_commercial(corpus: Corpus) -> bool:
     """Return whether some audio that is learned from is licensed for non-commercial use or research only.
 
     Example:
-        >>> licences = ("CC-BY-NC-SA-4.0", "cc_by_nc_sa_4.0", "CC-BYNC", "academic use only", "CC-BY-4.0")
-        >>> [is_non_commercial(Corpus("", {}, (text,), "")) for text in licences]
-        [True, True, True, True, False]
+        >>> [is_non_commercial(Corpus("", {}, (text,), "")) for text in ("CC-BY-NC-SA-4.0", "CC-BY-4.0")]
+        [True, False]
     """
-    return any(NON_COMMERCIAL.search(licence) for licence in corpus.licences)
-
-
-def is_permissive(licence: str) -> bool:
-    """Return whether a licence is known to allow every use of what is learned from the audio.
-
-    Example:
-        >>> [is_permissive(text) for text in ("CC-BY-4.0", "CC0-1.0", "CC-BY-SA-4.0", "all rights reserved")]
-        [True, True, False, False]
-    """
-    return PERMISSIVE.fullmatch(licence.strip()) is not None
+    return any(map(forbids_commerce, corpus.licences))

@@ -14,9 +14,10 @@ from edgekit.audio import read_audio
 from edgekit.metrics import DIMENSIONS, defined_adv_ccc
 from wavllm_teacher import checkpoint, hub
 from wavllm_teacher.dual_encoder import ADAPTERS_FILE, KIND, SIZES, DualEncoder, Encoder, load
+from wavllm_teacher.licences import NOT_STATED, is_permissive
 from wavllm_teacher.registry import TEACHER_FILE
 from wavllm_teacher.teaching.config import TeachConfig
-from wavllm_teacher.teaching.corpus import NOT_STATED, Corpus, is_non_commercial, is_permissive
+from wavllm_teacher.teaching.corpus import Corpus, is_non_commercial
 
 METRICS_FILE = "metrics.json"
 CARD_FILE = "README.md"

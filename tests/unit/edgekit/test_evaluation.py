@@ -240,7 +240,7 @@ def test_names_that_match(tmp_path, ours, theirs):
     assert [(files.file[i], j) for i, j in pairs] == [(ours, 0)]
 
 
-@pytest.mark.parametrize("theirs", ["xx.wav", "b/x.wav", "x.wav.wav", "a"])
+@pytest.mark.parametrize("theirs", ["xx.wav", "b/x.wav", "x.wav.wav", "a", ".", "./"])
 def test_names_that_do_not(tmp_path, theirs):
     files = average_files(label_set(["a/x.wav"], np.zeros((1, 3))))
     with pytest.raises(AudioError, match=r"none of its 1 labelled rows \(first: .*\) speaks of one of the 1"):

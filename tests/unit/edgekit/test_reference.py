@@ -157,3 +157,30 @@ def test_the_shared_corpus(shared):
     assert (len(found), found.unlabelled) == (1975, 120)
     assert set(found.columns["split"]) == {"train", "dev", "test"}
     assert len(set(found.columns["speaker"])) == 34
+
+
+@pytest.mark.parametrize(
+    "head", ["file,arousal,arousal,dominance,valence", "file,arousal,Arousal ,dominance,valence"]
+)
+def test_a_column_that_is_there_twice(tmp_path, head):
+    (tmp_path / "t.csv").write_text(f"{head}\na.wav,0.1,0.2,0.3,0.4\n")
+    with pytest.raises(AudioError, match="has several columns arousal"):
+        read_reference(tmp_path / "t.csv")
+
+
+def test_spaces_around_names_of_columns(tmp_path):
+    (tmp_path / "t.csv").write_text("file , arousal,dominance ,valence\na.wav,0.1,0.2,0.3\n")
+    np.testing.assert_array_equal(read_reference(tmp_path / "t.csv").adv, [[0.1, 0.2, 0.3]])
+
+
+def test_a_consensus_table_that_lacks_a_column(tmp_path):
+    (tmp_path / "t.csv").write_text("FileName,EmoAct,EmoVal\na.wav,1,2\n")
+    with pytest.raises(AudioError, match="has no column emodom") as caught:
+        read_reference(tmp_path / "t.csv")
+    assert "EmoDom" in caught.value.hint
+
+
+def test_json_strings_may_hold_other_line_separators(tmp_path):
+    row = '{"file": "a\u2028b.wav", "arousal": 0.1, "dominance": 0.2, "valence": 0.3}'
+    (tmp_path / "t.jsonl").write_text(row, encoding="utf-8")
+    assert read_reference(tmp_path / "t.jsonl").file == ["a\u2028b.wav"]

@@ -2,20 +2,24 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from unit.wavllm_teacher.tiny import TINY_LAYERS, TINY_SHAPE, voice, write_corpus
+from unit.wavllm_teacher.tiny import TINY_LAYERS, TINY_SHAPE, voice
+from unit.wavllm_teacher.tiny import write_corpus as write_any_corpus
 
-from edgekit.errors import AudioError
+from edgekit.errors import AudioError, ConfigError
 from wavllm_teacher import imitation, train
 from wavllm_teacher.full import FullConfig, train_full
 from wavllm_teacher.imitation import Group, Heard, ImitationConfig, draw, imitate
 from wavllm_teacher.recipe import CompactConfig, train_compact
 from wavllm_teacher.registry import load_teacher
 from wavllm_teacher.training import cached, read_clips, varied_copy
+
+write_corpus = partial(write_any_corpus, licence="CC0-1.0")
 
 SPLITS = ["train"] * 6 + ["dev"] * 3 + ["test"] * 3
 
@@ -27,7 +31,7 @@ def corpus(tmp_path):
     write_corpus(folder / "more", [("read.wav", "train")], labelled=False)
     # The table of the outer folder lists the inner one's clip, without labels.
     with (folder / "labels.csv").open("a") as table:
-        table.write("more/read.wav,,,,,unlabelled\n")
+        table.write("more/read.wav,,,,,unlabelled,CC0-1.0\n")
     return folder
 
 
@@ -183,3 +187,17 @@ def test_command_line(corpus, encoder_dir, tmp_path, capsys, monkeypatch):
     arguments[4] = str(tmp_path)
     assert train.main(arguments) == 5
     assert "hint: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("licence", ["CC-BY-NC-SA-4.0", "All rights reserved", ""])
+def test_weights_that_ship_learn_from_free_audio_only(full_dir, encoder_dir, tmp_path, licence):
+    clips = [(f"{number}.wav", split) for number, split in enumerate(["train", "train", "dev", "test"])]
+    corpus = write_corpus(tmp_path / "corpus", clips)
+    table = (corpus / "labels.csv").read_text()
+    (corpus / "labels.csv").write_text(table.replace("CC0-1.0", licence, 1))
+    with pytest.raises(
+        ConfigError, match=r"0\.wav: its licence is .*weights that ship learn from free audio"
+    ):
+        train_full(FullConfig(corpus, encoder_dir), tmp_path / "full")
+    with pytest.raises(ConfigError, match=r"0\.wav: its licence is"):
+        train_compact(CompactConfig(corpus, corpus, full_dir), tmp_path / "compact")

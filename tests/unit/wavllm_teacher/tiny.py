@@ -39,15 +39,20 @@ def voice(seconds: float, seed: int) -> np.ndarray:
 
 
 def write_corpus(
-    folder: Path, rows: list[tuple[str, str]], seconds: float = 0.4, labelled: bool = True
+    folder: Path,
+    rows: list[tuple[str, str]],
+    seconds: float = 0.4,
+    labelled: bool = True,
+    licence: str | None = None,
 ) -> Path:
     """Write one file per (name, split) and a labels.csv beside the folder; emotions take turns."""
     folder.mkdir(parents=True)
     with (folder / "labels.csv").open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["path", "emotion", "arousal", "dominance", "valence", "split"])
+        stated = {} if licence is None else {"license": licence}
+        table.writerow(["path", "emotion", "arousal", "dominance", "valence", "split", *stated])
         for seed, (name, split) in enumerate(rows):
             soundfile.write(folder / name, voice(seconds, seed), 16000)
             adv = np.random.default_rng(seed).uniform(0, 1, 3).round(3) if labelled else ["", "", ""]
-            table.writerow([name, EMOTIONS[seed % 3] if labelled else "", *adv, split])
+            table.writerow([name, EMOTIONS[seed % 3] if labelled else "", *adv, split, *stated.values()])
     return folder

@@ -297,14 +297,24 @@ def test_agreement_is_the_mean_of_what_is_defined():
     assert nothing_defined.score == pytest.approx(-0.01)
 
 
-@pytest.mark.parametrize("level", ["causal", "utterance"])
-def test_shipped_students_are_what_a_warm_start_expects(level):
-    config = recommended_config(level=level)
-    folder = registry.shipped_student(config.student, level)
+@pytest.mark.parametrize(("level", "hop"), [("causal", 32), ("utterance", 32), ("causal", 128)])
+def test_shipped_students_are_what_a_warm_start_expects(level, hop):
+    config = recommended_config(level=level, hop=hop)
+    folder = registry.shipped_student(config.student, level, hop)
     student = load_student(folder, config.student)
     assert student.front_end == config.front_end
-    assert json.loads((folder / "metrics.json").read_text())["parameters"] == 72_659
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["parameters"] == sum(p.numel() for p in student.parameters())
+    assert sum(p.numel() for p in student.parameters() if p.requires_grad) == 67_577
     assert (folder / "MODEL_CARD.md").is_file()
+
+
+def test_every_shipped_student_is_known():
+    assert registry.shipped_variants() == [
+        "wav2small-causal",
+        "wav2small-hop128-causal",
+        "wav2small-utterance",
+    ]
 
 
 def test_identity_needs_no_torch():

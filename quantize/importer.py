@@ -61,7 +61,7 @@ class Importer:
         """Return the error that names a node and what it would have to be."""
         return UnsupportedError(
             f"ONNX node {node.name or node.output[0]!r} ({node.op_type}): {constraint}",
-            "change the model there, or build one of edgekit students",
+            "change the model there, or build the student wav2small",
         )
 
     def require(self, node: onnx.NodeProto, holds: bool, constraint: str) -> None:

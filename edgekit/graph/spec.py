@@ -187,7 +187,7 @@ def verify(graph: Graph) -> None:
                 raise UnsupportedError(
                     f"graph {graph.name}: {op.kind} {op.name!r} (from {', '.join(op.origin) or 'no layer'}): "
                     f"required: {constraint.__doc__}",
-                    "change the model at that layer, or build one of edgekit students",
+                    "change the model at that layer, or build the student wav2small",
                 )
 
 

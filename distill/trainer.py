@@ -3,11 +3,9 @@
 The batch of a step depends on the seed and the step's number alone, so a checkpoint needs no generator state.
 """
 
-import contextlib
 import copy
 import io
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -74,17 +72,6 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     if step < warm_up:
         return peak * (step + 1) / warm_up
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
-
-
-@contextlib.contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Run a block with this many threads inside torch's operators; their number changes the last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def initial_student(config: DistillConfig) -> Student:

@@ -15,6 +15,7 @@ from edgekit.artifact import Artifact
 from edgekit.audio import FrontEnd
 from edgekit.errors import ArtifactError
 from edgekit.progress import Progress, silent
+from edgekit.threads import torch_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +113,7 @@ def _train(
 ) -> None:
     from distill.clips import load_splits
     from distill.curves import history_svg
-    from distill.trainer import Trainer, centre_outputs, history_csv, initial_student, torch_threads
+    from distill.trainer import Trainer, centre_outputs, history_csv, initial_student
     from edgekit.labels import read_labels
 
     label_set, front_end = read_labels(labels), config.front_end

@@ -1,11 +1,10 @@
 """One shard of the label table: a job that any process on any machine can run, any number of times."""
 
-import contextlib
 import functools
 import os
 import platform
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from edgekit import labels
 from edgekit.audio import read_piece
 from edgekit.errors import ArtifactError, AudioError, ConfigError
+from edgekit.threads import torch_threads
 from wavllm_teacher.registry import LoadedTeacher, find_teacher, load_teacher
 
 BATCH = 16
@@ -92,23 +92,11 @@ def label_shard(job: ShardJob) -> ShardDone:
     """
     if not is_whole(Path(job.part), len(job.pieces)):
         teacher = _teacher(job.teacher, job.teacher_digest, job.precision)
-        with _one_thread():
+        # With more threads the last bits of a label would depend on the machine.
+        with torch_threads(1):
             adv = predict(job, teacher)
         _write_part(job, teacher.name, adv)
     return ShardDone(job.shard, len(job.pieces), sum(piece.duration_s for piece in job.pieces))
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute in one thread: with more, sums are split elsewhere, and the last bits of a label change."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,7 +1,6 @@
 """The teach stage: corpora with labels and frozen encoders to a dual-encoder teacher."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from edgekit.artifact import Artifact
 from edgekit.audio import read_audio
 from edgekit.errors import ArtifactError
 from edgekit.progress import Progress, silent
+from edgekit.threads import torch_threads
 from wavllm_teacher import hub
 from wavllm_teacher.teaching.config import TeachConfig
 from wavllm_teacher.teaching.corpus import Corpus, read_corpora
@@ -68,22 +68,9 @@ def teach(config: TeachConfig, out: Path, progress: Progress = silent) -> Artifa
     corpora = read_corpora(config.corpora)
     inputs, params = identity(config, corpora)
     if not artifact.is_current(out, STAGE, inputs, params):
-        with artifact.writing(out, STAGE, inputs, params) as work, _torch_threads(config.threads):
+        with artifact.writing(out, STAGE, inputs, params) as work, torch_threads(config.threads):
             _make(config, corpora, work, progress)
     return artifact.read(out, STAGE)
-
-
-@contextlib.contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    """Run a block with this many threads inside torch's operators; their number changes the last bits."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _make(config: TeachConfig, corpora: list[Corpus], work: Path, progress: Progress) -> None:

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit.audio import read_audio
-from edgekit.audio.augment import augment
 from edgekit.errors import UnsupportedError
 from edgekit.progress import Progress
 from wavllm_teacher.adapters import Branch
 from wavllm_teacher.dual_encoder import SIZES, Encoder, used_states
 from wavllm_teacher.teaching.config import TeachConfig
 from wavllm_teacher.teaching.corpus import Clip, Corpus
+from wavllm_teacher.training import varied_copy
 
 Samples = NDArray[np.float32]
 SMALLEST_SCALE = 1e-3
@@ -144,19 +144,6 @@ def keep(file: Path, states: torch.Tensor) -> None:
     partial = file.with_suffix(".partial.npy")
     np.save(partial, narrow.numpy())
     partial.replace(file)
-
-
-def varied_copy(voices: Sequence[Samples], seed: tuple[int, int, int]) -> Samples:
-    """Return one version of a clip: copy 0 is the clip itself, the others are augmented.
-
-    Args:
-        voices: All clips of the set; they also give the babble.
-        seed: Seed of the whole training, number of the copy, number of the clip.
-    """
-    _, number, index = seed
-    if number == 0:
-        return voices[index]
-    return augment(voices[index], np.random.default_rng(seed), voices)
 
 
 def standardise(branch: Branch, name: str, heard: Sequence[Heard], copies: int) -> None:

@@ -26,14 +26,13 @@ from edgekit.progress import Progress
 from wavllm_teacher.dual_encoder import DualEncoder
 from wavllm_teacher.teaching.config import TeachConfig
 from wavllm_teacher.teaching.states import Heard
+from wavllm_teacher.training import ccc_loss
 
 CHECKPOINT = ".checkpoint.pt"
 CHECKPOINT_EVERY = 25
 EVALUATION_BATCH = 16
 WARM_UP_SHARE = 0.05
 LARGEST_GRADIENT = 1.0
-SMALLEST_SPREAD = 1e-8
-"""Keeps the loss defined where two series are the same constant."""
 STAGES = ("single", "joint")
 HISTORY_HEADER = ("step", "stage", "learning_rate", "train_loss", *(f"dev_{name}" for name in DIMENSIONS))
 
@@ -246,14 +245,6 @@ class Trainer:
             raise ArtifactError(
                 f"{self.checkpoint}: damaged checkpoint", f"remove {self.checkpoint.parent}, then run again"
             ) from error
-
-
-def ccc_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the sum over columns of 1 - CCC (Lin 1989) over the rows of two (B, K) tensors."""
-    p, t = prediction - prediction.mean(0), target - target.mean(0)
-    shift = (prediction.mean(0) - target.mean(0)) ** 2
-    ccc = 2 * (p * t).mean(0) / ((p**2).mean(0) + (t**2).mean(0) + shift + SMALLEST_SPREAD)
-    return (1 - ccc).sum()
 
 
 @torch.no_grad()

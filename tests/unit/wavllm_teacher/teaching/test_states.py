@@ -12,7 +12,8 @@ from edgekit.progress import silent
 from wavllm_teacher.dual_encoder import load_encoders
 from wavllm_teacher.teaching.corpus import read_corpora
 from wavllm_teacher.teaching.stage import initial_network
-from wavllm_teacher.teaching.states import Heard, States, hear, keep, varied_copy
+from wavllm_teacher.teaching.states import Heard, States, hear, keep
+from wavllm_teacher.training import varied_copy
 
 pytestmark = pytest.mark.usefixtures("tiny_sizes")
 

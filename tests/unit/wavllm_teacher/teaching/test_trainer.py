@@ -15,7 +15,8 @@ from edgekit.metrics import DIMENSIONS, adv_ccc
 from edgekit.progress import silent
 from wavllm_teacher.dual_encoder import DualEncoder
 from wavllm_teacher.teaching.states import Heard, States
-from wavllm_teacher.teaching.trainer import Trainer, ccc_loss, history_csv, learning_rate, task_of
+from wavllm_teacher.teaching.trainer import Trainer, history_csv, learning_rate, task_of
+from wavllm_teacher.training import ccc_loss
 
 pytestmark = pytest.mark.usefixtures("tiny_sizes")
 

@@ -28,6 +28,11 @@ class Clips:
         return len(self.audio)
 
 
+def joined(one: Clips, other: Clips) -> Clips:
+    """Return the clips of two sets."""
+    return Clips([*one.audio, *other.audio], np.concatenate([one.targets, other.targets]))
+
+
 @dataclass(frozen=True)
 class Splits:
     """Clips by what they are for; `test` may be empty."""

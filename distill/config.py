@@ -1,6 +1,8 @@
 """How to train a student; cheap to import: the pipeline asks for it on every build."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from distill.registry import require_student
 from edgekit.audio import FrontEnd
@@ -8,6 +10,9 @@ from edgekit.audio.logmel import Level
 from edgekit.errors import ConfigError
 
 HOPS = (32, 64, 128)
+Hearing = Literal["heard", "dry"]
+Loss = Literal["ccc", "mse"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -25,10 +30,17 @@ class DistillConfig:
         pool: Augmented crops that are made before training; every step draws from them.
         augment: Change the crops as everyday life changes speech.
         mixup: Share of the crops that are two clips mixed.
+        loss: Disagreement by concordance over the batch, or the mean squared error.
         learning_rate: Peak of the schedule.
         weight_decay: AdamW's.
+        labels: What a teacher that labels the crops hears: what the student does (`heard`), or the talker
+            alone (`dry`), before rooms, noise and bandwidth.
+        precision: Of the convolutions and linear layers in training; `bfloat16` takes half the time on
+            processors that have it, and a little accuracy of the gradients.
         evaluate_every: Steps between measurements on the development clips.
         seed: Seed of the weights, the crops and the augmentation.
+        final: Learn from the development clips too and keep the last weights: for weights that ship, once the
+            settings are chosen. Otherwise the best on the development clips are kept.
         warm_start: Begin with the student that ships with edgekit, its batch normalisation frozen.
         threads: Threads inside torch's operators; two are slower than one whenever something else runs too.
     """
@@ -42,10 +54,14 @@ class DistillConfig:
     pool: int = 1280
     augment: bool = True
     mixup: float = 0.2
+    loss: Loss = "ccc"
     learning_rate: float = 2e-4
     weight_decay: float = 0.01
+    labels: Hearing = "dry"
+    precision: Precision = "float32"
     evaluate_every: int = 5
     seed: int = 0
+    final: bool = False
     warm_start: bool = True
     threads: int = 1
 
@@ -53,6 +69,9 @@ class DistillConfig:
         require_student(self.student)
         if self.level not in ("causal", "utterance"):
             raise ConfigError(f"unknown level {self.level!r}", "use causal or utterance")
+        for name, kind in (("labels", Hearing), ("loss", Loss), ("precision", Precision)):
+            if getattr(self, name) not in get_args(kind):
+                raise ConfigError(f"{name} = {getattr(self, name)!r}", f"use {' or '.join(get_args(kind))}")
         if self.hop not in HOPS:
             raise ConfigError(f"hop {self.hop}", f"use one of {', '.join(map(str, HOPS))}")
         if not 0 <= self.mixup <= 1:
@@ -74,6 +93,40 @@ class DistillConfig:
             level=self.level,
             memory_frames=shortest.memory_frames * shortest.hop // self.hop,
         )
+
+
+def with_settings(config: DistillConfig, settings: Sequence[str]) -> DistillConfig:
+    """Return the settings with some changed.
+
+    Args:
+        config: Where to start.
+        settings: NAME=VALUE each, the names those of the attributes; truth values are `true` and `false`.
+
+    Raises:
+        ConfigError: If there is no such setting, or a value is not of its kind or out of range.
+
+    Example:
+        >>> changed = with_settings(DistillConfig(), ["steps=500", "mixup=0", "augment=false"])
+        >>> changed.steps, changed.mixup, changed.augment
+        (500, 0.0, False)
+    """
+    changed: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or name not in config.__dataclass_fields__:
+            known = ", ".join(config.__dataclass_fields__)
+            raise ConfigError(f"no setting {setting!r}", f"use NAME=VALUE with one of {known}")
+        changed[name] = _parsed(name, text, type(getattr(config, name)))
+    return replace(config, **changed)
+
+
+def _parsed(name: str, text: str, kind: type) -> Any:
+    truth = {"true": True, "false": False}
+    try:
+        return truth[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError) as error:
+        kinds = {bool: "true or false", int: "a whole number", float: "a number"}
+        raise ConfigError(f"{name} = {text!r}", f"use {kinds[kind]}") from error
 
 
 def recommended_config(

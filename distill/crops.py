@@ -23,8 +23,13 @@ from edgekit.audio.augment import (
 
 Labeller = Callable[[Sequence[Samples]], NDArray[np.float32]]
 """A teacher: (N,) clips at 16 kHz to (clips, 3) arousal, dominance, valence."""
+CropLabeller = Callable[[Sequence["Crop"]], NDArray[np.float32]]
+"""Crops to (crops, 3) arousal, dominance, valence."""
 
 TALKERS = 3
+SHORTEST_SPEECH = 0.35
+"""Share of a crop with pauses that is speech, at least."""
+PAUSE_BELOW_SPEECH_DB = (30.0, 90.0)
 CELL = 0.1
 """Width of the cells of arousal and valence among which training is balanced."""
 WIDE_SPEED_RANGE = (0.7, 1.4)
@@ -50,6 +55,21 @@ class Drawing:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Crop:
+    """A crop of (samples,) float32.
+
+    Attributes:
+        heard: What the student hears.
+        dry: The talker alone: before rooms, noise, bandwidth and level.
+        target: (3,) label, as the labels of its clips give it.
+    """
+
+    heard: Samples
+    dry: Samples
+    target: NDArray[np.float32]
+
+
 def balanced(targets: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the (N,) probabilities of drawing clips with (N, 3) labels.
 
@@ -66,10 +86,8 @@ def balanced(targets: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum())
 
 
-def draw(
-    clips: Clips, probabilities: NDArray[np.float64], number: int, drawing: Drawing
-) -> tuple[Samples, NDArray[np.float32]]:
-    """Return crop number `number`: its samples, and its (3,) label as the labels of its clips give it."""
+def draw(clips: Clips, probabilities: NDArray[np.float64], number: int, drawing: Drawing) -> Crop:
+    """Return crop number `number`."""
     rng = np.random.default_rng([drawing.seed, number])
     samples, target = _one(clips, probabilities, drawing, rng)
     if rng.random() < drawing.mixup:
@@ -77,9 +95,9 @@ def draw(
         share = rng.uniform(*MIX_RANGE)
         samples = share * _levelled(samples) + (1 - share) * _levelled(other)
         target = share * target + (1 - share) * other_target
-    if drawing.augment:
-        samples = _augment(samples, clips, rng)
-    return np.asarray(samples, np.float32), np.asarray(target, np.float32)
+    dry = _talker(samples, rng) if drawing.augment else samples
+    heard = _path(dry, clips, rng) if drawing.augment else dry
+    return Crop(np.asarray(heard, np.float32), np.asarray(dry, np.float32), np.asarray(target, np.float32))
 
 
 def _one(
@@ -107,10 +125,26 @@ def _levelled(samples: Samples) -> Samples:
     return np.asarray(samples * (0.1 / np.sqrt(np.mean(samples**2, dtype=np.float64) + 1e-9)), np.float32)
 
 
-def _augment(samples: Samples, clips: Clips, rng: np.random.Generator) -> Samples:
-    """Change what leaves the emotion as it is, in the order of the acoustic path."""
+def _talker(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Change when the talker speaks."""
     if rng.random() < 0.3:
         samples = time_shift(samples, rng)
+    if rng.random() < 0.4:
+        samples = _with_pauses(samples, rng)
+    return samples
+
+
+def _with_pauses(samples: Samples, rng: np.random.Generator) -> Samples:
+    """Return the crop with only a part of its speech, and the quiet of a recording before and after."""
+    length = round(samples.size * rng.uniform(SHORTEST_SPEECH, 1))
+    start = int(rng.integers(samples.size - length + 1))
+    speech = np.zeros_like(samples)
+    speech[start : start + length] = samples[:length]
+    return coloured_noise(speech, rng, rng.uniform(*PAUSE_BELOW_SPEECH_DB), rng.uniform(0, 2))
+
+
+def _path(samples: Samples, clips: Clips, rng: np.random.Generator) -> Samples:
+    """Change what comes between talker and hearing aid, in the order of the acoustic path."""
     if rng.random() < 0.3:
         samples = room(samples, rng, rng.uniform(*RT60_RANGE_S))
     if rng.random() < 0.4:

@@ -1,4 +1,4 @@
-"""The training loss: disagreement by Lin's concordance, as in the MSP-Podcast challenge."""
+"""Training losses: disagreement by Lin's concordance, as in the MSP-Podcast challenge; squared error."""
 
 from torch import Tensor
 
@@ -25,3 +25,11 @@ def ccc_loss(prediction: Tensor, target: Tensor) -> Tensor:
     distance = (prediction.mean(dim=0) - target.mean(dim=0)).square()
     spread = p.square().mean(dim=0) + t.square().mean(dim=0) + distance + EPSILON
     return (1 - 2 * (p * t).mean(dim=0) / spread).sum()
+
+
+def mse_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the sum over dimensions of the mean squared error of (B, D) values."""
+    return (prediction - target).square().mean(dim=0).sum()
+
+
+LOSSES = {"ccc": ccc_loss, "mse": mse_loss}

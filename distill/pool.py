@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill.clips import Clips
-from distill.crops import Drawing, Labeller, balanced, draw
+from distill.crops import CropLabeller, Drawing, balanced, draw
 from edgekit.audio import FrontEnd, log_mel
 from edgekit.progress import Progress
 
@@ -55,7 +55,7 @@ def make_pool(
     size: int,
     drawing: Drawing,
     front_end: FrontEnd,
-    labeller: Labeller | None,
+    labeller: CropLabeller | None,
     folder: Path,
     progress: Progress,
 ) -> Pool:
@@ -66,7 +66,7 @@ def make_pool(
         size: Number of crops.
         drawing: How.
         front_end: The features; a causal level starts anew with each crop.
-        labeller: Labels every crop as it is heard; None: a crop has the labels of its clips.
+        labeller: Labels every crop; None: a crop has the labels of its clips.
         folder: Where the files lie.
         progress: Told about crops made.
     """
@@ -78,10 +78,9 @@ def make_pool(
         stem = folder / f"{first // CHUNK:05d}"
         if not stem.with_suffix(".features.npy").is_file():
             made = [draw(clips, probabilities, number, drawing) for number in numbers]
-            heard = [samples for samples, _ in made]
-            labels = np.stack([label for _, label in made]) if labeller is None else labeller(heard)
+            labels = labeller(made) if labeller else np.stack([crop.target for crop in made])
             _write(stem.with_suffix(".labels.npy"), np.asarray(labels, np.float32))
-            frames = np.stack([log_mel(samples, front_end) for samples in heard])
+            frames = np.stack([log_mel(crop.heard, front_end) for crop in made])
             _write(stem.with_suffix(".features.npy"), frames.astype(np.float16))
         features.append(np.load(stem.with_suffix(".features.npy"), mmap_mode="r"))
         targets.append(np.load(stem.with_suffix(".labels.npy")))

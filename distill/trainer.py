@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from distill.agreement import Agreement, measure
 from distill.clips import Clips
 from distill.config import DistillConfig
-from distill.loss import ccc_loss
+from distill.loss import LOSSES
 from distill.parallel import Team
 from distill.pool import Pool, rows_of_step
 from distill.registry import create_student
@@ -103,7 +103,7 @@ def clip_features(clips: Clips, front_end: FrontEnd) -> list[NDArray[np.float32]
 
 
 class Trainer:
-    """Trains a student in place and keeps the best weights seen.
+    """Trains a student in place and keeps the best weights seen, or the last.
 
     What is measured and kept is a moving average of the weights (Polyak and Juditsky 1992): single steps at a
     high rate, over batches of correlations, swing a lot.
@@ -111,7 +111,7 @@ class Trainer:
     Args:
         student: The network; its batch normalisation learns only when it starts from random weights.
         pool: The crops to learn from.
-        dev: The clips that choose the weights.
+        dev: The clips that choose the weights, unless the last ones are kept.
         config: The settings.
         folder: Where the checkpoint lies; one that is there is continued.
         team: The processes that train together.
@@ -141,7 +141,7 @@ class Trainer:
         self.state = State()
 
     def run(self, progress: Progress) -> State:
-        """Train to the last step and leave the best weights in the student.
+        """Train to the last step and leave the weights to keep in the student.
 
         Ctrl-C leaves a checkpoint of the last whole step.
         """
@@ -162,8 +162,11 @@ class Trainer:
         except KeyboardInterrupt:
             self._save(saved)
             raise
-        if self.state.best is not None:
-            self.student.load_state_dict(self.state.best.weights)
+        best = self.state.best
+        if self.config.final or best is None:
+            self.student.load_state_dict(self.average.state_dict())
+        else:
+            self.student.load_state_dict(best.weights)
         return self.state
 
     def _advance(self) -> None:
@@ -174,9 +177,10 @@ class Trainer:
         features, _ = self.pool.batch(rows[self.team.part(len(rows), MICRO_BATCH)])
         self.optimizer.zero_grad()
         parts = (features[i : i + MICRO_BATCH] for i in range(0, len(features), MICRO_BATCH))
-        own = torch.cat([self.student.forward_logmel(torch.from_numpy(part)) for part in parts])
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            own = torch.cat([self.student.forward_logmel(torch.from_numpy(part)) for part in parts]).float()
         prediction = self.team.gather(own, len(rows), MICRO_BATCH)
-        loss = ccc_loss(prediction, torch.from_numpy(self.pool.targets[rows]))
+        loss = LOSSES[config.loss](prediction, torch.from_numpy(self.pool.targets[rows]))
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         self.team.add_gradients(self.trainable)
         self.team.average(b for b in self.student.buffers() if b.is_floating_point())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from distill.agreement import Agreement
     from distill.clips import Clips, Splits
-    from distill.crops import Labeller
+    from distill.crops import CropLabeller, Labeller
     from distill.parallel import Team
     from distill.pool import Pool
     from distill.student import Student
@@ -111,7 +111,7 @@ def _train(
     relabel: Relabel | None,
     processes: "Team",
 ) -> None:
-    from distill.clips import load_splits
+    from distill.clips import joined, load_splits
     from distill.curves import history_svg
     from distill.trainer import Trainer, centre_outputs, history_csv, initial_student
     from edgekit.labels import read_labels
@@ -123,12 +123,13 @@ def _train(
         else:
             student = initial_student(config)
         splits = load_splits(label_set, front_end.n_fft + (student.least_frames - 1) * front_end.hop)
+        learned = joined(splits.train, splits.dev) if config.final else splits.train
         if not config.warm_start:
-            centre_outputs(student, splits.train.targets)
+            centre_outputs(student, learned.targets)
         if not processes.leads:
             # The leader makes the pool; here its files are only opened.
             processes.wait()
-        pool = _make_pool(config, splits.train, work / ".pool", progress, relabel)
+        pool = _make_pool(config, learned, work / ".pool", progress, relabel)
         if processes.leads:
             processes.wait()
         state = Trainer(student, pool, splits.dev, config, work, processes).run(progress)
@@ -152,8 +153,15 @@ def _make_pool(
     drawing = Drawing(
         crop_samples(config.crop_s), config.augment, config.mixup, speed=relabel is not None, seed=config.seed
     )
-    labeller = relabel.load() if relabel else None
+    labeller = _labeller(relabel.load(), config) if relabel else None
     return make_pool(clips, config.pool, drawing, config.front_end, labeller, folder, progress)
+
+
+def _labeller(teacher: "Labeller", config: DistillConfig) -> "CropLabeller":
+    """Return what has a teacher label the part of a crop that the settings say."""
+    if config.labels == "heard":
+        return lambda crops: teacher([crop.heard for crop in crops])
+    return lambda crops: teacher([crop.dry for crop in crops])
 
 
 def load_student(folder: Path, name: str) -> "Student":
@@ -197,7 +205,7 @@ def _metrics(config: DistillConfig, student: "Student", splits: "Splits", state:
     from distill.agreement import measure
     from distill.trainer import clip_features, predict
 
-    measured_on = "test" if len(splits.test) else "dev"
+    measured_on = "test" if len(splits.test) else "training" if config.final else "dev"
     clips = splits.test if len(splits.test) else splits.dev
     found = measure(predict(student, clip_features(clips, student.front_end)), clips.targets)
     assert state.best is not None
@@ -207,7 +215,7 @@ def _metrics(config: DistillConfig, student: "Student", splits: "Splits", state:
         "hop": config.hop,
         "parameters": sum(p.numel() for p in student.parameters()),
         "steps": config.steps,
-        "best_step": state.best.step,
+        "kept_step": config.steps if config.final else state.best.step,
         "clips": {"train": len(splits.train), "dev": len(splits.dev), "test": len(splits.test)},
         "measured_on": measured_on,
         **_agreement_fields(found),

@@ -16,21 +16,17 @@ NORM_MOMENTUM = 0.01
 
 
 class ConvBlock(nn.Module):
-    """3x3 convolution without bias, batch normalisation, ReLU; keeps (T, M), or (T - 1, M) in a stream."""
+    """3x3 convolution without bias, batch normalisation, ReLU; keeps (T, M)."""
 
-    def __init__(self, inputs: int, outputs: int, *, end_padding: bool) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(outputs, momentum=NORM_MOMENTUM)
-        self.end_padding = end_padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, T, M) to (B, outputs, T or T - 1, M)."""
-        x = self.conv(x)
-        # The last frame is the only one that saw the padding after the end.
-        x = x if self.end_padding else x[:, :, :-1]
+        """Map (B, inputs, T, M) to (B, outputs, T, M)."""
         # In place: nothing else reads the normalised value, and memory traffic is what training waits for.
-        return torch.relu_(self.norm(x))
+        return torch.relu_(self.norm(self.conv(x)))
 
 
 class Vgg7(Student):
@@ -51,22 +47,21 @@ class Vgg7(Student):
     def __init__(self, front_end: FrontEnd, *, end_padding: bool = True) -> None:
         super().__init__(front_end)
         self.end_padding = end_padding
-        self.l1 = ConvBlock(1, CHANNELS, end_padding=end_padding)
+        self.l1 = ConvBlock(1, CHANNELS)
         self.l2, self.l3, self.l4, self.l5, self.l6, self.l7 = (
-            ConvBlock(CHANNELS, CHANNELS, end_padding=end_padding) for _ in range(6)
+            ConvBlock(CHANNELS, CHANNELS) for _ in range(6)
         )
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
         self.token_bands = (front_end.mel_bands + 1) // 2
 
     def trunk(self, logmel: Tensor) -> Tensor:
         """Return (B, C, S, 13) of (B, T, M) log-mel frames."""
-        x = self.l3(self.l2(self.l1(logmel.unsqueeze(1))))
-        frames = x.shape[2]
-        x = self.pool(x)
-        # With an odd count the last window reaches over the end.
-        x = x if self.end_padding else x[:, :, : frames // 2]
-        out: Tensor = self.l7(self.l6(self.l5(self.l4(x))))
-        return out
+        maps: Tensor = self.pool(self.l3(self.l2(self.l1(logmel.unsqueeze(1)))))
+        maps = self.l7(self.l6(self.l5(self.l4(maps))))
+        if self.end_padding:
+            return maps
+        # A frame is lost by each of three layers, then a window that reaches over the end, then four tokens.
+        return maps[:, :, : (logmel.shape[1] - 3) // 2 - 4]
 
 
 class Wav2Small(Vgg7):

@@ -91,10 +91,17 @@ def _print_labelled(made: "Artifact", found: "Summary", as_json: bool) -> None:
 @click.option(
     "--relabel",
     metavar="NAME|DIR|none",
-    help="Teacher that labels the augmented crops as the student hears them.  [default: compact, if it made "
-    "LABELS; else none]",
+    help="Teacher that labels the crops anew that the student hears.  [default: compact, if it made LABELS; "
+    "else none]",
 )
 @options.from_scratch_option
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of the training, such as steps=2000 or mixup=0; may be given again.",
+)
 @options.seed_option
 @options.out_option
 @options.json_option
@@ -105,6 +112,7 @@ def distill(
     hop: str,
     relabel: str | None,
     from_scratch: bool,
+    settings: tuple[str, ...],
     seed: int,
     out: Path,
     as_json: bool,
@@ -114,10 +122,11 @@ def distill(
     LABELS is a folder that edgekit label wrote.
     """
     from distill import training
-    from distill.config import recommended_config
+    from distill.config import recommended_config, with_settings
     from edgekit import artifact, pipeline
 
     config = recommended_config(student, level, int(hop), seed, from_scratch=from_scratch)
+    config = with_settings(config, settings)
     if relabel is None:
         listener = pipeline.usual_listener(artifact.read(labels, "label"))
     elif relabel == "none":

@@ -78,7 +78,7 @@ def _accuracy(
 ) -> dict[str, dict[str, Figure]]:
     quantized, device = graph["accuracy"], profile["accuracy"]
     held_out = student["measured_on"]
-    kept = f"step {student['best_step']} of {student['steps']}"
+    kept = f"step {student['kept_step']} of {student['steps']}"
     learned_on = f"{_clips(student['clips'][held_out], held_out)}, {kept}"
     quantized_on = _clips(quantized["clips"], quantized["measured_on"])
     device_on = _clips(device["clips"], "simulated")

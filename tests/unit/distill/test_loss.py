@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill.loss import ccc_loss
+from distill.loss import ccc_loss, mse_loss
 from edgekit.metrics import adv_ccc
 
 
@@ -23,3 +23,8 @@ def test_constant_batch_has_a_finite_gradient():
     loss.backward()
     assert loss.item() == 3
     assert torch.isfinite(prediction.grad).all()
+
+
+def test_squared_error_is_summed_over_dimensions():
+    prediction = torch.tensor([[0.0, 1.0, 2.0], [0.0, 3.0, 2.0]])
+    assert mse_loss(prediction, torch.zeros(2, 3)).item() == pytest.approx(0 + 5 + 4)

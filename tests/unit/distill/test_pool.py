@@ -27,24 +27,25 @@ def test_features_and_labels_are_those_of_the_crops(tmp_path):
     features, targets = made.batch(np.array([7, 0, 9]))
     assert features.dtype == np.float32
     for frames, target, number in zip(features, targets, (7, 0, 9), strict=True):
-        samples, label = draw(clips, balanced(clips.targets), number, DRAWING)
-        np.testing.assert_allclose(frames, log_mel(samples, FrontEnd()), atol=0.04)
-        np.testing.assert_array_equal(target, label)
+        crop = draw(clips, balanced(clips.targets), number, DRAWING)
+        np.testing.assert_allclose(frames, log_mel(crop.heard, FrontEnd()), atol=0.04)
+        np.testing.assert_array_equal(target, crop.target)
 
 
-def test_a_labeller_hears_the_crops(tmp_path):
-    heard = []
+def test_a_labeller_gets_the_crops(tmp_path):
+    got = []
 
-    def loudness(clips):
-        heard.extend(clips)
-        return np.array([[np.abs(samples).max()] * 3 for samples in clips], np.float32)
+    def loudness(crops):
+        got.extend(crops)
+        return np.array([[np.abs(crop.heard).max()] * 3 for crop in crops], np.float32)
 
     made = make(tmp_path, loudness)
     clips = noise_clips(3200, 4000)
-    assert len(heard) == 10
-    for number, samples in enumerate(heard):
-        np.testing.assert_array_equal(samples, draw(clips, balanced(clips.targets), number, DRAWING)[0])
-        assert made.targets[number, 0] == np.abs(samples).max()
+    assert len(got) == 10
+    for number, crop in enumerate(got):
+        again = draw(clips, balanced(clips.targets), number, DRAWING)
+        np.testing.assert_array_equal(crop.heard, again.heard)
+        assert made.targets[number, 0] == np.abs(crop.heard).max()
 
 
 def test_an_interrupted_pool_goes_on_where_it_was(tmp_path):
@@ -55,7 +56,7 @@ def test_an_interrupted_pool_goes_on_where_it_was(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "parts", progress=interrupt)
     labelled = []
-    resumed = make(tmp_path / "parts", lambda clips: labelled.append(len(clips)) or np.zeros((len(clips), 3)))
+    resumed = make(tmp_path / "parts", lambda crops: labelled.append(len(crops)) or np.zeros((len(crops), 3)))
     assert labelled == [2]
     whole, rows = make(tmp_path / "whole"), np.arange(10)
     np.testing.assert_array_equal(resumed.batch(rows)[0], whole.batch(rows)[0])

@@ -1,6 +1,7 @@
 """The stage: what it writes, that it resumes to the bit, and what it says when it cannot work."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,13 +17,16 @@ from safetensors.torch import load_file
 
 from distill import registry, trainer
 from distill.agreement import measure
-from distill.config import DistillConfig, recommended_config
+from distill.clips import load_splits
+from distill.config import DistillConfig, recommended_config, with_settings
+from distill.crops import Drawing, balanced, crop_samples, draw
 from distill.export import student_onnx
+from distill.pool import make_pool
 from distill.trainer import centre_outputs, initial_student, learning_rate
 from distill.training import Relabel, distill, identity, load_student
 from edgekit import artifact
 from edgekit.errors import ArtifactError, AudioError, ConfigError
-from edgekit.labels import COLUMNS, LABELS_FILE, STAGE, audio_sha256, write_audio_root
+from edgekit.labels import COLUMNS, LABELS_FILE, STAGE, audio_sha256, read_labels, write_audio_root
 from edgekit.progress import silent
 
 SCRATCH = DistillConfig(
@@ -182,6 +186,61 @@ def test_crops_are_labelled_by_whoever_hears_them(labels, tmp_path):
     assert "relabel" not in plain.manifest.inputs
 
 
+@pytest.mark.parametrize("hears", ["heard", "dry"])
+def test_the_teacher_hears_what_the_settings_say(labels, tmp_path, hears):
+    heard = []
+
+    def load():
+        return lambda clips: heard.extend(clips) or np.zeros((len(clips), 3), np.float32)
+
+    config = replace(SCRATCH, labels=hears)
+    distill(config, labels, tmp_path / "student", silent, Relabel("listener", "its digest", load))
+    splits = load_splits(read_labels(labels), 800)
+    drawing = Drawing(crop_samples(config.crop_s), mixup=config.mixup, speed=True)
+    for number in (0, 1, 2):
+        crop = draw(splits.train, balanced(splits.train.targets), number, drawing)
+        np.testing.assert_array_equal(heard[number], getattr(crop, hears))
+        assert not np.array_equal(crop.heard, crop.dry)
+
+
+def test_final_weights_learn_from_all_clips_and_are_the_last(labels, tmp_path, monkeypatch):
+    pools = []
+
+    def remember(clips, *arguments):
+        pools.append(len(clips))
+        return make_pool(clips, *arguments)
+
+    monkeypatch.setattr("distill.pool.make_pool", remember)
+    config = replace(SCRATCH, steps=3, learning_rate=0.0, final=True)
+    found = distill(config, labels, tmp_path / "student", silent)
+    metrics = json.loads(found.file("metrics.json").read_text())
+    assert metrics["kept_step"] == 3
+    best = distill(replace(config, final=False), labels, tmp_path / "best", silent)
+    assert pools == [12, 8]
+    assert json.loads(best.file("metrics.json").read_text())["kept_step"] < 3
+
+
+def test_what_was_learned_from_is_no_held_out_measurement(tmp_path):
+    labels = write_labels(tmp_path, ["train"] * 6)
+    for final, measured_on in ((True, "training"), (False, "dev")):
+        config = replace(SCRATCH, steps=1, final=final)
+        found = distill(config, labels, tmp_path / measured_on, silent)
+        assert json.loads(found.file("metrics.json").read_text())["measured_on"] == measured_on
+
+
+def test_bfloat16_learns_as_float32_does(labels, tmp_path):
+    """The weights stay float32; what a few steps change is nearly the same."""
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        config = replace(SCRATCH, precision=precision, steps=10, final=True)
+        made = distill(config, labels, tmp_path / precision, silent)
+        found[precision] = load_file(made.path / "student.safetensors")
+    one, other = found["float32"], found["bfloat16"]
+    assert all(value.dtype == torch.float32 for value in other.values() if value.is_floating_point())
+    difference = max(float((one[name] - other[name]).abs().max()) for name in one if "weight" in name)
+    assert 0 < difference < 0.1
+
+
 def test_seed_changes_the_student(labels, tmp_path):
     one, two = (distill(replace(SCRATCH, seed=s), labels, tmp_path / str(s), silent) for s in (0, 1))
     assert one.file("student.onnx").read_bytes() != two.file("student.onnx").read_bytes()
@@ -190,7 +249,7 @@ def test_seed_changes_the_student(labels, tmp_path):
 def test_warm_start_keeps_the_shipped_student_unless_it_gets_better(labels, tmp_path, shipped):
     config = replace(SCRATCH, warm_start=True, steps=2, learning_rate=1.0)
     found = distill(config, labels, tmp_path / "student", silent)
-    assert json.loads(found.file("metrics.json").read_text())["best_step"] == 0
+    assert json.loads(found.file("metrics.json").read_text())["kept_step"] == 0
     start, end = load_file(shipped / "student.safetensors"), load_file(found.path / "student.safetensors")
     assert all(torch.equal(start[name], end[name]) for name in start)
 
@@ -198,7 +257,7 @@ def test_warm_start_keeps_the_shipped_student_unless_it_gets_better(labels, tmp_
 def test_warm_start_leaves_batch_statistics_alone(labels, tmp_path, shipped):
     config = replace(SCRATCH, warm_start=True, steps=20, batch=16)
     found = distill(config, labels, tmp_path / "student", silent)
-    assert json.loads(found.file("metrics.json").read_text())["best_step"] > 0
+    assert json.loads(found.file("metrics.json").read_text())["kept_step"] > 0
     start, end = load_file(shipped / "student.safetensors"), load_file(found.path / "student.safetensors")
     assert torch.equal(start["l3.norm.running_mean"], end["l3.norm.running_mean"])
     assert not torch.equal(start["l3.conv.weight"], end["l3.conv.weight"])
@@ -321,3 +380,27 @@ def test_identity_needs_no_torch():
     code = "import sys, distill.training as t; t.identity(t.DistillConfig(warm_start=False), 'd'); "
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("speed=2", "no setting 'speed=2'"),
+        ("steps", "no setting 'steps'"),
+        ("steps=many", "steps = 'many'"),
+        ("steps=1.5", "steps = '1.5'"),
+        ("augment=2", "augment = '2'"),
+        ("steps=-1", "steps = -1 is too small"),
+        ("loss=hinge", "loss = 'hinge'"),
+        ("labels=wet", "labels = 'wet'"),
+        ("precision=float8", "precision = 'float8'"),
+        ("student=wav3small", "wav3small"),
+    ],
+)
+def test_settings_that_do_not_exist(setting, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        with_settings(DistillConfig(), [setting])
+
+
+def test_the_last_of_two_equal_settings_counts():
+    assert with_settings(DistillConfig(), ["steps=3", "steps=4", "loss=mse"]).steps == 4

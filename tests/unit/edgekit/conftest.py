@@ -38,7 +38,7 @@ def stage_files() -> dict[str, dict[str, object]]:
                 "undefined": {"valence": "the teacher gave every clip the same value"},
                 "measured_on": "test",
                 "clips": {"train": 100, "dev": 20, "test": 40},
-                "best_step": 15,
+                "kept_step": 15,
                 "steps": 20,
             }
         },

@@ -297,6 +297,7 @@ class TestStages:
                 "distill",
                 "a",
                 *["--seed", "3", "--level", "utterance", "--hop", "64", "--relabel", "none", "--out", "o"],
+                *["--set", "steps=7", "--set", "mixup=0"],
             ],
             "distill.training.distill",
         ),
@@ -356,6 +357,7 @@ class TestStages:
         rest, config, *_ = calls[0]
         found = (config.student, config.level, config.hop, config.seed, config.warm_start)
         assert found == ("wav2small", "utterance", 64, 3, True)
+        assert (config.steps, config.mixup) == (7, 0)
         assert rest == {"relabel": None}
         edgekit(*self.CALLS[0][0], "--from-scratch")
         assert not calls[1][1].warm_start

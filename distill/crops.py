@@ -10,7 +10,6 @@ from distill.clips import Clips, Samples
 from edgekit.audio import SAMPLE_RATE_HZ
 from edgekit.audio.augment import (
     RT60_RANGE_S,
-    SNR_RANGE_DB,
     babble,
     band_limit,
     coloured_noise,
@@ -34,6 +33,7 @@ CELL = 0.1
 """Width of the cells of arousal and valence among which training is balanced."""
 WIDE_SPEED_RANGE = (0.7, 1.4)
 MIX_RANGE = (0.1, 0.9)
+SNR_RANGE_DB = (2.0, 25.0)
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ def _with_pauses(samples: Samples, rng: np.random.Generator) -> Samples:
 
 def _path(samples: Samples, clips: Clips, rng: np.random.Generator) -> Samples:
     """Change what comes between talker and hearing aid, in the order of the acoustic path."""
-    if rng.random() < 0.3:
+    if rng.random() < 0.35:
         samples = room(samples, rng, rng.uniform(*RT60_RANGE_S))
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         snr_db = rng.uniform(*SNR_RANGE_DB)
-        if rng.random() < 0.5:
+        if rng.random() < 0.6:
             samples = babble(samples, rng, snr_db, clips.audio, TALKERS)
         else:
             samples = coloured_noise(samples, rng, snr_db, rng.uniform(0, 2))

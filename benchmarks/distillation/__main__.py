@@ -1,0 +1,92 @@
+"""What made the students good: python -m benchmarks.distillation [--only NAME] [--out FILE] [--cache DIR].
+
+Reads the shared corpora and encoder (EDGEKIT_SHARED, without it ../shared) and writes
+benchmarks/distillation.md. Every row is a training; they take hours together, and a rerun goes on where it
+was. With --only, one row is trained and nothing written: two shells can share the work.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.distillation import report
+from benchmarks.distillation.rows import ABLATIONS, AMOUNTS, Row
+from benchmarks.students.agreement import TestSets, full_teacher
+from benchmarks.students.training import label_everything
+from benchmarks.teachers.features import shared_folder
+from distill.training import distill, load_student
+from edgekit import artifact
+from edgekit.artifact import Artifact
+from edgekit.errors import EdgekitError
+from edgekit.labels import audio_root, read_labels
+from edgekit.pipeline import listener
+from wavllm_teacher.labelling import LabelConfig, label
+
+
+def main() -> int:
+    """Train every row and write the page; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.distillation", description=__doc__.splitlines()[0]
+    )
+    rows = {row.name: row for row in (*ABLATIONS, *AMOUNTS)}
+    parser.add_argument("--only", choices=rows, action="append", help="train this row and write no page")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "distillation.md")
+    parser.add_argument("--cache", type=Path, default=Path(".benchmarks/distillation"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        shared, cache = shared_folder(), options.cache
+        labels = label_everything(shared, cache)
+        if options.only:
+            for name in options.only:
+                _trained(rows[name], labels, cache)
+            return 0
+        sets = TestSets(
+            shared, {"compact": "compact", "full": str(full_teacher(shared, cache))}, cache / "tests"
+        )
+        found = {
+            name: sets.agreement(load_student(_trained(row, labels, cache).path, "wav2small").eval())
+            for name, row in rows.items()
+        }
+        artifact.write_text(options.out, report.markdown(found, _hours(labels)))
+    except EdgekitError as error:
+        print(f"{error}\nhint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _trained(row: Row, labels: Path, cache: Path) -> Artifact:
+    source = labels if row.share == 1 else _share(row.share, labels, cache)
+    relabel = listener(row.relabel) if row.relabel else None
+    return distill(row.config, source, cache / row.name, _show, relabel)
+
+
+def _share(share: float, labels: Path, cache: Path) -> Path:
+    """Return labels of a random part of the clips to learn from, and of all test clips."""
+    found = read_labels(labels)
+    order = np.random.default_rng(0).permutation(len(found))
+    learned = [row for row in order if found.split[row] != "test"]
+    rows = sorted([*learned[: round(share * len(learned))], *found.indices("test")])
+    manifest = cache / f"labels-{share:g}.csv"
+    lines = ["file,start_s,end_s,split"]
+    lines += [f"{found.file[r]},{found.start_s[r]},{found.end_s[r]},{found.split[r]}" for r in rows]
+    artifact.write_text(manifest, "\n".join(lines) + "\n")
+    return label(LabelConfig((manifest,), audio_root=audio_root(labels)), manifest.with_suffix("")).path
+
+
+def _hours(labels: Path) -> float:
+    """Return the hours of audio that are learned from."""
+    found = read_labels(labels)
+    learned = [row for row in range(len(found)) if found.split[row] != "test"]
+    return float((found.end_s[learned] - found.start_s[learned]).sum()) / 3600
+
+
+def _show(what: str, done: int, total: int) -> None:
+    sys.stderr.write(f"\r{what} {done}/{total}\033[K" + ("\n" if done == total else ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

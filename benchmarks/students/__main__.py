@@ -1,0 +1,106 @@
+"""What every student costs and how well it agrees: python -m benchmarks.students [--out FILE] [--cache DIR].
+
+Reads the shared corpora and encoder (EDGEKIT_SHARED, without it ../shared) and writes benchmarks/students.md.
+Students that do not ship are trained first, which takes hours; a rerun goes on where it was.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.students import report
+from benchmarks.students.agreement import TestSets, full_teacher
+from benchmarks.students.cost import SAMPLES, Run, macs, quantize_static, run_onnx, tokens_per_s
+from benchmarks.students.training import VARIANTS, Variant, label_everything, trained
+from benchmarks.teachers.features import shared_folder
+from distill.student import Student
+from distill.training import load_student
+from edgekit import artifact
+from edgekit.artifact import Artifact
+from edgekit.audio import log_mel
+from edgekit.errors import EdgekitError, UnsupportedError
+from edgekit.labels import read_labels
+from quantize.stage import QuantizeConfig, quantize, spread
+
+CALIBRATION_CLIPS = 64
+
+
+def main() -> int:
+    """Measure every student and write the page; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.students", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "students.md")
+    parser.add_argument("--cache", type=Path, default=Path(".benchmarks/students"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        artifact.write_text(options.out, _page(shared_folder(), options.cache))
+    except EdgekitError as error:
+        print(f"{error}\nhint: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _page(shared: Path, cache: Path) -> str:
+    labels = label_everything(shared, cache)
+    full = full_teacher(shared, cache)
+    sets = TestSets(shared, {"compact": "compact", "full": str(full)}, cache / "labels-of-tests")
+    rows = []
+    for variant in VARIANTS:
+        made = trained(variant, labels, cache, _show)
+        rows.append(_row(variant, made, labels, sets))
+    return report.markdown(rows, _processor())
+
+
+def _row(variant: Variant, made: Artifact, labels: Path, sets: TestSets) -> report.Row:
+    student = load_student(made.path, variant.student).eval()
+    frames = (1, student.front_end.frame_count(SAMPLES), student.front_end.mel_bands)
+    with tempfile.TemporaryDirectory() as folder:
+        int8 = Path(folder, "int8.onnx")
+        quantize_static(made.file("student.onnx"), int8, _calibration(student, labels))
+        return report.Row(
+            name=variant.name,
+            shipped=variant.ships,
+            parameters=sum(p.numel() for p in student.parameters()),
+            trained=sum(p.numel() for p in student.parameters() if p.requires_grad),
+            macs=macs(student),
+            tokens_per_s=tokens_per_s(student),
+            float_run=run_onnx(made.file("student.onnx"), frames),
+            int8_run=run_onnx(int8, frames),
+            edgekit_run=_own_run(made, labels, Path(folder, "graph")),
+            ccc=sets.agreement(student),
+        )
+
+
+def _calibration(student: Student, labels: Path) -> list[NDArray[np.float32]]:
+    found = read_labels(labels)
+    rows = spread(found.indices("train"), CALIBRATION_CLIPS)
+    return [log_mel(found.clip(row), student.front_end) for row in rows]
+
+
+def _own_run(made: Artifact, labels: Path, out: Path) -> Run | None:
+    try:
+        graph = quantize(QuantizeConfig(), made.path, labels, out)
+    except UnsupportedError as error:
+        print(error, file=sys.stderr)
+        return None
+    return run_onnx(graph.file("model.onnx"), (1, SAMPLES))
+
+
+def _show(what: str, done: int, total: int) -> None:
+    sys.stderr.write(f"\r{what} {done}/{total}\033[K" + ("\n" if done == total else ""))
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""The students of the table: those that ship as they are, the others trained with the same recipe."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import edgekit
+from distill.config import DistillConfig, recommended_config
+from distill.registry import shipped_variants, variant_name
+from distill.training import distill
+from edgekit.artifact import Artifact
+from edgekit.audio.logmel import Level
+from edgekit.pipeline import listener
+from edgekit.progress import Progress
+from wavllm_teacher.labelling import LabelConfig, label
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table."""
+
+    student: str
+    level: Level = "utterance"
+    hop: int = 32
+
+    @property
+    def name(self) -> str:
+        """As its folder is called."""
+        return variant_name(self.student, self.level, self.hop)
+
+    @property
+    def ships(self) -> bool:
+        """Whether its weights come with edgekit."""
+        return self.name in shipped_variants()
+
+
+VARIANTS = (
+    Variant("wav2small", "causal"),
+    Variant("wav2small"),
+    Variant("wav2small", "causal", 64),
+    Variant("wav2small", "causal", 128),
+    Variant("wav2small2"),
+    Variant("mobilenetv4-small"),
+    Variant("mobilenetv4-medium"),
+    Variant("mobilenetv3-small"),
+    Variant("mobilenetv3-large"),
+)
+
+
+def label_everything(shared: Path, cache: Path) -> Path:
+    """Return the labels, by the compact teacher, of all that the shipped students learned from."""
+    speech = Path(edgekit.__file__).parent / "data" / "speech"
+    return label(LabelConfig((shared / "corpus" / "free", speech)), cache / "labels").path
+
+
+def trained(variant: Variant, labels: Path, cache: Path, progress: Progress) -> Artifact:
+    """Return a student as an artifact of the distill stage, trained first if it does not ship."""
+    if variant.ships:
+        config = DistillConfig(variant.student, variant.level, variant.hop, steps=0, pool=2)
+        return distill(config, labels, cache / variant.name, progress)
+    config = recommended_config(variant.student, variant.level, variant.hop, from_scratch=True)
+    return distill(config, labels, cache / variant.name, progress, listener("compact"))

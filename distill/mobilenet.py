@@ -249,7 +249,8 @@ class MobileNet(Student):
             layers.append(row.build(channels))
             channels = row.outputs
         layers.append(ConvNorm(channels, backbone.last, 1, activation=backbone.activation))
-        self.backbone = nn.Sequential(*layers)
+        # Channels last: depthwise convolutions train in less than half the time.
+        self.backbone = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.lin = nn.Linear(backbone.last, backbone.last)
         self.sof = nn.Linear(backbone.last, backbone.last)
         self.adv = nn.Linear(backbone.last, len(DIMENSIONS))

@@ -26,7 +26,7 @@ from distill.registry import create_student
 from distill.student import Student
 from edgekit import artifact
 from edgekit.audio import FrontEnd, log_mel
-from edgekit.errors import ArtifactError
+from edgekit.errors import ArtifactError, ConfigError
 from edgekit.progress import Progress
 
 CHECKPOINT = ".checkpoint.pt"
@@ -78,6 +78,21 @@ def initial_student(config: DistillConfig) -> Student:
     """Return a student with random weights from the seed."""
     torch.manual_seed(config.seed)
     return create_student(config.student, config.front_end)
+
+
+def require_precision(student: Student, config: DistillConfig) -> None:
+    """Require that a student can be trained in the precision of the settings.
+
+    Raises:
+        ConfigError: If it cannot.
+    """
+    # oneDNN's bfloat16 grouped convolutions are wrong on processors with AMX: seen with torch 2.13.
+    grouped = any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in student.modules())
+    if config.precision == "bfloat16" and grouped:
+        what = (
+            f"precision bfloat16: {config.student} has grouped convolutions, wrong in it on some processors"
+        )
+        raise ConfigError(what, "use --set precision=float32")
 
 
 @torch.no_grad()

@@ -113,7 +113,13 @@ def _train(
 ) -> None:
     from distill.clips import joined, load_splits
     from distill.curves import history_svg
-    from distill.trainer import Trainer, centre_outputs, history_csv, initial_student
+    from distill.trainer import (
+        Trainer,
+        centre_outputs,
+        history_csv,
+        initial_student,
+        require_precision,
+    )
     from edgekit.labels import read_labels
 
     label_set, front_end = read_labels(labels), config.front_end
@@ -122,6 +128,7 @@ def _train(
             student = load_student(_shipped(config), config.student)
         else:
             student = initial_student(config)
+        require_precision(student, config)
         splits = load_splits(label_set, front_end.n_fft + (student.least_frames - 1) * front_end.hop)
         learned = joined(splits.train, splits.dev) if config.final else splits.train
         if not config.warm_start:

@@ -241,6 +241,12 @@ def test_bfloat16_learns_as_float32_does(labels, tmp_path):
     assert 0 < difference < 0.1
 
 
+def test_grouped_convolutions_are_not_trained_in_bfloat16(labels, tmp_path):
+    config = replace(SCRATCH, student="mobilenetv3-small", level="utterance", precision="bfloat16")
+    with pytest.raises(ConfigError, match="mobilenetv3-small has grouped convolutions"):
+        distill(config, labels, tmp_path / "student", silent)
+
+
 def test_seed_changes_the_student(labels, tmp_path):
     one, two = (distill(replace(SCRATCH, seed=s), labels, tmp_path / str(s), silent) for s in (0, 1))
     assert one.file("student.onnx").read_bytes() != two.file("student.onnx").read_bytes()

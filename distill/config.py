@@ -145,6 +145,4 @@ def recommended_config(
     config = DistillConfig(student, level, hop, seed=seed)
     if not from_scratch:
         return config
-    return replace(
-        config, warm_start=False, steps=1000, pool=12800, crop_s=1.5, learning_rate=3e-3, evaluate_every=50
-    )
+    return replace(config, warm_start=False, steps=3000, pool=25600, learning_rate=3e-3, evaluate_every=100)

@@ -89,9 +89,7 @@ def require_precision(student: Student, config: DistillConfig) -> None:
     # oneDNN's bfloat16 grouped convolutions are wrong on processors with AMX: seen with torch 2.13.
     grouped = any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in student.modules())
     if config.precision == "bfloat16" and grouped:
-        what = (
-            f"precision bfloat16: {config.student} has grouped convolutions, wrong in it on some processors"
-        )
+        what = f"precision bfloat16: some processors get the grouped convolutions of {config.student} wrong"
         raise ConfigError(what, "use --set precision=float32")
 
 

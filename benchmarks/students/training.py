@@ -12,6 +12,7 @@ from edgekit.audio.logmel import Level
 from edgekit.pipeline import listener
 from edgekit.progress import Progress
 from wavllm_teacher.labelling import LabelConfig, label
+from wavllm_teacher.training import read_clips, require_permissive
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,15 @@ VARIANTS = (
 
 
 def label_everything(shared: Path, cache: Path) -> Path:
-    """Return the labels, by the compact teacher, of all that the shipped students learned from."""
-    speech = Path(edgekit.__file__).parent / "data" / "speech"
-    return label(LabelConfig((shared / "corpus" / "free", speech)), cache / "labels").path
+    """Return the labels, by the compact teacher, of all that the shipped students learned from.
+
+    Raises:
+        ConfigError: If a clip's licence does not allow weights to ship that learned from it.
+    """
+    folders = (shared / "corpus" / "free", Path(edgekit.__file__).parent / "data" / "speech")
+    for folder in folders:
+        require_permissive(read_clips(folder))
+    return label(LabelConfig(folders), cache / "labels").path
 
 
 def trained(variant: Variant, labels: Path, cache: Path, progress: Progress) -> Artifact:

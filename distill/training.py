@@ -4,7 +4,7 @@ Cheap to import: the pipeline asks for the identity on every build, so torch is 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,13 +130,14 @@ def _train(
             student = initial_student(config)
         require_precision(student, config)
         splits = load_splits(label_set, front_end.n_fft + (student.least_frames - 1) * front_end.hop)
-        learned = joined(splits.train, splits.dev) if config.final else splits.train
+        if config.final:
+            splits = replace(splits, train=joined(splits.train, splits.dev))
         if not config.warm_start:
-            centre_outputs(student, learned.targets)
+            centre_outputs(student, splits.train.targets)
         if not processes.leads:
             # The leader makes the pool; here its files are only opened.
             processes.wait()
-        pool = _make_pool(config, learned, work / ".pool", progress, relabel)
+        pool = _make_pool(config, splits.train, work / ".pool", progress, relabel)
         if processes.leads:
             processes.wait()
         state = Trainer(student, pool, splits.dev, config, work, processes).run(progress)
@@ -212,8 +213,8 @@ def _metrics(config: DistillConfig, student: "Student", splits: "Splits", state:
     from distill.agreement import measure
     from distill.trainer import clip_features, predict
 
-    measured_on = "test" if len(splits.test) else "training" if config.final else "dev"
-    clips = splits.test if len(splits.test) else splits.dev
+    measured_on = "test" if len(splits.test) else "train" if config.final else "dev"
+    clips: Clips = getattr(splits, measured_on)
     found = measure(predict(student, clip_features(clips, student.front_end)), clips.targets)
     assert state.best is not None
     return {

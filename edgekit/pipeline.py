@@ -112,15 +112,16 @@ def build(config: BuildConfig, progress: Progress) -> Build:
     with _own_folder(config.out, config.target, target.name):
         artifacts, ran = run_stages(stages(config, target), config.out, progress)
         report = assemble(config.out, target)
-        write_report(config.out, report)
+        write_report(config.out, report, artifacts["distill"])
     return Build(artifacts, ran, report)
 
 
-def write_report(out: Path, report: Report) -> None:
-    """Write `report/report.json` into a build directory."""
+def write_report(out: Path, report: Report, student: Artifact) -> None:
+    """Write `report/report.json` and the student's learning curve into a build directory."""
     folder = out / "report"
     folder.mkdir(exist_ok=True)
     artifact.write_json(folder / "report.json", report.to_dict())
+    artifact.write_text(folder / "learning_curve.svg", student.file("history.svg").read_text())
 
 
 def run_stages(

@@ -222,10 +222,11 @@ def test_final_weights_learn_from_all_clips_and_are_the_last(labels, tmp_path, m
 
 def test_what_was_learned_from_is_no_held_out_measurement(tmp_path):
     labels = write_labels(tmp_path, ["train"] * 6)
-    for final, measured_on in ((True, "training"), (False, "dev")):
+    for final, measured_on, count in ((True, "train", 6), (False, "dev", 1)):
         config = replace(SCRATCH, steps=1, final=final)
         found = distill(config, labels, tmp_path / measured_on, silent)
-        assert json.loads(found.file("metrics.json").read_text())["measured_on"] == measured_on
+        metrics = json.loads(found.file("metrics.json").read_text())
+        assert (metrics["measured_on"], metrics["clips"][measured_on]) == (measured_on, count)
 
 
 def test_bfloat16_learns_as_float32_does(labels, tmp_path):

@@ -40,7 +40,8 @@ def stage_files() -> dict[str, dict[str, object]]:
                 "clips": {"train": 100, "dev": 20, "test": 40},
                 "kept_step": 15,
                 "steps": 20,
-            }
+            },
+            "history.svg": "<svg/>",
         },
         "quantize": {
             "parity.json": {

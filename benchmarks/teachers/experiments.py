@@ -2,8 +2,10 @@
 
 import sys
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.teachers.features import Corpus
 from benchmarks.teachers.protocol import (
@@ -29,11 +31,11 @@ WITHIN = {
 }
 
 ACROSS_BASE = "base"
-MODELS: dict[str, dict[str, object]] = {
+MODELS: dict[str, dict[str, Any]] = {
     "ridge instead of softmax": {"model": "ridge"},
     "ridge, clean clips only, not centred": {"model": "ridge", "copies": 1, "centring": "none"},
 }
-TRANSDUCTIVE: dict[str, dict[str, object]] = {
+TRANSDUCTIVE: dict[str, dict[str, Any]] = {
     "centred by corpus": {"centring": "corpus"},
     "centred by speaker and scaled": {"centring": "speaker, scaled"},
     "clean clips only": {"copies": 1},
@@ -43,7 +45,7 @@ TRANSDUCTIVE: dict[str, dict[str, object]] = {
     "ten times weaker penalty": {"strength": 1.0},
     "ten times stronger penalty": {"strength": 0.01},
 }
-INDUCTIVE: dict[str, dict[str, object]] = {
+INDUCTIVE: dict[str, dict[str, Any]] = {
     "not centred": {"centring": "none"},
     "not centred, clean clips only": {"centring": "none", "copies": 1},
     "not centred, means only": {"centring": "none", "deviation": False},
@@ -76,9 +78,9 @@ class Across:
     ccc: tuple[tuple[float, ...], tuple[float, ...]]
     common: tuple[tuple[float, ...], tuple[float, ...]]
 
-    def means(self) -> np.ndarray:
+    def means(self) -> NDArray[np.float64]:
         """Return the mean CCC of both directions."""
-        return np.mean(self.ccc, axis=1)
+        return np.asarray(np.mean(self.ccc, axis=1))
 
 
 def states_name(layers: tuple[int, ...]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from distill.config import DistillConfig, recommended_config, with_settings
 from edgekit.audio.logmel import Level
 
-STEPS, POOL = 1000, 12800
+STEPS, POOL = 600, 6400
 BASE = ("final=true", f"steps={STEPS}", f"pool={POOL}", "precision=bfloat16")
 
 
@@ -60,8 +60,9 @@ ABLATIONS = (
     Row("utterance", "normaliser: over the whole clip", level="utterance"),
     Row("hop-64", "hop 64", hop=64),
     Row("hop-32", "hop 32", hop=32),
-    Row("steps-500", "half of the steps", ("steps=500",)),
-    Row("steps-2000", "twice the steps", ("steps=2000",)),
+    Row("steps-300", "half of the steps", ("steps=300",)),
+    Row("steps-1200", "twice the steps, the same crops", ("steps=1200",)),
+    Row("pool-12800", "twice the crops, the same steps", ("pool=12800",)),
     Row("crop-1", "crops of 1 s", ("crop_s=1",)),
     Row("crop-3", "crops of 3 s", ("crop_s=3",)),
     Row("seed-1", "another seed", ("seed=1",)),

@@ -20,6 +20,8 @@ EXP_BITS = 15
 """Exponentials are uint16 in Q15; 1.0 is 32768."""
 WEIGHT_LIMIT_BITS = 39
 """Both sums of an online softmax are halved when the sum of weights reaches 2^39 (18 hours at weight 1)."""
+NEWTON_48_OVER_17_Q29 = 1515870810
+NEWTON_32_OVER_17_Q29 = 1010580540
 POOL_BITS = 7
 """A pooled value is the int8 value's unit divided by 2^7."""
 
@@ -67,12 +69,61 @@ def multiply_by_quantized_multiplier(x: Int64, multiplier: Int64 | int, shift: I
     """
     exponent = np.asarray(shift, np.int64)
     left, right = np.maximum(exponent, 0), np.maximum(-exponent, 0)
-    product = np.asarray(np.asarray(x, np.int64) * (np.int64(1) << left) * multiplier, np.int64)
-    high: Int64 = (product + (1 << 30)) >> 31
-    mask: Int64 = (np.int64(1) << right) - 1
-    remainder = high & mask
-    threshold = (mask >> 1) + (high < 0)
-    return np.asarray((high >> right) + (remainder > threshold), np.int64)
+    high = rounding_doubling_high_mul(np.asarray(x, np.int64) * (np.int64(1) << left), multiplier)
+    return rounding_divide_by_pot(high, right)
+
+
+def rounding_doubling_high_mul(x: Int64, y: Int64 | int) -> Int64:
+    """Return round(x * y / 2^31) of int32 values, halves up; -2^31 times itself is not asked for.
+
+    Source: gemmlowp SaturatingRoundingDoublingHighMul. That rounds negative halves away from zero by
+    truncating a nudged product, which gives the same.
+
+    Example:
+        >>> rounding_doubling_high_mul(np.array([3, -3]), 1 << 30).tolist()
+        [2, -1]
+    """
+    return np.asarray((np.asarray(x * y, np.int64) + (1 << 30)) >> 31, np.int64)
+
+
+def rounding_divide_by_pot(x: Int64, bits: Int64 | int) -> Int64:
+    """Return round(x / 2^bits), halves away from zero.
+
+    Source: gemmlowp RoundingDivideByPOT.
+
+    Example:
+        >>> rounding_divide_by_pot(np.array([6, -6, 5]), 2).tolist()
+        [2, -2, 1]
+    """
+    mask: Int64 = (np.int64(1) << np.asarray(bits, np.int64)) - 1
+    threshold = (mask >> 1) + (x < 0)
+    return np.asarray((x >> bits) + ((x & mask) > threshold), np.int64)
+
+
+def one_over_one_plus_x(sums: Int64, integer_bits: int) -> tuple[Int64, Int64]:
+    """Return 1 / sum as a Q31 mantissa, and how many bits the sum is over 1.
+
+    Three Newton steps from the best linear start, in 2 integer bits.
+
+    Args:
+        sums: Positive fixed-point values with that many integer bits, at least 1/2.
+        integer_bits: 31 less the fraction bits.
+
+    Source: gemmlowp one_over_one_plus_x_for_x_in_0_1, TFLite GetReciprocal.
+
+    Example:
+        >>> mantissa, bits = one_over_one_plus_x(np.array([1 << 20]), 12)  # 2.0: 1/2 is 1.0 over 1 bit
+        >>> round(int(mantissa[0]) / 2**31, 6), int(bits[0])
+        (1.0, 1)
+    """
+    headroom = 31 - _floor_log2(sums)
+    fraction = (sums << headroom) - (1 << 31)
+    half = (fraction + (1 << 31)) >> 1
+    x = NEWTON_48_OVER_17_Q29 + rounding_doubling_high_mul(half, -NEWTON_32_OVER_17_Q29)
+    for _ in range(3):
+        rest = (1 << 29) - rounding_doubling_high_mul(half, x)
+        x = x + (rounding_doubling_high_mul(x, rest) << 2)
+    return np.minimum(x << 1, (1 << 31) - 1), integer_bits - headroom
 
 
 def multiply_int16x8(x: Int64, multiplier: Int64, shift: Int64) -> Int64:
@@ -92,6 +143,24 @@ def multiply_int16x8(x: Int64, multiplier: Int64, shift: Int64) -> Int64:
     reduced = np.where(multiplier < 0x7FFF0000, (multiplier + (1 << 15)) >> 16, 0x7FFF)
     total = 15 - shift
     return np.asarray((x * reduced + (np.int64(1) << (total - 1))) >> total, np.int64)
+
+
+def multiply_rounding_once(x: Int64, multiplier: Int64, shift: Int64) -> Int64:
+    """Return round(x * multiplier / 2^31 * 2^shift), halves up.
+
+    The rule of TFLite's builds with single rounding, and of fully connected layers in LiteRT 2.3.0.
+
+    Args:
+        x: int32 accumulators.
+        multiplier: [0, 2^31).
+        shift: [-31, 30].
+
+    Example:
+        >>> multiply_rounding_once(np.array([10, -10]), np.array(1 << 30), np.array(-1)).tolist()
+        [3, -2]
+    """
+    total = 31 - shift
+    return np.asarray((x * multiplier + (np.int64(1) << (total - 1))) >> total, np.int64)
 
 
 def log2_table() -> NDArray[np.uint16]:

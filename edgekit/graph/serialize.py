@@ -18,7 +18,13 @@ from edgekit.graph.types import Graph, Op, Quantization, Tensor
 GRAPH_FILE = "graph.json"
 WEIGHTS_FILE = "weights.npz"
 SCHEMA = 1
-STRUCTURAL = frozenset({"n_fft", "hop", "memory_frames", "shift_bits", "kernel", "stride", "padding"})
+STRUCTURAL = frozenset(
+    {
+        *("n_fft", "hop", "memory_frames", "shift_bits"),
+        *("kernel", "stride", "padding", "dilation", "left_shift", "rounding"),
+        *("shape", "axes"),
+    }
+)
 
 
 def save_graph(graph: Graph, folder: Path) -> None:

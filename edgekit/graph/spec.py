@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import UnsupportedError
+from edgekit.graph.linear_ops import SINGLE_ROUNDING
 from edgekit.graph.reference import OPERATORS, storage_dtype
 from edgekit.graph.types import TIME, Graph, Op, Tensor
 
@@ -90,6 +91,8 @@ def weights_are_int8_or_int4(graph: Graph, op: Op) -> bool:
 def accumulators_fit_int32(graph: Graph, op: Op) -> bool:
     """no accumulator can leave int32: |bias| + largest |input| * sum of |weights| stays below 2^31."""
     weights, bias = (value.astype(np.int64) for value in graph.constant_inputs(op)[:2])
+    if op.kind == "depthwise_conv2d":
+        weights = np.moveaxis(weights, -1, 0)
     low, high = LIMITS[_tensors(graph, op)[0].dtype]
     zero_point = op.integer("input_zero_point") if "input_zero_point" in op.attributes else 0
     largest = max(high - zero_point, zero_point - low)
@@ -110,6 +113,99 @@ def channels_agree(graph: Graph, op: Op) -> bool:
     outputs = graph.output(op).shape[-1]
     rows = all(tensor.shape == (outputs,) for tensor in rest) and weights.shape[0] == outputs
     return rows and weights.shape[-1] == data.shape[-1]
+
+
+def rounding_is_known(graph: Graph, op: Op) -> bool:
+    """rounding, where it is given, is single."""
+    return op.attributes.get("rounding", SINGLE_ROUNDING) == SINGLE_ROUNDING
+
+
+def each_channel_has_its_kernels(graph: Graph, op: Op) -> bool:
+    """weights are (kernel, kernel, N times the input's channels); bias, multiplier, shift one per output."""
+    data, weights, *rest = _tensors(graph, op)
+    outputs = graph.output(op).shape[-1]
+    rows = all(tensor.shape == (outputs,) for tensor in rest) and weights.shape[-1] == outputs
+    return rows and outputs % data.shape[-1] == 0 and weights.shape[:2] == op.integers("kernel")
+
+
+def dilation_is_positive(graph: Graph, op: Op) -> bool:
+    """dilation, where there is one, is two positive integers."""
+    return "dilation" not in op.attributes or (
+        len(op.integers("dilation")) == 2 and min(op.integers("dilation")) > 0
+    )
+
+
+def results_stay_in_the_clamp(graph: Graph, op: Op) -> bool:
+    """clamp is two int8 values in order."""
+    low, high = op.integers("clamp")
+    return -128 <= low <= high <= 127
+
+
+def inputs_are_two_int8(graph: Graph, op: Op) -> bool:
+    """both inputs are int8, and so is the output."""
+    tensors = (*_tensors(graph, op), graph.output(op))
+    return len(tensors) == 3 and all(tensor.dtype == "int8" for tensor in tensors)
+
+
+def shapes_agree_or_repeat(graph: Graph, op: Op) -> bool:
+    """the inputs' shapes agree, or one repeats along axes of size 1."""
+    one, other = (tensor.shape for tensor in _tensors(graph, op))
+    pairs = list(zip(one[::-1], other[::-1], strict=False))
+    return all(a == b or 1 in (a, b) for a, b in pairs)
+
+
+def sums_fit_int32(graph: Graph, op: Op) -> bool:
+    """all that is multiplied fits int32: left_shift is at most 20, each multiplier 0 or in [2^30, 2^31)."""
+    multipliers = (*op.integers("multipliers"), op.integer("output_multiplier"))
+    shifts = (*op.integers("shifts"), op.integer("output_shift"))
+    normal = all(m == 0 or 1 << 30 <= m < 1 << 31 for m in multipliers)
+    return normal and 0 <= op.integer("left_shift") <= 20 and all(-31 <= s <= 0 for s in shifts)
+
+
+def multiplier_is_in_range(graph: Graph, op: Op) -> bool:
+    """the multiplier is in [0, 2^31), the shift in [-62, 7]."""
+    return 0 <= op.integer("multiplier") < 1 << 31 and -62 <= op.integer("shift") <= 7
+
+
+def map_is_small_enough_to_average(graph: Graph, op: Op) -> bool:
+    """the input is a map of known size, at most 2^22 values a channel."""
+    shape = _tensors(graph, op)[0].shape
+    return len(shape) == 3 and TIME not in shape and shape[0] * shape[1] <= 1 << 22
+
+
+def table_has_256_values(graph: Graph, op: Op) -> bool:
+    """the table has one int8 value for each of 256."""
+    table = _tensors(graph, op)[1]
+    return table.shape == (256,) and table.dtype == "int8"
+
+
+def exponentials_fall(graph: Graph, op: Op) -> bool:
+    """the table has 256 int32 values from 2^31 - 1 (1.0 in Q31), never rising, none negative."""
+    (table,) = (value.astype(np.int64) for value in graph.constant_inputs(op))
+    falling = table.shape == (256,) and int(table[0]) == (1 << 31) - 1 and bool((np.diff(table) <= 0).all())
+    return falling and int(table[-1]) >= 0
+
+
+def sums_of_exponentials_fit(graph: Graph, op: Op) -> bool:
+    """the last axis has 1 to 4095 values."""
+    return 1 <= _tensors(graph, op)[0].shape[-1] <= 4095
+
+
+def size_stays(graph: Graph, op: Op) -> bool:
+    """the output has as many values as the input, and its size is known."""
+    one, other = _tensors(graph, op)[0].shape, graph.output(op).shape
+    return TIME not in (*one, *other) and int(np.prod(one)) == int(np.prod(other))
+
+
+def axes_are_a_permutation(graph: Graph, op: Op) -> bool:
+    """axes are a permutation of the input's."""
+    return sorted(op.integers("axes")) == list(range(len(_tensors(graph, op)[0].shape)))
+
+
+def padding_is_not_negative(graph: Graph, op: Op) -> bool:
+    """padding is four numbers from 0, fill an int8 value."""
+    padding = op.integers("padding")
+    return len(padding) == 4 and min(padding) >= 0 and -128 <= op.integer("fill") <= 127
 
 
 def clamp_is_int8(graph: Graph, op: Op) -> bool:
@@ -143,12 +239,12 @@ def spectrum_fits_51_bits(graph: Graph, op: Op) -> bool:
     return bool((reach**2).sum(axis=0).max() < 1 << 51)
 
 
+INT8 = (input_is("int8"), output_is("int8"))
 CONVOLUTION = (channels_agree, multipliers_are_normalized, accumulators_fit_int32)
 WINDOW = (
     kernel_and_stride_are_positive,
     a_stream_is_not_padded_at_its_end,
-    input_is("int8"),
-    output_is("int8"),
+    *INT8,
 )
 
 CONSTRAINTS: Mapping[str, tuple[Constraint, ...]] = {
@@ -158,15 +254,34 @@ CONSTRAINTS: Mapping[str, tuple[Constraint, ...]] = {
     "mel_filter": (input_is("int64"), bands_are_in_the_spectrum, output_is("int64")),
     "log2": (input_is("int64"), output_is("int16")),
     "level_normalize": (input_is("int16"), output_is("int8")),
-    "conv2d": (*WINDOW, weights_are_int8, *CONVOLUTION, clamp_is_int8),
+    "conv2d": (*WINDOW, dilation_is_positive, weights_are_int8, *CONVOLUTION, clamp_is_int8),
+    "depthwise_conv2d": (
+        *WINDOW,
+        dilation_is_positive,
+        weights_are_int8,
+        each_channel_has_its_kernels,
+        multipliers_are_normalized,
+        accumulators_fit_int32,
+        clamp_is_int8,
+    ),
     "max_pool2d": WINDOW,
-    "flatten": (input_is("int8"), output_is("int8")),
+    "average_pool2d": (*WINDOW, results_stay_in_the_clamp),
+    "mean": (*INT8, map_is_small_enough_to_average, multiplier_is_in_range, results_stay_in_the_clamp),
+    "add": (inputs_are_two_int8, shapes_agree_or_repeat, sums_fit_int32, results_stay_in_the_clamp),
+    "mul": (inputs_are_two_int8, shapes_agree_or_repeat, multiplier_is_in_range, results_stay_in_the_clamp),
+    "lookup": (*INT8, table_has_256_values),
+    "softmax": (*INT8, exponentials_fall, sums_of_exponentials_fit),
+    "flatten": INT8,
+    "reshape": (*INT8, size_stays),
+    "transpose": (*INT8, axes_are_a_permutation),
+    "pad": (*INT8, padding_is_not_negative),
     "fully_connected": (
         input_is("int8"),
         output_is("int8"),
         weights_are_int8_or_int4,
         *CONVOLUTION,
         clamp_is_int8,
+        rounding_is_known,
     ),
     "attention_pool": (input_is("int8"), output_is("int16"), table_is_falling),
     "fully_connected_int16": (input_is("int16"), output_is("int16"), weights_are_int8, *CONVOLUTION),

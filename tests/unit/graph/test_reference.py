@@ -8,7 +8,8 @@ from edgekit.audio import FrontEnd, log_mel, to_pcm16
 from edgekit.errors import AudioError
 from edgekit.graph import Op, run
 from edgekit.graph.fixedpoint import exp_table, multiply_by_quantized_multiplier
-from edgekit.graph.reference import attention_pool, conv2d, fully_connected, fully_connected_int16, max_pool2d
+from edgekit.graph.linear_ops import conv2d, fully_connected, fully_connected_int16
+from edgekit.graph.pooling_ops import attention_pool, max_pool2d
 
 rng = np.random.default_rng(5)
 
@@ -83,7 +84,7 @@ def test_attention_pool_halves_full_sums(monkeypatch):
     op, table = Op("", "", (), (), {"value_zero_point": 0}), exp_table(0.01).astype(np.int64)
     value, score = np.tile([[100], [-20]], (50, 1)), np.zeros((100, 1), np.int64)
     plain = attention_pool(op, value, score, table)
-    monkeypatch.setattr("edgekit.graph.reference.WEIGHT_LIMIT_BITS", 18)
+    monkeypatch.setattr("edgekit.graph.pooling_ops.WEIGHT_LIMIT_BITS", 18)
     halved = attention_pool(op, value, score, table)
     assert abs(int(plain[0]) - 40 * 128) <= 1
     # The older half of the sums counts half: the mean stays, to within the weight of one pair.

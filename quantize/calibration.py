@@ -40,6 +40,15 @@ class Observation:
     feature_low: Array
     feature_high: Array
 
+    def times(self, gain: float) -> "Observation":
+        """Return what would have been seen of values a positive number of times as large."""
+        if gain == 1:
+            return self
+        found = (self.sample, self.tokens, self.feature_low, self.feature_high)
+        return Observation(
+            self.low * gain, self.high * gain, *(np.float32(gain) * values for values in found)
+        )
+
 
 def observe(
     model: Path, network: Network, features: Sequence[Array], progress: Progress = silent

@@ -16,13 +16,16 @@ PCM_BITS = 15
 DB_PER_LOG2 = 10 * np.log10(2)
 
 
-def add_front_end(builder: GraphBuilder, front_end: FrontEnd, log_mel: Quantization) -> str:
+def add_front_end(
+    builder: GraphBuilder, front_end: FrontEnd, log_mel: Quantization, frames: int = TIME
+) -> str:
     """Add PCM to int8 log-mels; return the name of the (T, M, 1) result.
 
     Args:
         builder: An empty builder; its graph gets the input `pcm`.
         front_end: The settings, causal or utterance.
         log_mel: Scale and zero point of the result, in dB.
+        frames: How many the network reads at a time; TIME: as they come.
     """
     windows = {"n_fft": front_end.n_fft, "hop": front_end.hop}
     memory = front_end.memory_frames
@@ -32,8 +35,10 @@ def add_front_end(builder: GraphBuilder, front_end: FrontEnd, log_mel: Quantizat
     builder.add_constant("dft_basis", "int16", _dft_basis(front_end.n_fft))
     builder.metadata["front_end"] = json.dumps(front_end.to_dict(), sort_keys=True)
 
-    frames = Tensor("frames", (TIME, front_end.n_fft), "int16", Quantization((2.0**-PCM_BITS,)))
-    builder.add_op(Op("frame", "frame", ("pcm",), ("frames",), {**windows, "memory_frames": memory}), frames)
+    windowed = Tensor("frames", (TIME, front_end.n_fft), "int16", Quantization((2.0**-PCM_BITS,)))
+    builder.add_op(
+        Op("frame", "frame", ("pcm",), ("frames",), {**windows, "memory_frames": memory}), windowed
+    )
     causal = front_end.level == "causal"
     attributes = {
         **windows,
@@ -53,7 +58,7 @@ def add_front_end(builder: GraphBuilder, front_end: FrontEnd, log_mel: Quantizat
         Tensor("power", (TIME, bins), "int64"),
     )
     _add_mel(builder, front_end)
-    return _add_normalize(builder, front_end, log_mel)
+    return _add_normalize(builder, front_end, log_mel, frames)
 
 
 def _spectrum_shift_bits(n_fft: int) -> int:
@@ -89,7 +94,7 @@ def _add_mel(builder: GraphBuilder, front_end: FrontEnd) -> None:
     builder.add_op(log, Tensor("mel_log2", bands, "int16"))
 
 
-def _add_normalize(builder: GraphBuilder, front_end: FrontEnd, log_mel: Quantization) -> str:
+def _add_normalize(builder: GraphBuilder, front_end: FrontEnd, log_mel: Quantization, frames: int) -> str:
     db_per_unit = DB_PER_LOG2 / 2**LOG2_FRACTION_BITS
     multiplier, shift = requantization(db_per_unit, [1.0], log_mel.scales[0])
     # log2 of what the integer mel power is multiplied by, less that of the integer level.
@@ -105,5 +110,5 @@ def _add_normalize(builder: GraphBuilder, front_end: FrontEnd, log_mel: Quantiza
         "output_zero_point": log_mel.zero_point,
     }
     op = Op("level_normalize", "normalize", ("mel_log2", "level_log2"), ("log_mel",), attributes)
-    builder.add_op(op, Tensor("log_mel", (TIME, front_end.mel_bands, 1), "int8", log_mel))
+    builder.add_op(op, Tensor("log_mel", (frames, front_end.mel_bands, 1), "int8", log_mel))
     return "log_mel"

@@ -4,22 +4,17 @@ ONNX maps are (batch, channel, time, mel); the graph's are (time, mel, channel).
 """
 
 import dataclasses
-import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from edgekit.errors import UnsupportedError
-from quantize.network import Array, Layer, Network
-
-TIME_AXIS = 1
-"""Of (batch, time, feature) tokens."""
+from quantize.network import Layer, Network
+from quantize.onnx_operators import read_node
 
 
 class Importer:
@@ -42,14 +37,12 @@ class Importer:
         self.alias: dict[str, str] = {self.input: self.input}
         self.channels_first: dict[str, int] = {}
         self.weights_of_time: dict[str, str] = {}
+        self.squeezed: set[str] = set()
 
     def run(self) -> Network:
         """Return the network; UnsupportedError names the first node that cannot be imported."""
         for node in self.nodes:
-            handler = HANDLERS.get(node.op_type)
-            if handler is None:
-                raise self.unsupported(node, f"operator {node.op_type}, supported: {', '.join(HANDLERS)}")
-            handler(self, node)
+            read_node(self, node)
         layers = tuple(self.layers.values())
         if not layers or self.alias.get(self.output) != layers[-1].output:
             raise UnsupportedError(
@@ -75,6 +68,13 @@ class Importer:
         self.require(node, name in self.alias, f"input {name!r} comes from a layer")
         return self.alias[name]
 
+    def plain_source(self, node: onnx.NodeProto, index: int = 0) -> str:
+        """Return `source` of a node that cannot undo a gain."""
+        name = self.source(node, index)
+        plain = self.gain(name) == 1
+        self.require(node, plain, "inputs that no HardSigmoid made: only Conv and Mul read those")
+        return name
+
     def constant(self, node: onnx.NodeProto, index: int) -> NDArray[Any]:
         """Return a constant input of the node."""
         name = node.input[index]
@@ -83,225 +83,29 @@ class Importer:
 
     def add(self, node: onnx.NodeProto, layer: Layer) -> None:
         """Append a layer that the node starts."""
-        taken = {other.name for other in self.layers.values()}
-        self.require(node, layer.name not in taken, f"a layer name other than {layer.name!r}, which is taken")
         self.layers[layer.output] = layer
         self.alias[node.output[0]] = layer.output
+
+    def is_only_reader(self, node: onnx.NodeProto) -> bool:
+        """Return whether no other node reads the node's first input, and the model does not return it."""
+        readers = [other for other in self.nodes if node.input[0] in other.input]
+        return len(readers) == 1 and node.input[0] != self.output
+
+    def gain(self, name: str) -> float:
+        """Return how many times an ONNX tensor its layer's results are."""
+        return self.layers[name].gain if name in self.layers else 1.0
 
     def extend(self, node: onnx.NodeProto, **changes: Any) -> None:
         """Let the node join the layer that computes its input, which nothing else may read."""
         source = self.source(node)
-        readers = [other for other in self.nodes if node.input[0] in other.input]
-        self.require(node, source in self.layers and len(readers) == 1, "it alone reads a layer's result")
+        alone = source in self.layers and self.is_only_reader(node)
+        self.require(node, alone, "it alone reads a layer's result")
         layer = self.layers.pop(source)
         output = node.output[0]
         self.layers[output] = dataclasses.replace(
             layer, output=output, origin=(*layer.origin, node.name), **changes
         )
         self.alias[output] = output
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-
-
-def _layer_name(node: onnx.NodeProto) -> str:
-    """Return a C identifier: `/l1/conv` becomes l1, `conv_3` stays."""
-    parts = [part for part in (node.name or node.output[0]).split("/") if part]
-    stem = "_".join(parts[:-1]) if len(parts) > 1 else parts[0]
-    return re.sub(r"\W", "_", stem if not stem[0].isdigit() else f"n{stem}")
-
-
-def _conv(importer: Importer, node: onnx.NodeProto) -> None:
-    attributes = _attributes(node)
-    weights = importer.constant(node, 1).astype(np.float64)
-    importer.require(node, weights.ndim == 4, "two-dimensional kernels")
-    importer.require(node, attributes.get("group", 1) == 1, "group 1")
-    importer.require(node, max(attributes.get("dilations", [1])) == 1, "dilation 1")
-    bias = importer.constant(node, 2) if len(node.input) > 2 else np.zeros(len(weights))
-    layer = Layer(
-        "conv2d",
-        _layer_name(node),
-        (importer.source(node),),
-        node.output[0],
-        (node.name,),
-        np.transpose(weights, (0, 2, 3, 1)),
-        bias.astype(np.float64),
-        kernel=(weights.shape[2], weights.shape[3]),
-        stride=_pair(attributes.get("strides", [1, 1])),
-        padding=_padding(importer, node, attributes),
-    )
-    importer.add(node, layer)
-
-
-def _pair(values: list[int]) -> tuple[int, int]:
-    return values[0], values[1]
-
-
-def _padding(
-    importer: Importer, node: onnx.NodeProto, attributes: Mapping[str, Any]
-) -> tuple[int, int, int, int]:
-    auto_pad = attributes.get("auto_pad", b"NOTSET")
-    importer.require(node, auto_pad == b"NOTSET", "explicit pads instead of auto_pad")
-    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
-    return top, bottom, left, right
-
-
-def _batch_norm(importer: Importer, node: onnx.NodeProto) -> None:
-    gamma, beta, mean, variance = (importer.constant(node, i).astype(np.float64) for i in range(1, 5))
-    layer = importer.layers.get(importer.source(node))
-    importer.require(
-        node, layer is not None and layer.kind == "conv2d" and not layer.relu, "it follows a Conv"
-    )
-    assert layer is not None
-    gain = gamma / np.sqrt(variance + _attributes(node).get("epsilon", 1e-5))
-    importer.extend(
-        node,
-        weights=layer.weights * gain[:, None, None, None],
-        bias=(layer.bias - mean) * gain + beta,
-    )
-
-
-def _relu(importer: Importer, node: onnx.NodeProto) -> None:
-    layer = importer.layers.get(importer.source(node))
-    importer.require(
-        node, layer is not None and layer.kind in ("conv2d", "fully_connected"), "it follows a layer"
-    )
-    importer.extend(node, relu=True)
-
-
-def _max_pool(importer: Importer, node: onnx.NodeProto) -> None:
-    attributes = _attributes(node)
-    importer.require(node, attributes.get("ceil_mode", 0) == 0, "ceil_mode 0")
-    layer = Layer(
-        "max_pool2d",
-        _layer_name(node),
-        (importer.source(node),),
-        node.output[0],
-        (node.name,),
-        kernel=_pair(attributes["kernel_shape"]),
-        stride=_pair(attributes.get("strides", [1, 1])),
-        padding=_padding(importer, node, attributes),
-    )
-    importer.add(node, layer)
-
-
-def _unsqueeze(importer: Importer, node: onnx.NodeProto) -> None:
-    importer.require(node, importer.source(node) == importer.input, "it adds the channel axis to the input")
-    importer.require(node, importer.constant(node, 1).tolist() == [1], "axis 1")
-    importer.alias[node.output[0]] = importer.input
-
-
-def _transpose(importer: Importer, node: onnx.NodeProto) -> None:
-    importer.require(node, _attributes(node)["perm"] == [0, 2, 1, 3], "perm 0 2 1 3: maps to tokens")
-    source = importer.source(node)
-    importer.alias[node.output[0]] = source
-    importer.channels_first[node.output[0]] = len(_last_weights(importer, source))
-
-
-def _last_weights(importer: Importer, name: str) -> Array:
-    """Return the weights of the convolution that decided a map's channels."""
-    layer = importer.layers[name]
-    while layer.kind != "conv2d":
-        layer = importer.layers[layer.inputs[0]]
-    return layer.weights
-
-
-def _reshape(importer: Importer, node: onnx.NodeProto) -> None:
-    importer.require(node, node.input[0] in importer.channels_first, "it follows the Transpose to tokens")
-    importer.require(node, importer.constant(node, 1).tolist()[:2] == [0, 0], "it keeps batch and time")
-    channels = importer.channels_first[node.input[0]]
-    name = _layer_name(node)
-    importer.add(node, Layer("flatten", name, (importer.source(node),), node.output[0], (node.name,)))
-    importer.channels_first[node.output[0]] = channels
-
-
-def _to_graph_order(weights: Array, channels: int) -> Array:
-    """Reorder columns from ONNX's (channel, mel) tokens to the graph's (mel, channel)."""
-    split = weights.reshape(len(weights), channels, -1)
-    return np.transpose(split, (0, 2, 1)).reshape(weights.shape)
-
-
-def _linear(importer: Importer, node: onnx.NodeProto, weights: NDArray[Any], bias: NDArray[Any]) -> None:
-    source = importer.source(node)
-    rows = weights.astype(np.float64)
-    if source in importer.channels_first:
-        rows = _to_graph_order(rows, importer.channels_first[source])
-    layer = Layer(
-        "fully_connected",
-        _layer_name(node),
-        (source,),
-        node.output[0],
-        (node.name,),
-        rows,
-        bias.astype(np.float64),
-    )
-    importer.add(node, layer)
-
-
-def _matmul(importer: Importer, node: onnx.NodeProto) -> None:
-    weights = importer.constant(node, 1)
-    importer.require(node, weights.ndim == 2, "a matrix on the right")
-    _linear(importer, node, weights.T, np.zeros(weights.shape[1]))
-
-
-def _gemm(importer: Importer, node: onnx.NodeProto) -> None:
-    attributes = _attributes(node)
-    plain = (attributes.get("alpha", 1.0), attributes.get("beta", 1.0), attributes.get("transA", 0))
-    importer.require(node, plain == (1.0, 1.0, 0), "alpha 1, beta 1, transA 0")
-    weights = importer.constant(node, 1)
-    rows = weights if attributes.get("transB", 0) else weights.T
-    bias = importer.constant(node, 2) if len(node.input) > 2 else np.zeros(len(rows))
-    _linear(importer, node, rows, bias)
-
-
-def _add(importer: Importer, node: onnx.NodeProto) -> None:
-    layer = importer.layers.get(importer.source(node))
-    importer.require(node, layer is not None and layer.kind == "fully_connected", "it follows a MatMul")
-    assert layer is not None
-    importer.extend(node, bias=layer.bias + importer.constant(node, 1).astype(np.float64))
-
-
-def _softmax(importer: Importer, node: onnx.NodeProto) -> None:
-    importer.require(node, _attributes(node).get("axis", -1) == TIME_AXIS, "axis 1: over time")
-    importer.weights_of_time[node.output[0]] = importer.source(node)
-
-
-def _mul(importer: Importer, node: onnx.NodeProto) -> None:
-    attention = [name for name in node.input if name in importer.weights_of_time]
-    importer.require(node, len(attention) == 1, "values times a Softmax over time")
-    value = node.input[1 - list(node.input).index(attention[0])]
-    importer.require(node, value in importer.alias, f"input {value!r} comes from a layer")
-    inputs = (importer.alias[value], importer.weights_of_time[attention[0]])
-    layer = Layer("attention_pool", _layer_name(node), inputs, node.output[0], (node.name,))
-    importer.add(node, layer)
-
-
-def _reduce_sum(importer: Importer, node: onnx.NodeProto) -> None:
-    layer = importer.layers.get(importer.source(node))
-    importer.require(
-        node, layer is not None and layer.kind == "attention_pool", "it sums the attended values"
-    )
-    importer.require(node, importer.constant(node, 1).tolist() == [TIME_AXIS], "axis 1: over time")
-    importer.require(node, _attributes(node).get("keepdims", 1) == 0, "keepdims 0")
-    importer.extend(node)
-
-
-HANDLERS: Mapping[str, Callable[[Importer, onnx.NodeProto], None]] = {
-    "Conv": _conv,
-    "BatchNormalization": _batch_norm,
-    "Relu": _relu,
-    "MaxPool": _max_pool,
-    "Unsqueeze": _unsqueeze,
-    "Transpose": _transpose,
-    "Reshape": _reshape,
-    "MatMul": _matmul,
-    "Gemm": _gemm,
-    "Add": _add,
-    "Softmax": _softmax,
-    "Mul": _mul,
-    "ReduceSum": _reduce_sum,
-}
 
 
 def import_onnx(path: Path) -> Network:

@@ -1,5 +1,6 @@
 """A float network as a list of layers: what the importer makes of an ONNX file and calibration reads."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,15 +14,19 @@ class Layer:
     """One layer with its batch norm folded and its activation fused.
 
     Attributes:
-        kind: `conv2d`, `max_pool2d`, `flatten`, `fully_connected` or `attention_pool`.
+        kind: `conv2d`, `depthwise_conv2d`, `max_pool2d`, `average_pool2d`, `mean`, `add`, `mul`, `lookup`,
+            `flatten`, `fully_connected` or `attention_pool`.
         name: A C identifier, unique in the network.
         inputs: ONNX names of the activations that it reads (attention_pool: values, then scores).
         output: ONNX name of its result, activation included.
         origin: Names of the ONNX nodes that it stands for.
-        weights: conv2d (O, KH, KW, C); fully_connected (O, K), K in the graph's (mel, channel) order.
+        weights: conv2d (O, KH, KW, C); depthwise_conv2d (KH, KW, O); fully_connected (O, K), K in the graph's
+            (mel, channel) order.
         bias: (O,).
-        relu: Whether negative results become 0.
-        kernel, stride: (time, mel).
+        low, high: What results are clipped to: 0 and infinity for Relu, 0 and 6 for Relu6.
+        gain: The results are so many times those of the ONNX tensor; whoever reads them divides.
+        function: Of lookup: `hard_swish`, `sigmoid`, `tanh`, `relu`, `relu6` or `hard_sigmoid`.
+        kernel, stride, dilation: (time, mel).
         padding: (top, bottom, left, right).
     """
 
@@ -32,9 +37,13 @@ class Layer:
     origin: tuple[str, ...]
     weights: Array = field(default_factory=lambda: np.empty(0))
     bias: Array = field(default_factory=lambda: np.empty(0))
-    relu: bool = False
+    low: float = -math.inf
+    high: float = math.inf
+    gain: float = 1.0
+    function: str = ""
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
@@ -45,3 +54,8 @@ class Network:
     input: str
     output: str
     layers: tuple[Layer, ...]
+
+    @property
+    def needs_whole_clip(self) -> bool:
+        """Whether it cannot stream: it pads the end of time, or averages over all of it."""
+        return any(layer.kind == "mean" or layer.padding[1] > 0 for layer in self.layers)

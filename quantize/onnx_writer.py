@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgekit.artifact import write_bytes
@@ -21,6 +22,7 @@ from quantize.layers import network_input, network_ops, scales, zero_point
 from quantize.onnx_front_end import decibels_to_log, emit_front_end
 from quantize.onnx_nodes import Nodes
 
+Array = NDArray[np.integer]
 WAVEFORM = "waveform"
 TIE_BREAK = 2.0**-20
 """Pushes ties away from zero before QuantizeLinear rounds to even; below the step of any int32 result."""
@@ -69,13 +71,28 @@ def emit_layer(nodes: Nodes, graph: Graph, op: Op) -> None:
 
 
 def _conv2d(nodes: Nodes, graph: Graph, op: Op) -> None:
-    weights, bias, *_ = graph.constant_inputs(op)
-    kernels = nodes.constant(np.ascontiguousarray(np.moveaxis(weights, 3, 1)))
+    weights, _, *_ = graph.constant_inputs(op)
+    _convolve(nodes, graph, op, np.moveaxis(weights, 3, 1), 1)
+
+
+def _depthwise_conv2d(nodes: Nodes, graph: Graph, op: Op) -> None:
+    weights, _, *_ = graph.constant_inputs(op)
+    groups = graph.tensors[op.inputs[0]].shape[-1]
+    _convolve(nodes, graph, op, np.moveaxis(weights, -1, 0)[:, None], groups)
+
+
+def _convolve(nodes: Nodes, graph: Graph, op: Op, weights: Array, groups: int) -> None:
+    """Append a convolution with (O, C / groups, KH, KW) weights."""
+    bias = graph.constant_inputs(op)[1]
+    kernels = nodes.constant(np.ascontiguousarray(weights))
     points = (nodes.constant(np.int8(op.integer("input_zero_point"))), nodes.constant(np.int8(0)))
-    window = _window(op)
+    window = _window(op) | ({"group": groups} if groups > 1 else {})
+    if "dilation" in op.attributes:
+        window["dilations"] = op.integers("dilation")
     accumulator = nodes.add("ConvInteger", op.inputs[0], kernels, *points, **window)
     biased = nodes.add("Add", accumulator, nodes.constant(bias.astype(np.int32).reshape(-1, 1, 1)))
-    _requantize(nodes, graph, op, biased, (-1, 1, 1))
+    multiplier, shift = graph.constant_inputs(op)[2:4]
+    _requantize(nodes, op, biased, (multiplier, shift), (-1, 1, 1))
 
 
 def _window(op: Op) -> dict[str, Any]:
@@ -87,14 +104,29 @@ def _window(op: Op) -> dict[str, Any]:
     }
 
 
-def _requantize(nodes: Nodes, graph: Graph, op: Op, accumulator: str, per_channel: tuple[int, ...]) -> None:
-    """Round(accumulator * multiplier * 2^left), then by 2^right with ties away from zero, clamped."""
-    multiplier, shift = (value.astype(np.float64) for value in graph.constant_inputs(op)[2:4])
-    factor = np.ldexp(multiplier / 2**31, np.maximum(shift, 0).astype(int)).astype(np.float32)
+def _requantize(
+    nodes: Nodes, op: Op, accumulator: str, scale: tuple[Array, Array], per_channel: tuple[int, ...]
+) -> None:
+    """Round(accumulator * multiplier * 2^left), then by 2^right with ties away from zero, clamped.
+
+    Args:
+        nodes: Where to.
+        op: The operator, with output zero point and clamp.
+        accumulator: An int32 tensor.
+        scale: Multipliers and shifts.
+        per_channel: Their shape beside the tensor's.
+    """
+    multiplier, shift = scale[0].astype(np.int64), scale[1].astype(np.int64)
+    factor = np.ldexp(multiplier / 2**31, np.maximum(shift, 0)).astype(np.float32)
     divisor = (2.0 ** np.maximum(-shift, 0) * (1 - TIE_BREAK)).astype(np.float32)
     point = np.full(divisor.size, op.integer("output_zero_point"), np.int8)
     real = nodes.add("Cast", accumulator, to=TensorProto.FLOAT)
-    high = nodes.add("Round", nodes.add("Mul", real, nodes.constant(factor.reshape(per_channel))))
+    product = nodes.add("Mul", real, nodes.constant(factor.reshape(per_channel)))
+    if (multiplier & (multiplier - 1) == 0).any():
+        # Powers of two meet halves all the time, which go up; Round takes them to even.
+        high = nodes.add("Floor", nodes.add("Add", product, nodes.number(0.5)))
+    else:
+        high = nodes.add("Round", product)
     clamp = op.integers("clamp")
     clipped = clamp != (-128, 127)
     output = "" if clipped else op.outputs[0]
@@ -108,6 +140,58 @@ def _requantize(nodes: Nodes, graph: Graph, op: Op, accumulator: str, per_channe
 
 def _max_pool2d(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature
     nodes.add("MaxPool", op.inputs[0], output=op.outputs[0], **_window(op))
+
+
+def _average_pool2d(nodes: Nodes, graph: Graph, op: Op) -> None:
+    _quantize(
+        nodes, graph, op, nodes.add("AveragePool", _dequantize(nodes, graph, op.inputs[0]), **_window(op))
+    )
+
+
+def _mean(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature
+    centred = _centred(nodes, op.inputs[0], op.integer("input_zero_point"))
+    total = nodes.add("ReduceSum", centred, nodes.integers(2, 3), keepdims=1)
+    _requantize(nodes, op, total, _one_multiplier(op), (1, 1, 1))
+
+
+def _mul(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature
+    points = op.integers("input_zero_points")
+    one, other = (_centred(nodes, name, point) for name, point in zip(op.inputs, points, strict=True))
+    _requantize(nodes, op, nodes.add("Mul", one, other), _one_multiplier(op), (1, 1, 1))
+
+
+def _centred(nodes: Nodes, name: str, zero_point: int) -> str:
+    return nodes.add(
+        "Sub", nodes.add("Cast", name, to=TensorProto.INT32), nodes.constant(np.int32(zero_point))
+    )
+
+
+def _one_multiplier(op: Op) -> tuple[Array, Array]:
+    return np.array([op.integer("multiplier")]), np.array([op.integer("shift")])
+
+
+def _add(nodes: Nodes, graph: Graph, op: Op) -> None:
+    one, other = (_dequantize(nodes, graph, name) for name in op.inputs)
+    _quantize(nodes, graph, op, nodes.add("Add", one, other))
+
+
+def _lookup(nodes: Nodes, graph: Graph, op: Op) -> None:
+    index = nodes.add(
+        "Add", nodes.add("Cast", op.inputs[0], to=TensorProto.INT32), nodes.constant(np.int32(128))
+    )
+    nodes.add("Gather", nodes.constant(graph.constant_inputs(op)[0]), index, output=op.outputs[0])
+
+
+def _quantize(nodes: Nodes, graph: Graph, op: Op, real: str) -> None:
+    """Round a real result to the output's integers, within the operator's clamp."""
+    tensor, clamp = graph.output(op), op.integers("clamp")
+    scale, point = nodes.number(scales(tensor)[0]), nodes.constant(np.int8(zero_point(tensor)))
+    if clamp == (-128, 127):
+        nodes.add("QuantizeLinear", real, scale, point, output=op.outputs[0])
+        return
+    quantized = nodes.add("QuantizeLinear", real, scale, point)
+    limits = (nodes.constant(np.int8(limit)) for limit in clamp)
+    nodes.add("Clip", quantized, *limits, output=op.outputs[0])
 
 
 def _flatten(nodes: Nodes, graph: Graph, op: Op) -> None:
@@ -124,7 +208,8 @@ def _fully_connected(nodes: Nodes, graph: Graph, op: Op) -> None:
     point = nodes.constant(np.int8(op.integer("input_zero_point")))
     accumulator = nodes.add("MatMulInteger", op.inputs[0], columns, point)
     biased = nodes.add("Add", accumulator, nodes.constant(bias.astype(np.int32)))
-    _requantize(nodes, graph, op, biased, (-1,))
+    multiplier, shift = graph.constant_inputs(op)[2:4]
+    _requantize(nodes, op, biased, (multiplier, shift), (-1,))
 
 
 def _attention_pool(nodes: Nodes, graph: Graph, op: Op) -> None:
@@ -150,7 +235,13 @@ def _fully_connected_int16(nodes: Nodes, graph: Graph, op: Op) -> None:
 
 EMITTERS: Mapping[str, Callable[[Nodes, Graph, Op], None]] = {
     "conv2d": _conv2d,
+    "depthwise_conv2d": _depthwise_conv2d,
     "max_pool2d": _max_pool2d,
+    "average_pool2d": _average_pool2d,
+    "mean": _mean,
+    "add": _add,
+    "mul": _mul,
+    "lookup": _lookup,
     "flatten": _flatten,
     "fully_connected": _fully_connected,
     "attention_pool": _attention_pool,

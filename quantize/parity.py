@@ -20,9 +20,10 @@ Values = Mapping[str, Array]
 
 TFLITE, ONNX = "tflite", "onnx"
 MAP_AXES = 3
-TFLITE_KINDS = ("conv2d", "max_pool2d", "fully_connected", "fully_connected_int16")
+WHOLE_CLIP_KINDS = ("depthwise_conv2d", "average_pool2d", "mean", "add", "mul", "lookup")
+TFLITE_KINDS = ("conv2d", "max_pool2d", "fully_connected", "fully_connected_int16", *WHOLE_CLIP_KINDS)
 """What a .tflite computes in integers: all but the attention pooling."""
-ONNX_KINDS = ("conv2d", "max_pool2d", "fully_connected")
+ONNX_KINDS = ("conv2d", "max_pool2d", "fully_connected", *WHOLE_CLIP_KINDS)
 """What an .onnx computes in integers: the layer behind the attention pooling is float too."""
 ONNX_ALLOWED_LSB = 1
 ONNX_ALLOWED_FRACTION = 0.001
@@ -79,7 +80,8 @@ class TfliteModel:
         """Return every activation of the network, in the graph's shapes, for (T, mel, 1) int8 log-mels."""
         source = network_input(self._graph).name
         index = self._indices[source]
-        self._interpreter.resize_tensor_input(index, (1, *log_mel.shape))
+        if network_input(self._graph).shape[0] == TIME:
+            self._interpreter.resize_tensor_input(index, (1, *log_mel.shape))
         self._interpreter.allocate_tensors()
         self._interpreter.set_tensor(index, log_mel[None])
         self._interpreter.invoke()
@@ -96,21 +98,30 @@ class OnnxLayers:
     def __init__(self, path: Path, graph: Graph) -> None:
         import onnx.utils
 
+        self._graph = graph
         whole = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(onnx.load(str(path))))
         self._sessions = {
             op.name: one_thread_session(
-                whole.extract_model([op.inputs[0]], [op.outputs[0]]).SerializeToString()
+                whole.extract_model(_activations(graph, op), [op.outputs[0]]).SerializeToString()
             )
             for op in network_ops(graph)
             if op.kind in ONNX_KINDS
         }
 
-    def __call__(self, op: Op, value: Array) -> Array:
-        """Return a layer's result for the graph's (T, mel, channel) map or (T, feature) tokens."""
-        is_map = value.ndim == MAP_AXES
-        fed = np.ascontiguousarray(value.transpose(2, 0, 1)[None]) if is_map else value
-        (result,) = self._sessions[op.name].run(None, {op.inputs[0]: fed})
+    def __call__(self, op: Op, values: Values) -> Array:
+        """Return a layer's result for the graph's (T, mel, channel) maps or (T, feature) tokens."""
+        names = list(dict.fromkeys(_activations(self._graph, op)))
+        is_map = values[names[0]].ndim == MAP_AXES
+        fed = {
+            name: np.ascontiguousarray(values[name].transpose(2, 0, 1)[None]) if is_map else values[name]
+            for name in names
+        }
+        (result,) = self._sessions[op.name].run(None, fed)
         return np.asarray(result[0].transpose(1, 2, 0) if is_map else result)
+
+
+def _activations(graph: Graph, op: Op) -> list[str]:
+    return [tensor.name for tensor in graph.activations(op)]
 
 
 def _expected(graph: Graph, op: Op, values: Values, found: Values) -> Array:
@@ -140,7 +151,7 @@ def onnx_rows(graph: Graph, values: Values, layers: OnnxLayers) -> Iterator[Laye
     """Compare each integer layer of an .onnx on the reference's inputs: 1 LSB, in 0.1 % of the values."""
     for op in network_ops(graph):
         if op.kind in ONNX_KINDS:
-            found = layers(op, values[op.inputs[0]])
+            found = layers(op, values)
             allowed = ONNX_ALLOWED_LSB, ONNX_ALLOWED_FRACTION
             yield compare(ONNX, op.name, values[op.outputs[0]], found, *allowed)
 

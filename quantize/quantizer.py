@@ -6,17 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.audio import FrontEnd
+from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd
 from edgekit.errors import UnsupportedError
 from edgekit.graph import TIME, Graph, Op, Quantization, Tensor, run
 from edgekit.graph.fixedpoint import POOL_BITS, exp_table
+from edgekit.graph.tables import hard_swish_table, logistic_table, relu6_table, relu_table, tanh_table
 from edgekit.graph.types import Attribute
 from edgekit.progress import Progress, silent
 from quantize.calibration import Observation, affine_quantization, best_range
 from quantize.frontend_ops import add_front_end
 from quantize.graph_builder import GraphBuilder
 from quantize.network import Array, Layer, Network
-from quantize.scales import requantization
+from quantize.scales import (
+    INT8_RANGE,
+    clamp_of,
+    mean_attributes,
+    product_attributes,
+    requantization,
+    sum_attributes,
+)
 from quantize.weights import channel_scales, round_weights, round_with_compensation
 
 INT4_FEATURES = 64
@@ -25,14 +33,25 @@ INT4_SEARCH_STEPS = 32
 ADV_RANGE = (-2.0, 1.9999)
 ADV_QUANTIZATION = Quantization((2.0**-14,))
 
+WINDOW_SAMPLES = 2 * SAMPLE_RATE_HZ
+FIXED_RANGES = {"sigmoid": Quantization((1 / 256,), -128), "tanh": Quantization((1 / 128,))}
+FUNCTION_TABLES: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.int64]]] = {
+    "hard_swish": hard_swish_table,
+    "sigmoid": logistic_table,
+    "tanh": tanh_table,
+    "relu": relu_table,
+    "relu6": relu6_table,
+}
+
 Observations = Mapping[str, Observation]
 
 
 class Quantizer:
     """Adds one layer after another to a graph; remembers what each ONNX name became."""
 
-    def __init__(self, network: Network, seen: Observations, int4_linears: bool) -> None:
+    def __init__(self, network: Network, seen: Observations, int4_linears: bool, window_samples: int) -> None:
         self.network = network
+        self.window_samples = window_samples
         self.seen = seen
         self.int4_linears = int4_linears
         self.builder = GraphBuilder("edgekit")
@@ -42,7 +61,8 @@ class Quantizer:
         """Return the verified integer graph, PCM in, A/D/V in Q14 out."""
         floor_db = 10 * np.log10(front_end.floor_power)
         log_mel = affine_quantization(floor_db, self.seen[self.network.input].high)
-        self.names[self.network.input] = add_front_end(self.builder, front_end, log_mel)
+        frames = front_end.frame_count(self.window_samples) if self.network.needs_whole_clip else TIME
+        self.names[self.network.input] = add_front_end(self.builder, front_end, log_mel, frames)
         for layer in self.network.layers:
             self.names[layer.output] = ADDERS[layer.kind](self, layer)
         return self.builder.build((self.names[self.network.output],))
@@ -54,15 +74,24 @@ class Quantizer:
         assert tensor.quantization is not None, "every activation between layers is quantized"
         return name, tensor, tensor.quantization
 
+    def range_of(self, layer: Layer) -> Quantization:
+        """Return the range of a layer's results, as often as they are the ONNX tensor's."""
+        return best_range(self.seen[layer.output].times(layer.gain))
+
     def add_linear_constants(
-        self, layer: Layer, stored: NDArray[np.int8], scales: NDArray[np.float32], bias: Array, int4: bool
+        self,
+        layer: Layer,
+        stored: NDArray[np.int8],
+        scales: NDArray[np.float32],
+        bias: Array,
+        int4: bool,
+        axis: int = 0,
     ) -> tuple[str, str]:
-        """Add a layer's weights and its int32 bias; return their names."""
+        """Add a layer's weights, whose outputs are an axis, and its int32 bias; return their names."""
         input_scale = np.float64(self.input_of(layer)[2].scales[0])
         bias_scales = input_scale * scales.astype(np.float64)
-        weights_q, bias_q = (
-            Quantization(tuple(s.tolist()), 0, 0) for s in (scales.astype(float), bias_scales)
-        )
+        weights_q = Quantization(tuple(scales.astype(float).tolist()), 0, axis)
+        bias_q = Quantization(tuple(bias_scales.tolist()), 0, 0)
         dtype = "int4" if int4 else "int8"
         bias_values = np.rint(bias / bias_scales).astype(np.int64)
         return (
@@ -83,18 +112,15 @@ class Quantizer:
 
 def _add_conv2d(quantizer: Quantizer, layer: Layer) -> str:
     name, tensor, input_q = quantizer.input_of(layer)
-    output_q = best_range(quantizer.seen[layer.output])
+    output_q = quantizer.range_of(layer)
     scales = channel_scales(layer.weights, 127)
     stored = round_weights(layer.weights, scales, 127)
     constants = quantizer.add_linear_constants(layer, stored, scales, layer.bias, int4=False)
     requantize = quantizer.add_requantization(layer, scales, output_q)
-    attributes: dict[str, Attribute] = {
-        "kernel": layer.kernel,
-        "stride": layer.stride,
-        "padding": layer.padding,
+    attributes = _window_attributes(layer) | {
         "input_zero_point": input_q.zero_point,
         "output_zero_point": output_q.zero_point,
-        "clamp": (output_q.zero_point if layer.relu else -128, 127),
+        "clamp": clamp_of(output_q, layer.low, layer.high),
     }
     output = Tensor(f"{layer.name}_out", _map_shape(layer, tensor, len(layer.weights)), "int8", output_q)
     inputs = (name, *constants, *requantize)
@@ -103,14 +129,86 @@ def _add_conv2d(quantizer: Quantizer, layer: Layer) -> str:
 
 
 def _map_shape(layer: Layer, tensor: Tensor, channels: int) -> tuple[int, ...]:
-    left, right = layer.padding[2:]
-    mel = (tensor.shape[1] + left + right - layer.kernel[1]) // layer.stride[1] + 1
-    return (TIME, mel, channels)
+    top, bottom, left, right = layer.padding
+    (kernel_t, kernel_w), (step_t, step_w) = layer.kernel, layer.dilation
+    reach_t, reach_w = (kernel_t - 1) * step_t + 1, (kernel_w - 1) * step_w + 1
+    mel = (tensor.shape[1] + left + right - reach_w) // layer.stride[1] + 1
+    if tensor.shape[0] == TIME:
+        return (TIME, mel, channels)
+    return ((tensor.shape[0] + top + bottom - reach_t) // layer.stride[0] + 1, mel, channels)
+
+
+def _window_attributes(layer: Layer) -> dict[str, Attribute]:
+    found: dict[str, Attribute] = {
+        "kernel": layer.kernel,
+        "stride": layer.stride,
+        "padding": layer.padding,
+    }
+    return found if layer.dilation == (1, 1) else {**found, "dilation": layer.dilation}
+
+
+def _add_depthwise_conv2d(quantizer: Quantizer, layer: Layer) -> str:
+    name, tensor, input_q = quantizer.input_of(layer)
+    output_q = quantizer.range_of(layer)
+    by_output = np.moveaxis(layer.weights, -1, 0)
+    scales = channel_scales(by_output, 127)
+    stored = np.ascontiguousarray(np.moveaxis(round_weights(by_output, scales, 127), 0, -1))
+    constants = quantizer.add_linear_constants(layer, stored, scales, layer.bias, int4=False, axis=2)
+    requantize = quantizer.add_requantization(layer, scales, output_q)
+    attributes = _window_attributes(layer) | {
+        "input_zero_point": input_q.zero_point,
+        "output_zero_point": output_q.zero_point,
+        "clamp": clamp_of(output_q, layer.low, layer.high),
+    }
+    output = Tensor(f"{layer.name}_out", _map_shape(layer, tensor, stored.shape[2]), "int8", output_q)
+    inputs = (name, *constants, *requantize)
+    op = Op("depthwise_conv2d", layer.name, inputs, (output.name,), attributes, layer.origin)
+    return quantizer.builder.add_op(op, output)
+
+
+def _add_average_pool2d(quantizer: Quantizer, layer: Layer) -> str:
+    name, tensor, input_q = quantizer.input_of(layer)
+    attributes = _window_attributes(layer) | {"clamp": INT8_RANGE}
+    output = Tensor(f"{layer.name}_out", _map_shape(layer, tensor, tensor.shape[2]), "int8", input_q)
+    op = Op("average_pool2d", layer.name, (name,), (output.name,), attributes, layer.origin)
+    return quantizer.builder.add_op(op, output)
+
+
+def _add_mean(quantizer: Quantizer, layer: Layer) -> str:
+    name, tensor, input_q = quantizer.input_of(layer)
+    output_q = quantizer.range_of(layer)
+    attributes = mean_attributes(input_q, output_q, tensor.shape[0] * tensor.shape[1])
+    output = Tensor(f"{layer.name}_out", (1, 1, tensor.shape[2]), "int8", output_q)
+    op = Op("mean", layer.name, (name,), (output.name,), attributes, layer.origin)
+    return quantizer.builder.add_op(op, output)
+
+
+def _add_pair(quantizer: Quantizer, layer: Layer) -> str:
+    """Add the sum or the product of two tensors."""
+    (one, tensor, one_q), (other, _, other_q) = (quantizer.input_of(layer, index) for index in (0, 1))
+    output_q = quantizer.range_of(layer)
+    attributes_of = sum_attributes if layer.kind == "add" else product_attributes
+    clamp = clamp_of(output_q, layer.low, layer.high)
+    attributes = attributes_of(one_q, other_q, output_q, clamp)
+    output = Tensor(f"{layer.name}_out", tensor.shape, "int8", output_q)
+    op = Op(layer.kind, layer.name, (one, other), (output.name,), attributes, layer.origin)
+    return quantizer.builder.add_op(op, output)
+
+
+def _add_lookup(quantizer: Quantizer, layer: Layer) -> str:
+    name, tensor, input_q = quantizer.input_of(layer)
+    output_q = FIXED_RANGES.get(layer.function) or quantizer.range_of(layer)
+    values = FUNCTION_TABLES[layer.function](input_q, output_q)
+    table = quantizer.builder.add_constant(f"{layer.name}_table", "int8", values)
+    output = Tensor(f"{layer.name}_out", tensor.shape, "int8", output_q)
+    attributes = {"function": layer.function}
+    op = Op("lookup", layer.name, (name, table), (output.name,), attributes, layer.origin)
+    return quantizer.builder.add_op(op, output)
 
 
 def _add_max_pool2d(quantizer: Quantizer, layer: Layer) -> str:
     name, tensor, input_q = quantizer.input_of(layer)
-    attributes = {"kernel": layer.kernel, "stride": layer.stride, "padding": layer.padding}
+    attributes = _window_attributes(layer)
     output = Tensor(f"{layer.name}_out", _map_shape(layer, tensor, tensor.shape[2]), "int8", input_q)
     op = Op("max_pool2d", layer.name, (name,), (output.name,), attributes, layer.origin)
     return quantizer.builder.add_op(op, output)
@@ -118,7 +216,8 @@ def _add_max_pool2d(quantizer: Quantizer, layer: Layer) -> str:
 
 def _add_flatten(quantizer: Quantizer, layer: Layer) -> str:
     name, tensor, input_q = quantizer.input_of(layer)
-    output = Tensor(f"{layer.name}_out", (TIME, tensor.shape[1] * tensor.shape[2]), "int8", input_q)
+    shape = (tensor.shape[0], tensor.shape[1] * tensor.shape[2])
+    output = Tensor(f"{layer.name}_out", shape, "int8", input_q)
     op = Op("flatten", layer.name, (name,), (output.name,), {}, layer.origin)
     return quantizer.builder.add_op(op, output)
 
@@ -143,9 +242,9 @@ def _add_fully_connected(quantizer: Quantizer, layer: Layer) -> str:
     attributes: dict[str, Attribute] = {
         "input_zero_point": input_q.zero_point,
         "output_zero_point": output_q.zero_point,
-        "clamp": (output_q.zero_point if layer.relu else -128, 127),
+        "clamp": clamp_of(output_q, layer.low, layer.high),
     }
-    output = Tensor(f"{layer.name}_out", (TIME, len(layer.weights)), "int8", output_q)
+    output = Tensor(f"{layer.name}_out", (tensor.shape[0], len(layer.weights)), "int8", output_q)
     op = Op(
         "fully_connected",
         layer.name,
@@ -213,7 +312,13 @@ def _add_fully_connected_int16(quantizer: Quantizer, layer: Layer) -> str:
 
 ADDERS: Mapping[str, Callable[[Quantizer, Layer], str]] = {
     "conv2d": _add_conv2d,
+    "depthwise_conv2d": _add_depthwise_conv2d,
     "max_pool2d": _add_max_pool2d,
+    "average_pool2d": _add_average_pool2d,
+    "mean": _add_mean,
+    "add": _add_pair,
+    "mul": _add_pair,
+    "lookup": _add_lookup,
     "flatten": _add_flatten,
     "fully_connected": _add_fully_connected,
     "attention_pool": _add_attention_pool,
@@ -251,7 +356,12 @@ def correct_outputs(
 
 
 def quantize_network(
-    network: Network, front_end: FrontEnd, seen: Observations, int4_linears: bool, licence: str = ""
+    network: Network,
+    front_end: FrontEnd,
+    seen: Observations,
+    int4_linears: bool,
+    licence: str = "",
+    window_samples: int = WINDOW_SAMPLES,
 ) -> Graph:
     """Return the integer graph of a float network.
 
@@ -261,10 +371,11 @@ def quantize_network(
         seen: What `observe` saw, by ONNX name.
         int4_linears: Store the wide fully connected layers in int4.
         licence: Of the weights, for the files written from the graph.
+        window_samples: What a network hears at a time that cannot stream.
 
     Raises:
         UnsupportedError: If a layer or the resulting graph is not supported; it names the layer.
     """
-    graph = Quantizer(network, seen, int4_linears).run(front_end)
+    graph = Quantizer(network, seen, int4_linears, window_samples).run(front_end)
     metadata = {**graph.metadata, "licence": licence}
     return dataclasses.replace(graph, metadata=metadata)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STAGE = "quantize"
 WEIGHTS = ("mixed4", "int8")
 PARITY_AUDIO_S = 20.0
+LONGEST_WINDOW_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class QuantizeConfig:
         calibration_clips: Training clips that the activation ranges are read from.
         correction_clips: How many of those the last bias is corrected on.
         evaluation_clips: Held-out clips that the agreement with the float student is measured on, at most.
+        window_s: What a network hears at a time that cannot stream; shorter clips are repeated.
 
     Raises:
         ConfigError: If `weights` is neither of the two.
@@ -42,10 +44,13 @@ class QuantizeConfig:
     calibration_clips: int = 64
     correction_clips: int = 32
     evaluation_clips: int = 96
+    window_s: float = 2.0
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
             raise ConfigError(f"unknown weights {self.weights!r}", f"use one of {', '.join(WEIGHTS)}")
+        if not 0.1 <= self.window_s <= LONGEST_WINDOW_S:
+            raise ConfigError(f"window_s = {self.window_s}", f"use 0.1 to {LONGEST_WINDOW_S:g} seconds")
 
 
 def identity(
@@ -104,13 +109,23 @@ def _quantize(
 
     network = import_onnx(model)
     rows = spread(labels.indices("train"), config.calibration_clips)
+    window = _window_samples(config)
     clips = [labels.clip(i) for i in rows]
+    if network.needs_whole_clip:
+        clips = [np.resize(clip, window) for clip in clips]
     features = [log_mel(clip, front_end) for clip in clips]
     seen = observe(model, network, features, progress)
-    graph = quantize_network(network, front_end, seen, int4_linears=config.weights == "mixed4")
+    int4_linears = config.weights == "mixed4"
+    graph = quantize_network(network, front_end, seen, int4_linears, window_samples=window)
     some, student = spread(range(len(clips)), config.correction_clips), OnnxModel(model)
     wanted = np.array([student(features[i][None]) for i in some])
     return correct_outputs(graph, [to_pcm16(clips[i]) for i in some], wanted, progress)
+
+
+def _window_samples(config: QuantizeConfig) -> int:
+    from edgekit.audio import SAMPLE_RATE_HZ
+
+    return round(config.window_s * SAMPLE_RATE_HZ)
 
 
 def spread(rows: Sequence[int], count: int) -> list[int]:
@@ -133,6 +148,7 @@ def _write_copies(
     work: Path,
     progress: Progress,
 ) -> dict[str, Any]:
+    from edgekit.graph import TIME
     from edgekit.graph.parity import require_parity
     from quantize.onnx_writer import write_onnx
     from quantize.parity import check_copies
@@ -143,6 +159,8 @@ def _write_copies(
     split, held_out = labels.held_out()
     rows = spread(held_out, config.evaluation_clips)
     clips = [labels.clip(i) for i in rows]
+    if graph.tensors["log_mel"].shape[0] != TIME:
+        clips = [np.resize(clip, _window_samples(config)) for clip in clips]
     copies = check_copies(graph, work, _first_seconds(clips, PARITY_AUDIO_S), progress)
     require_parity(copies.layers)
     accuracy = _accuracy(graph, work, model, front_end, clips, labels.adv[rows], progress)

@@ -10,11 +10,25 @@ from numpy.typing import NDArray
 
 from edgekit.errors import UnsupportedError
 from edgekit.graph import Op, Quantization, Tensor
-from edgekit.graph.fixedpoint import quantize_multiplier
 from edgekit.graph.linear_ops import SINGLE_ROUNDING
-from edgekit.graph.tables import function_table, hard_swish_table, rescale_table, softmax_table
+from edgekit.graph.tables import (
+    hard_swish_table,
+    logistic_table,
+    relu6_table,
+    relu_table,
+    rescale_table,
+    softmax_table,
+    tanh_table,
+)
 from edgekit.graph.types import Attribute
-from quantize.scales import requantization
+from quantize.scales import (
+    INT8_RANGE,
+    clamp_of,
+    mean_attributes,
+    product_attributes,
+    requantization,
+    sum_attributes,
+)
 
 if TYPE_CHECKING:
     from quantize.tflite_reader import Reader
@@ -23,8 +37,6 @@ HINT = "export the model as fully int8, or quantize its float ONNX: edgekit quan
 NAMES: Mapping[int, str] = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()
 }
-ADD_LEFT_SHIFT = 20
-INT8_RANGE = (-128, 127)
 MAP_RANK = 3
 SOFTMAX_QUANTIZATION = Quantization((1 / 256,), -128)
 BOUNDS = {
@@ -98,9 +110,7 @@ class _Operator:
         """Return the int8 range that the fused activation leaves."""
         word = ACTIVATIONS[self.options.fusedActivationFunction] if self.options is not None else "NONE"
         self.require(word in BOUNDS, f"a fused activation of {', '.join(BOUNDS)}")
-        quantization = self.quantization(self.result)
-        low, high = (_quantized(bound, quantization) for bound in BOUNDS[word])
-        return low, high
+        return clamp_of(self.quantization(self.result), *BOUNDS[word])
 
     def add(
         self, kind: str, inputs: tuple[str, ...], attributes: Mapping[str, Attribute], result: Tensor
@@ -113,13 +123,6 @@ class _Operator:
     def table(self, values: NDArray[np.integer], dtype: str = "int8") -> str:
         """Add a table of 256 values and return its name."""
         return self.reader.builder.add_constant(f"{self.name}_table", dtype, values)
-
-
-def _quantized(real: float, quantization: Quantization) -> int:
-    if math.isinf(real):
-        return INT8_RANGE[real > 0]
-    steps = real / float(np.float32(quantization.scales[0]))
-    return int(np.clip(quantization.zero_point + math.floor(steps + 0.5), *INT8_RANGE))
 
 
 def _window(operator: _Operator, kernel: tuple[int, int]) -> dict[str, Attribute]:
@@ -262,84 +265,38 @@ def _lookup(operator: _Operator) -> None:
     operator.add("lookup", (data.name, operator.table(values)), {}, operator.result)
 
 
-def _logistic(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
-
-
 TABLES: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.int64]]] = {
-    "RELU": lambda source, result: rescale_table(source, result, 0.0, math.inf),
-    "RELU6": lambda source, result: rescale_table(source, result, 0.0, 6.0),
+    "RELU": relu_table,
+    "RELU6": relu6_table,
     "RELU_N1_TO_1": lambda source, result: rescale_table(source, result, -1.0, 1.0),
     "QUANTIZE": lambda source, result: rescale_table(source, result, -math.inf, math.inf),
     "HARD_SWISH": hard_swish_table,
-    "LOGISTIC": lambda source, result: function_table(_logistic, source, result),
-    "TANH": lambda source, result: function_table(math.tanh, source, result),
+    "LOGISTIC": logistic_table,
+    "TANH": tanh_table,
 }
 
 
-def _add(operator: _Operator) -> None:
+def _pair(operator: _Operator) -> None:
+    """Add the sum or the product of two tensors."""
     tensors = (operator.input(0), operator.input(1))
-    found = [operator.quantization(tensor) for tensor in tensors]
-    result = operator.quantization(operator.result)
-    scales = [float(np.float32(q.scales[0])) for q in found]
-    twice_larger = 2 * max(scales)
-    pairs = [quantize_multiplier(scale / twice_larger) for scale in scales]
-    total = twice_larger / ((1 << ADD_LEFT_SHIFT) * float(np.float32(result.scales[0])))
-    multiplier, shift = quantize_multiplier(total)
-    attributes: dict[str, Attribute] = {
-        "left_shift": ADD_LEFT_SHIFT,
-        "input_zero_points": tuple(q.zero_point for q in found),
-        "multipliers": tuple(pair[0] for pair in pairs),
-        "shifts": tuple(pair[1] for pair in pairs),
-        "output_multiplier": multiplier,
-        "output_shift": shift,
-        "output_zero_point": result.zero_point,
-        "clamp": operator.clamp(),
-    }
-    operator.add("add", tuple(t.name for t in tensors), attributes, operator.result)
-
-
-def _mul(operator: _Operator) -> None:
-    tensors = (operator.input(0), operator.input(1))
-    found = [operator.quantization(tensor) for tensor in tensors]
-    result = operator.quantization(operator.result)
-    one, other, out = (float(np.float32(q.scales[0])) for q in (*found, result))
-    multiplier, shift = quantize_multiplier(one * other / out)
-    attributes: dict[str, Attribute] = {
-        "input_zero_points": tuple(q.zero_point for q in found),
-        "multiplier": multiplier,
-        "shift": shift,
-        "output_zero_point": result.zero_point,
-        "clamp": operator.clamp(),
-    }
-    operator.add("mul", tuple(t.name for t in tensors), attributes, operator.result)
+    one, other = (operator.quantization(tensor) for tensor in tensors)
+    attributes_of = sum_attributes if operator.kind == "ADD" else product_attributes
+    attributes = attributes_of(one, other, operator.quantization(operator.result), operator.clamp())
+    names = (tensors[0].name, tensors[1].name)
+    operator.add(operator.kind.lower(), names, attributes, operator.result)
 
 
 def _mean(operator: _Operator) -> None:
     data, axes = operator.input(), sorted(operator.constant(1).ravel().tolist())
     operator.require(len(data.shape) == MAP_RANK and axes == [1, 2], "a mean over rows and columns of a map")
     source, result = operator.quantization(data), operator.quantization(operator.result)
-    scale = float(np.float32(source.scales[0])) / float(np.float32(result.scales[0]))
-    multiplier, shift = _divided(*quantize_multiplier(scale), data.shape[0] * data.shape[1])
-    attributes: dict[str, Attribute] = {
-        "input_zero_point": source.zero_point,
-        "output_zero_point": result.zero_point,
-        "multiplier": multiplier,
-        "shift": shift,
-        "clamp": INT8_RANGE,
-    }
-    flat = operator.result
-    if len(flat.shape) == MAP_RANK:
-        flat = Tensor(f"{operator.name}_rows", (1, data.shape[2]), "int8", flat.quantization)
-    operator.add("mean", (data.name,), attributes, flat)
-    if flat is not operator.result:
-        operator.add("reshape", (flat.name,), {"shape": operator.result.shape}, operator.result)
-
-
-def _divided(multiplier: int, shift: int, count: int) -> tuple[int, int]:
-    """Return the multiplier over a count, as TFLite divides it: by shifting up as far as it goes."""
-    up = min(count.bit_length() - 1, 32, 31 + shift)
-    return (multiplier << up) // count, shift - up
+    attributes = mean_attributes(source, result, data.shape[0] * data.shape[1])
+    point = operator.result
+    if len(point.shape) < MAP_RANK:
+        point = Tensor(f"{operator.name}_map", (1, 1, data.shape[2]), "int8", point.quantization)
+    operator.add("mean", (data.name,), attributes, point)
+    if point is not operator.result:
+        operator.add("reshape", (point.name,), {"shape": operator.result.shape}, operator.result)
 
 
 HANDLERS: Mapping[str, Callable[[_Operator], None]] = {
@@ -349,8 +306,8 @@ HANDLERS: Mapping[str, Callable[[_Operator], None]] = {
     "AVERAGE_POOL_2D": _pool,
     "MAX_POOL_2D": _pool,
     "MEAN": _mean,
-    "ADD": _add,
-    "MUL": _mul,
+    "ADD": _pair,
+    "MUL": _pair,
     "SOFTMAX": _softmax,
     "RESHAPE": _reshape,
     "SQUEEZE": _reshape,

@@ -9,7 +9,9 @@ convolution rounds as the graph does, its FULLY_CONNECTED does not (int8: once i
 the full multiplier instead of its upper 16 bits). TFLite Micro has per-channel int4 for convolutions only.
 """
 
+import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,9 +21,9 @@ from ai_edge_litert import schema_py_generated as schema
 from edgekit.artifact import write_bytes
 from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd
 from edgekit.errors import UnsupportedError
-from edgekit.graph import Graph, Op, Tensor
+from edgekit.graph import TIME, Graph, Op, Tensor
 from quantize.layers import network_input, network_ops, scales, zero_point
-from quantize.scales import requantization
+from quantize.scales import clamp_of, requantization
 from quantize.tflite_file import TfliteFile
 
 DEFAULT_SECONDS = 2
@@ -29,13 +31,32 @@ DEFAULT_SECONDS = 2
 TIME_AXIS = 1
 MAP_SIZES = 2
 PADDING_OF_MAX_POOL = -128
+DEPTHWISE_AXIS = 3
+"""Of (1, KH, KW, O) weights: the output channels."""
+ACTIVATIONS = {"NONE": (-math.inf, math.inf), "RELU": (0.0, math.inf), "RELU6": (0.0, 6.0)}
+FUNCTIONS = {
+    "hard_swish": ("HARD_SWISH", "HardSwishOptions"),
+    "sigmoid": ("LOGISTIC", ""),
+    "tanh": ("TANH", ""),
+    "relu": ("RELU", ""),
+    "relu6": ("RELU6", ""),
+}
 VERSIONS: Mapping[str, int] = {
+    "ADD": 2,
+    "AVERAGE_POOL_2D": 2,
     "CONV_2D": 7,
+    "DEPTHWISE_CONV_2D": 3,
     "DEQUANTIZE": 2,
+    "LOGISTIC": 2,
     "MAX_POOL_2D": 2,
+    "MEAN": 2,
+    "MUL": 2,
     "PAD": 2,
     "PADV2": 2,
     "QUANTIZE": 2,
+    "RELU": 2,
+    "RELU6": 2,
+    "TANH": 2,
 }
 """Operator versions with the types used here (int4 kernels: CONV_2D 7); all others are 1."""
 
@@ -56,8 +77,11 @@ class TfliteWriter:
         """Return the file."""
         source = network_input(self.graph)
         front_end = FrontEnd.from_dict(json.loads(self.graph.metadata["front_end"]))
-        first = self.add(source, front_end.frame_count(DEFAULT_SECONDS * SAMPLE_RATE_HZ))
-        self.file.resizable(first, TIME_AXIS)
+        streams = source.shape[0] == TIME
+        frames = front_end.frame_count(DEFAULT_SECONDS * SAMPLE_RATE_HZ) if streams else source.shape[0]
+        first = self.add(source, frames)
+        if streams:
+            self.file.resizable(first, TIME_AXIS)
         for op in network_ops(self.graph):
             if op.kind not in EMITTERS:
                 raise UnsupportedError(
@@ -107,11 +131,14 @@ class TfliteWriter:
 
     def add_windowed(self, op: Op, kind: str, inputs: Sequence[int], options: str, **values: float) -> None:
         """Append a VALID convolution or pool of the first input, and its output."""
-        kernel_t, stride_t, stride_w = op.integers("kernel")[0], *op.integers("stride")
-        time_steps = (self.file.shape(inputs[0])[TIME_AXIS] - kernel_t) // stride_t + 1
+        kernel_t, (stride_t, stride_w) = op.integers("kernel")[0], op.integers("stride")
+        step_t, step_w = op.integers("dilation") if "dilation" in op.attributes else (1, 1)
+        time_steps = (self.file.shape(inputs[0])[TIME_AXIS] - (kernel_t - 1) * step_t - 1) // stride_t + 1
         output = self.add(self.graph.output(op), time_steps)
-        strides = {"strideH": stride_t, "strideW": stride_w}
-        self.operator(kind, inputs, output, options, padding=schema.Padding.VALID, **strides, **values)
+        values |= {"strideH": stride_t, "strideW": stride_w}
+        if (step_t, step_w) != (1, 1):
+            values |= {"dilationHFactor": step_t, "dilationWFactor": step_w}
+        self.operator(kind, inputs, output, options, padding=schema.Padding.VALID, **values)
 
     def add_weights(self, op: Op, bias_type: type[np.signedinteger]) -> tuple[int, int]:
         """Add a layer's weights and bias, checking that their scales give the graph's multipliers.
@@ -128,20 +155,25 @@ class TfliteWriter:
                 f"{op.kind} {op.name!r}: its scales do not give its multipliers, so TFLite cannot hold it",
                 "re-run edgekit quantize",
             )
-        kernels = weights if op.kind == "conv2d" else weights[:, None, None, :]
-        index = self.file.constant(kernels, tensor.dtype, tensor.quantization)
+        quantization = tensor.quantization
+        if op.kind == "depthwise_conv2d":
+            kernels = weights[None]
+            quantization = dataclasses.replace(quantization, axis=DEPTHWISE_AXIS) if quantization else None
+        else:
+            kernels = weights if op.kind == "conv2d" else weights[:, None, None, :]
+        index = self.file.constant(kernels, tensor.dtype, quantization)
         return index, self.file.constant(bias.astype(bias_type))
 
     def activation(self, op: Op) -> int:
         """Return the fused activation whose limits are the operator's clamp; UnsupportedError if none is."""
-        point = zero_point(self.graph.output(op))
-        if op.integers("clamp") == (-128, 127):
-            return int(schema.ActivationFunctionType.NONE)
-        if op.integers("clamp") == (point, 127):
-            return int(schema.ActivationFunctionType.RELU)
+        result = self.graph.output(op).quantization
+        assert result is not None, "every activation between layers is quantized"
+        for name, bounds in ACTIVATIONS.items():
+            if op.integers("clamp") == clamp_of(result, *bounds):
+                return int(getattr(schema.ActivationFunctionType, name))
         raise UnsupportedError(
             f"{op.kind} {op.name!r}: clamp {op.integers('clamp')} is no activation of TFLite",
-            "use ReLU or none",
+            f"use one of {', '.join(ACTIVATIONS)}",
         )
 
 
@@ -162,6 +194,48 @@ def _conv2d(writer: TfliteWriter, op: Op) -> None:
     inputs = (writer.add_padding(op, op.integer("input_zero_point")), *writer.add_weights(op, np.int32))
     activation = writer.activation(op)
     writer.add_windowed(op, "CONV_2D", inputs, "Conv2DOptions", fusedActivationFunction=activation)
+
+
+def _depthwise_conv2d(writer: TfliteWriter, op: Op) -> None:
+    inputs = (writer.add_padding(op, op.integer("input_zero_point")), *writer.add_weights(op, np.int32))
+    channels, outputs = (writer.file.shape(index)[-1] for index in inputs[:2])
+    values = {"depthMultiplier": outputs // channels, "fusedActivationFunction": writer.activation(op)}
+    writer.add_windowed(op, "DEPTHWISE_CONV_2D", inputs, "DepthwiseConv2DOptions", **values)
+
+
+def _average_pool2d(writer: TfliteWriter, op: Op) -> None:
+    if any(op.integers("padding")):
+        raise UnsupportedError(
+            f"{op.kind} {op.name!r}: TFLite cannot leave explicit padding out of a mean", "pad with nothing"
+        )
+    values = dict(zip(("filterHeight", "filterWidth"), op.integers("kernel"), strict=True))
+    values["fusedActivationFunction"] = writer.activation(op)
+    writer.add_windowed(op, "AVERAGE_POOL_2D", (writer.source(op)[0],), "Pool2DOptions", **values)
+
+
+def _mean(writer: TfliteWriter, op: Op) -> None:
+    inputs = (writer.source(op)[0], writer.integers(TIME_AXIS, TIME_AXIS + 1))
+    writer.operator("MEAN", inputs, writer.add(writer.graph.output(op)), "ReducerOptions", keepDims=True)
+
+
+def _pair(writer: TfliteWriter, op: Op) -> None:
+    inputs = [writer.source(op, index)[0] for index in (0, 1)]
+    time_steps = max(writer.file.shape(index)[TIME_AXIS] for index in inputs)
+    output = writer.add(writer.graph.output(op), time_steps)
+    kind, options = ("ADD", "AddOptions") if op.kind == "add" else ("MUL", "MulOptions")
+    writer.operator(kind, inputs, output, options, fusedActivationFunction=writer.activation(op))
+
+
+def _lookup(writer: TfliteWriter, op: Op) -> None:
+    function = op.attributes.get("function")
+    if function not in FUNCTIONS:
+        raise UnsupportedError(
+            f"{op.kind} {op.name!r}: TFLite has no operator for it", f"use one of {', '.join(FUNCTIONS)}"
+        )
+    kind, options = FUNCTIONS[str(function)]
+    index, _ = writer.source(op)
+    output = writer.add(writer.graph.output(op), writer.file.shape(index)[TIME_AXIS])
+    writer.operator(kind, (index,), output, options)
 
 
 def _max_pool2d(writer: TfliteWriter, op: Op) -> None:
@@ -224,7 +298,13 @@ def _attention_pool(writer: TfliteWriter, op: Op) -> None:
 
 EMITTERS: Mapping[str, Callable[[TfliteWriter, Op], None]] = {
     "conv2d": _conv2d,
+    "depthwise_conv2d": _depthwise_conv2d,
     "max_pool2d": _max_pool2d,
+    "average_pool2d": _average_pool2d,
+    "mean": _mean,
+    "add": _pair,
+    "mul": _pair,
+    "lookup": _lookup,
     "flatten": _flatten,
     "fully_connected": _fully_connected,
     "attention_pool": _attention_pool,

@@ -43,11 +43,11 @@ def clamped(op: Op, values: Int64) -> Int64:
 
 
 def mean(op: Op, x: Int64) -> Int64:
-    """Return the (1, C) mean over T and W of a (T, W, C) map, in the output's own scale.
+    """Return the (1, 1, C) mean over T and W of a (T, W, C) map, in the output's own scale.
 
     The count goes into the multiplier, as in TFLite's integer mean.
     """
-    sums = (x - op.integer("input_zero_point")).sum(axis=(0, 1))[None]
+    sums = (x - op.integer("input_zero_point")).sum(axis=(0, 1), keepdims=True)
     scaled = multiply_by_quantized_multiplier(sums, op.integer("multiplier"), op.integer("shift"))
     return clamped(op, scaled + op.integer("output_zero_point"))
 

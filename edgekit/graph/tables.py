@@ -56,6 +56,26 @@ def rescale_table(source: Quantization, result: Quantization, low: float, high: 
     return np.clip(scaled, first, last)
 
 
+def relu_table(source: Quantization, result: Quantization) -> Int64:
+    """Return `rescale_table` of max(x, 0)."""
+    return rescale_table(source, result, 0.0, math.inf)
+
+
+def relu6_table(source: Quantization, result: Quantization) -> Int64:
+    """Return `rescale_table` of min(max(x, 0), 6)."""
+    return rescale_table(source, result, 0.0, 6.0)
+
+
+def logistic_table(source: Quantization, result: Quantization) -> Int64:
+    """Return `function_table` of 1 / (1 + exp(-x))."""
+    return function_table(lambda x: 1 / (1 + math.exp(-x)), source, result)
+
+
+def tanh_table(source: Quantization, result: Quantization) -> Int64:
+    """Return `function_table` of tanh."""
+    return function_table(math.tanh, source, result)
+
+
 def _ratio(one: float, other: float) -> float:
     return float(np.float32(one)) / float(np.float32(other))
 

@@ -56,7 +56,7 @@ GRAPHS = {
         constants=kernels(np.ones((2, 2, 4), np.int8)),
     ),
     "average_pool2d": graph_of("average_pool2d", {**WINDOW, **CLAMP}, (3, 2, 2)),
-    "mean": graph_of("mean", {**SCALED, "input_zero_point": 3}, (1, 2)),
+    "mean": graph_of("mean", {**SCALED, "input_zero_point": 3}, (1, 1, 2)),
     "add": graph_of("add", SUM, MAP, shapes=(MAP, (1, 1, 2))),
     "mul": graph_of("mul", {**SCALED, "input_zero_points": (0, 1)}, MAP, shapes=(MAP, (2,))),
     "lookup": graph_of("lookup", {}, MAP, constants=(np.arange(127, -129, -1).astype(np.int8),)),

@@ -8,7 +8,7 @@ from support import OnnxStudent, noise, small_graph
 
 from edgekit.audio import FrontEnd, log_mel
 from edgekit.errors import UnsupportedError
-from edgekit.graph import run
+from edgekit.graph import TIME, run
 from quantize.calibration import Observation, affine_quantization, best_range, observe, quantization_error
 from quantize.importer import import_onnx
 from quantize.quantizer import correct_outputs, quantize_network
@@ -138,11 +138,18 @@ def test_longer_windows_stay_in_range(tmp_path, n_fft):
     assert run(graph, {"pcm": loud})["power"].max() < 1 << 51
 
 
-def test_padding_at_the_end_of_a_stream_is_refused(student):
+def test_a_network_that_pads_the_end_hears_one_window_at_a_time(student):
     _, front_end, network, seen = student
     layers = tuple(
         dataclasses.replace(layer, padding=(1, 1, 1, 1)) if layer.name == "l1" else layer
         for layer in network.layers
     )
-    with pytest.raises(UnsupportedError, match=r"'l1' \(from /l1/conv.*a stream has no end"):
-        quantize_network(dataclasses.replace(network, layers=layers), front_end, seen, int4_linears=False)
+    changed = dataclasses.replace(network, layers=layers)
+    graph = quantize_network(changed, front_end, seen, int4_linears=False, window_samples=8000)
+    frames = front_end.frame_count(8000)
+    assert graph.tensors["log_mel"].shape == (frames, front_end.mel_bands, 1)
+    assert graph.tensors["l1_out"].shape[0] == frames
+    found = run(graph, {"pcm": np.zeros(8000, np.int16)})
+    for name, values in found.items():
+        if graph.tensors[name].shape[0] != TIME:
+            assert values.shape == graph.tensors[name].shape

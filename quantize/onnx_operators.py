@@ -1,0 +1,329 @@
+"""How each node of a float ONNX file becomes a layer, or joins the layer before it."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from quantize.network import Array, Layer
+
+if TYPE_CHECKING:
+    from quantize.importer import Importer
+
+TIME_AXIS = 1
+"""Of (batch, time, feature) tokens."""
+MAP_AXES = [2, 3]
+"""Time and mel of (batch, channel, time, mel) maps."""
+CLIPPED = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "mul")
+"""Layers that can clip their own results."""
+HARD_SIGMOID_REACH = 3.0
+
+
+def read_node(importer: "Importer", node: onnx.NodeProto) -> None:
+    """Import a node.
+
+    Raises:
+        UnsupportedError: If it cannot be; it names the node and the constraint.
+    """
+    handler = HANDLERS.get(node.op_type)
+    if handler is None:
+        what = f"operator {node.op_type}, supported: {', '.join(HANDLERS)}"
+        raise importer.unsupported(node, what)
+    handler(importer, node)
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+
+
+def _layer_name(importer: "Importer", node: onnx.NodeProto) -> str:
+    """Return a C identifier that no layer has: `/l1/conv` becomes l1, or l1_conv if l1 is taken."""
+    parts = [part for part in (node.name or node.output[0]).split("/") if part]
+    stem = "_".join(parts[:-1]) if len(parts) > 1 else parts[0]
+    words = (stem, "_".join(parts))
+    names = [re.sub(r"\W", "_", word if not word[0].isdigit() else f"n{word}") for word in words]
+    taken = {layer.name for layer in importer.layers.values()}
+    importer.require(node, not set(names) <= taken, f"a layer name other than {names[-1]!r}, which is taken")
+    return names[0] if names[0] not in taken else names[1]
+
+
+def _conv(importer: "Importer", node: onnx.NodeProto) -> None:
+    attributes = _attributes(node)
+    source = importer.source(node)
+    weights = importer.constant(node, 1).astype(np.float64) / importer.gain(source)
+    importer.require(node, weights.ndim == 4, "two-dimensional kernels")
+    groups = attributes.get("group", 1)
+    depthwise = groups > 1
+    importer.require(node, not depthwise or weights.shape[1] == 1, "group 1, or one group for each channel")
+    bias = importer.constant(node, 2) if len(node.input) > 2 else np.zeros(len(weights))
+    layer = Layer(
+        "depthwise_conv2d" if depthwise else "conv2d",
+        _layer_name(importer, node),
+        (source,),
+        node.output[0],
+        (node.name,),
+        np.moveaxis(weights[:, 0], 0, -1) if depthwise else np.transpose(weights, (0, 2, 3, 1)),
+        bias.astype(np.float64),
+        kernel=(weights.shape[2], weights.shape[3]),
+        stride=_pair(attributes.get("strides", [1, 1])),
+        dilation=_pair(attributes.get("dilations", [1, 1])),
+        padding=_padding(importer, node, attributes),
+    )
+    importer.add(node, layer)
+
+
+def _pair(values: list[int]) -> tuple[int, int]:
+    return values[0], values[1]
+
+
+def _padding(
+    importer: "Importer", node: onnx.NodeProto, attributes: Mapping[str, Any]
+) -> tuple[int, int, int, int]:
+    auto_pad = attributes.get("auto_pad", b"NOTSET")
+    importer.require(node, auto_pad == b"NOTSET", "explicit pads instead of auto_pad")
+    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
+    return top, bottom, left, right
+
+
+def _batch_norm(importer: "Importer", node: onnx.NodeProto) -> None:
+    gamma, beta, mean, variance = (importer.constant(node, i).astype(np.float64) for i in range(1, 5))
+    layer = importer.layers.get(importer.source(node))
+    follows = layer is not None and layer.kind in ("conv2d", "depthwise_conv2d") and layer.low == -math.inf
+    importer.require(node, follows, "it follows a Conv")
+    assert layer is not None
+    gain = gamma / np.sqrt(variance + _attributes(node).get("epsilon", 1e-5))
+    # Outputs are the first axis of a convolution's weights, the last of a depthwise one's.
+    by_output = gain if layer.kind == "depthwise_conv2d" else gain[:, None, None, None]
+    importer.extend(node, weights=layer.weights * by_output, bias=(layer.bias - mean) * gain + beta)
+
+
+def _relu(importer: "Importer", node: onnx.NodeProto) -> None:
+    _clip_to(importer, node, 0.0, math.inf, "relu")
+
+
+def _clip(importer: "Importer", node: onnx.NodeProto) -> None:
+    limits = [float(importer.constant(node, i)) for i in range(1, len(node.input)) if node.input[i]]
+    importer.require(node, limits == [0.0, 6.0], "0 to 6")
+    _clip_to(importer, node, 0.0, 6.0, "relu6")
+
+
+def _clip_to(importer: "Importer", node: onnx.NodeProto, low: float, high: float, function: str) -> None:
+    layer = importer.layers.get(importer.source(node))
+    homogeneous = layer is not None and (layer.gain == 1 or high == math.inf)
+    if layer is not None and layer.kind in CLIPPED and homogeneous and importer.is_only_reader(node):
+        importer.extend(node, low=max(low, layer.low), high=min(high, layer.high))
+        return
+    _lookup(importer, node, function)
+
+
+def _lookup(importer: "Importer", node: onnx.NodeProto, function: str) -> None:
+    source = importer.plain_source(node)
+    name = _layer_name(importer, node)
+    importer.add(node, Layer("lookup", name, (source,), node.output[0], (node.name,), function=function))
+
+
+def _hard_swish(importer: "Importer", node: onnx.NodeProto) -> None:
+    _lookup(importer, node, "hard_swish")
+
+
+def _sigmoid(importer: "Importer", node: onnx.NodeProto) -> None:
+    _lookup(importer, node, "sigmoid")
+
+
+def _tanh(importer: "Importer", node: onnx.NodeProto) -> None:
+    _lookup(importer, node, "tanh")
+
+
+def _hard_sigmoid(importer: "Importer", node: onnx.NodeProto) -> None:
+    """Fold relu6(x + 3) into the convolution before; the sixth is left to whoever reads the result."""
+    attributes, layer = _attributes(node), importer.layers.get(importer.source(node))
+    alpha, beta = attributes.get("alpha", 0.2), attributes.get("beta", 0.5)
+    importer.require(node, abs(6 * alpha - 1) < 1e-6 and beta == 0.5, "alpha 1/6, beta 1/2")
+    follows = layer is not None and layer.kind == "conv2d" and importer.is_only_reader(node)
+    importer.require(node, follows, "it alone reads a Conv")
+    assert layer is not None
+    reach = HARD_SIGMOID_REACH
+    importer.extend(node, bias=layer.bias + reach, low=0.0, high=2 * reach, gain=2 * reach)
+
+
+def _mean(importer: "Importer", node: onnx.NodeProto) -> None:
+    if node.op_type == "ReduceMean":
+        attributes = _attributes(node)
+        axes = attributes.get("axes") or importer.constant(node, 1).tolist()
+        importer.require(node, sorted(axes) == MAP_AXES, "axes 2 and 3: time and mel of a map")
+        importer.require(node, attributes.get("keepdims", 1) == 1, "keepdims 1")
+    source = importer.plain_source(node)
+    importer.add(node, Layer("mean", _layer_name(importer, node), (source,), node.output[0], (node.name,)))
+
+
+def _squeeze(importer: "Importer", node: onnx.NodeProto) -> None:
+    importer.require(node, importer.constant(node, 1).tolist() == [3], "axis 3: a map one mel position wide")
+    importer.alias[node.output[0]] = importer.plain_source(node)
+    importer.squeezed.add(node.output[0])
+
+
+def _pool(importer: "Importer", node: onnx.NodeProto) -> None:
+    attributes, source = _attributes(node), importer.plain_source(node)
+    importer.require(node, attributes.get("ceil_mode", 0) == 0, "ceil_mode 0")
+    importer.require(node, attributes.get("count_include_pad", 0) == 0, "count_include_pad 0")
+    layer = Layer(
+        "max_pool2d" if node.op_type == "MaxPool" else "average_pool2d",
+        _layer_name(importer, node),
+        (source,),
+        node.output[0],
+        (node.name,),
+        kernel=_pair(attributes["kernel_shape"]),
+        stride=_pair(attributes.get("strides", [1, 1])),
+        padding=_padding(importer, node, attributes),
+    )
+    importer.add(node, layer)
+
+
+def _unsqueeze(importer: "Importer", node: onnx.NodeProto) -> None:
+    importer.require(node, importer.source(node) == importer.input, "it adds the channel axis to the input")
+    importer.require(node, importer.constant(node, 1).tolist() == [1], "axis 1")
+    importer.alias[node.output[0]] = importer.input
+
+
+def _transpose(importer: "Importer", node: onnx.NodeProto) -> None:
+    source, axes = importer.plain_source(node), _attributes(node)["perm"]
+    if node.input[0] in importer.squeezed:
+        importer.require(node, axes == [0, 2, 1], "perm 0 2 1: maps to tokens")
+        name = _layer_name(importer, node)
+        importer.add(node, Layer("flatten", name, (source,), node.output[0], (node.name,)))
+        return
+    importer.require(node, axes == [0, 2, 1, 3], "perm 0 2 1 3: maps to tokens")
+    importer.alias[node.output[0]] = source
+    importer.channels_first[node.output[0]] = len(_last_weights(importer, source))
+
+
+def _last_weights(importer: "Importer", name: str) -> Array:
+    """Return the weights of the convolution that decided a map's channels."""
+    layer = importer.layers[name]
+    while layer.kind != "conv2d":
+        layer = importer.layers[layer.inputs[0]]
+    return layer.weights
+
+
+def _reshape(importer: "Importer", node: onnx.NodeProto) -> None:
+    importer.require(node, node.input[0] in importer.channels_first, "it follows the Transpose to tokens")
+    importer.require(node, importer.constant(node, 1).tolist()[:2] == [0, 0], "it keeps batch and time")
+    channels = importer.channels_first[node.input[0]]
+    name = _layer_name(importer, node)
+    importer.add(node, Layer("flatten", name, (importer.source(node),), node.output[0], (node.name,)))
+    importer.channels_first[node.output[0]] = channels
+
+
+def _to_graph_order(weights: Array, channels: int) -> Array:
+    """Reorder columns from ONNX's (channel, mel) tokens to the graph's (mel, channel)."""
+    split = weights.reshape(len(weights), channels, -1)
+    return np.transpose(split, (0, 2, 1)).reshape(weights.shape)
+
+
+def _linear(importer: "Importer", node: onnx.NodeProto, weights: NDArray[Any], bias: NDArray[Any]) -> None:
+    source = importer.plain_source(node)
+    rows = weights.astype(np.float64)
+    if source in importer.channels_first:
+        rows = _to_graph_order(rows, importer.channels_first[source])
+    layer = Layer(
+        "fully_connected",
+        _layer_name(importer, node),
+        (source,),
+        node.output[0],
+        (node.name,),
+        rows,
+        bias.astype(np.float64),
+    )
+    importer.add(node, layer)
+
+
+def _matmul(importer: "Importer", node: onnx.NodeProto) -> None:
+    weights = importer.constant(node, 1)
+    importer.require(node, weights.ndim == 2, "a matrix on the right")
+    _linear(importer, node, weights.T, np.zeros(weights.shape[1]))
+
+
+def _gemm(importer: "Importer", node: onnx.NodeProto) -> None:
+    attributes = _attributes(node)
+    plain = (attributes.get("alpha", 1.0), attributes.get("beta", 1.0), attributes.get("transA", 0))
+    importer.require(node, plain == (1.0, 1.0, 0), "alpha 1, beta 1, transA 0")
+    weights = importer.constant(node, 1)
+    rows = weights if attributes.get("transB", 0) else weights.T
+    bias = importer.constant(node, 2) if len(node.input) > 2 else np.zeros(len(rows))
+    _linear(importer, node, rows, bias)
+
+
+def _add(importer: "Importer", node: onnx.NodeProto) -> None:
+    if node.input[1] not in importer.constants:
+        _combine(importer, node, "add")
+        return
+    layer = importer.layers.get(importer.source(node))
+    importer.require(node, layer is not None and layer.kind == "fully_connected", "it follows a MatMul")
+    assert layer is not None
+    importer.extend(node, bias=layer.bias + importer.constant(node, 1).astype(np.float64))
+
+
+def _combine(importer: "Importer", node: onnx.NodeProto, kind: str) -> None:
+    read = importer.source if kind == "mul" else importer.plain_source
+    sources = (read(node, 0), read(node, 1))
+    gain = math.prod(importer.gain(source) for source in sources)
+    name = _layer_name(importer, node)
+    importer.add(node, Layer(kind, name, sources, node.output[0], (node.name,), gain=gain))
+
+
+def _softmax(importer: "Importer", node: onnx.NodeProto) -> None:
+    importer.require(node, _attributes(node).get("axis", -1) == TIME_AXIS, "axis 1: over time")
+    importer.weights_of_time[node.output[0]] = importer.source(node)
+
+
+def _mul(importer: "Importer", node: onnx.NodeProto) -> None:
+    attention = [name for name in node.input if name in importer.weights_of_time]
+    if not attention:
+        _combine(importer, node, "mul")
+        return
+    importer.require(node, len(attention) == 1, "values times a Softmax over time")
+    value = node.input[1 - list(node.input).index(attention[0])]
+    importer.require(node, value in importer.alias, f"input {value!r} comes from a layer")
+    inputs = (importer.alias[value], importer.weights_of_time[attention[0]])
+    layer = Layer("attention_pool", _layer_name(importer, node), inputs, node.output[0], (node.name,))
+    importer.add(node, layer)
+
+
+def _reduce_sum(importer: "Importer", node: onnx.NodeProto) -> None:
+    layer = importer.layers.get(importer.source(node))
+    importer.require(
+        node, layer is not None and layer.kind == "attention_pool", "it sums the attended values"
+    )
+    importer.require(node, importer.constant(node, 1).tolist() == [TIME_AXIS], "axis 1: over time")
+    importer.require(node, _attributes(node).get("keepdims", 1) == 0, "keepdims 0")
+    importer.extend(node)
+
+
+HANDLERS: Mapping[str, Callable[["Importer", onnx.NodeProto], None]] = {
+    "Conv": _conv,
+    "BatchNormalization": _batch_norm,
+    "Relu": _relu,
+    "Clip": _clip,
+    "HardSwish": _hard_swish,
+    "HardSigmoid": _hard_sigmoid,
+    "Sigmoid": _sigmoid,
+    "Tanh": _tanh,
+    "ReduceMean": _mean,
+    "GlobalAveragePool": _mean,
+    "AveragePool": _pool,
+    "Squeeze": _squeeze,
+    "MaxPool": _pool,
+    "Unsqueeze": _unsqueeze,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+    "MatMul": _matmul,
+    "Gemm": _gemm,
+    "Add": _add,
+    "Softmax": _softmax,
+    "Mul": _mul,
+    "ReduceSum": _reduce_sum,
+}

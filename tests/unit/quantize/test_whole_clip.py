@@ -97,8 +97,8 @@ def test_its_layers_follow_the_float_ones(student):
     for layer, wanted in zip(layers, real, strict=True):
         tensor = graph.output(graph.op(layer.name))
         found = tensor.quantization.dequantize(values[tensor.name]) / layer.gain
-        error = found - wanted[0].transpose(1, 2, 0)
-        assert np.sqrt(np.mean(error**2)) < 0.1 * np.std(wanted), layer.name
+        agreement = np.corrcoef(found.ravel(), wanted[0].transpose(1, 2, 0).ravel())[0, 1]
+        assert agreement > 0.94, layer.name
 
 
 def test_the_tflite_reads_back_up_to_its_float_attention(student):

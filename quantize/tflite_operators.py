@@ -74,6 +74,7 @@ class _Operator:
         self.source = source
         self.options = source.builtinOptions
         self.require(len(source.outputs) == 1, "one output")
+        reader.names[source.outputs[0]] = f"{self.name}_out"
         self.result = reader.tensor(source.outputs[0])
 
     def unsupported(self, constraint: str) -> UnsupportedError:

@@ -75,8 +75,9 @@ class Reader:
             self.builder.add_input(self.tensor(index))
         for number, operator in enumerate(self.part.operators):
             read_operator(self, number, operator)
-        description = (self.model.description or b"").decode(errors="replace")
-        self.builder.metadata["source"] = description
+        self.builder.metadata["source"] = (self.model.description or b"").decode(errors="replace")
+        # Where a runtime has what the graph computes.
+        self.builder.metadata |= {f"tensor:{name}": str(index) for index, name in self.names.items()}
         return self.builder.build(tuple(self.tensor(index).name for index in self.part.outputs))
 
     def tensor(self, index: int) -> Tensor:

@@ -10,7 +10,7 @@ import click
 from edgekit.cli import options
 from edgekit.cli.licences import announce
 from edgekit.cli.progress import showing_progress
-from edgekit.errors import AudioError
+from edgekit.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
     from edgekit.artifact import Artifact
@@ -140,22 +140,40 @@ def distill(
 
 
 @click.command()
-@click.argument("student", type=options.PATH)
-@click.option("--labels", type=options.PATH, required=True, help="Labelled audio to calibrate with.")
+@click.argument("model", type=options.PATH, metavar="STUDENT|FILE.tflite")
+@click.option("--labels", type=options.PATH, help="Labelled audio to calibrate with; STUDENT needs it.")
 @options.weights_option
+@click.option(
+    "--runtime",
+    type=click.Choice(["micro", "litert"]),
+    default="micro",
+    show_default=True,
+    help="Whose rounding an imported .tflite keeps: TFLite Micro's, or that of LiteRT.",
+)
 @options.out_option
 @options.json_option
 def quantize(
-    student: Path, labels: Path, weights: Literal["mixed4", "int8"], out: Path, as_json: bool
+    model: Path,
+    labels: Path | None,
+    weights: Literal["mixed4", "int8"],
+    runtime: Literal["micro", "litert"],
+    out: Path,
+    as_json: bool,
 ) -> None:
-    """Turn a student into the integer graph.
+    """Make the integer graph of a student or of an int8 .tflite.
 
-    STUDENT is a folder that edgekit distill wrote. The same integers are also written as ONNX and TFLite.
+    STUDENT is a folder that edgekit distill wrote; its integers are also written as ONNX and TFLite.
+    FILE.tflite is any fully quantized model; it is imported integer for integer.
     """
-    from quantize import stage
+    from quantize import adoption, stage
 
     with showing_progress() as progress:
-        made = stage.quantize(stage.QuantizeConfig(weights=weights), student, labels, out, progress)
+        if model.suffix == ".tflite":
+            made = adoption.adopt(model, out, runtime, progress)
+        elif labels is None:
+            raise ConfigError("no labels to calibrate with", "add --labels, a folder of edgekit label")
+        else:
+            made = stage.quantize(stage.QuantizeConfig(weights=weights), model, labels, out, progress)
     options.print_artifact(made, as_json)
 
 

@@ -352,6 +352,17 @@ class TestStages:
         assert (found["pieces"], found["unreadable"]) == (5, {"b": "empty"})
         assert labelled[0][-1] == {"strict": False}
 
+    def test_quantize_needs_labels_for_a_student_alone(self, edgekit, calls, made, monkeypatch):
+        ran = edgekit("quantize", "a", "--out", "o")
+        assert (ran.code, ran.err) == (
+            2,
+            "error: no labels to calibrate with\nhint: add --labels, a folder of edgekit label\n",
+        )
+        adopted = []
+        monkeypatch.setattr("quantize.adoption.adopt", lambda *words: adopted.append(words[:-1]) or made)
+        assert edgekit("quantize", "m.tflite", "--runtime", "litert", "--out", "o").code == 0
+        assert adopted == [(Path("m.tflite"), Path("o"), "litert")]
+
     def test_distill_settings(self, edgekit, calls):
         edgekit(*self.CALLS[0][0])
         rest, config, *_ = calls[0]

@@ -64,7 +64,9 @@ def observe(
     Returns:
         ONNX tensor name to what was seen.
     """
-    names = [layer.output for layer in network.layers]
+    computed = {name for node in onnx.load(str(model)).graph.node for name in node.output}
+    # Tokens that ONNX leaves as maps have no tensor of their own there; their map has been seen.
+    names = [layer.output for layer in network.layers if layer.output in computed]
     session = _session_with_outputs(model, names)
     seen: dict[str, list[Array]] = {name: [] for name in (network.input, *names)}
     for done, log_mel in enumerate(features):

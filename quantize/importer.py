@@ -38,6 +38,10 @@ class Importer:
         self.channels_first: dict[str, int] = {}
         self.weights_of_time: dict[str, str] = {}
         self.squeezed: set[str] = set()
+        self.attended_channels: dict[str, int] = {}
+        self.pooled_channels: dict[str, int] = {}
+        self.turned: dict[str, str] = {}
+        self.products: dict[str, str] = {}
 
     def run(self) -> Network:
         """Return the network; UnsupportedError names the first node that cannot be imported."""

@@ -15,7 +15,7 @@ class Layer:
 
     Attributes:
         kind: `conv2d`, `depthwise_conv2d`, `max_pool2d`, `average_pool2d`, `mean`, `add`, `mul`, `lookup`,
-            `flatten`, `fully_connected` or `attention_pool`.
+            `flatten`, `fully_connected`, `attention_pool` or `second_order`.
         name: A C identifier, unique in the network.
         inputs: ONNX names of the activations that it reads (attention_pool: values, then scores).
         output: ONNX name of its result, activation included.

@@ -191,6 +191,10 @@ def _unsqueeze(importer: "Importer", node: onnx.NodeProto) -> None:
 
 def _transpose(importer: "Importer", node: onnx.NodeProto) -> None:
     source, axes = importer.plain_source(node), _attributes(node)["perm"]
+    if source in importer.pooled_channels:
+        importer.require(node, axes == [0, 2, 1], "perm 0 2 1: mel and channel change places")
+        importer.turned[node.output[0]] = source
+        return
     if node.input[0] in importer.squeezed:
         importer.require(node, axes == [0, 2, 1], "perm 0 2 1: maps to tokens")
         name = _layer_name(importer, node)
@@ -229,6 +233,9 @@ def _linear(importer: "Importer", node: onnx.NodeProto, weights: NDArray[Any], b
     rows = weights.astype(np.float64)
     if source in importer.channels_first:
         rows = _to_graph_order(rows, importer.channels_first[source])
+    layer_before = importer.layers.get(source)
+    if layer_before is not None and layer_before.kind == "second_order":
+        rows = _to_second_order(rows, importer.pooled_channels[layer_before.inputs[0]])
     layer = Layer(
         "fully_connected",
         _layer_name(importer, node),
@@ -242,9 +249,38 @@ def _linear(importer: "Importer", node: onnx.NodeProto, weights: NDArray[Any], b
 
 
 def _matmul(importer: "Importer", node: onnx.NodeProto) -> None:
+    if node.input[1] in importer.turned:
+        source = importer.source(node)
+        importer.require(node, importer.turned[node.input[1]] == source, "pooled values times themselves")
+        importer.products[node.output[0]] = source
+        return
     weights = importer.constant(node, 1)
     importer.require(node, weights.ndim == 2, "a matrix on the right")
     _linear(importer, node, weights.T, np.zeros(weights.shape[1]))
+
+
+def _concat(importer: "Importer", node: onnx.NodeProto) -> None:
+    """Pooled values beside their products: the second-order pooling of Wav2Small2.0."""
+    source = importer.source(node)
+    beside = len(node.input) == 2 and importer.products.get(node.input[1]) == source
+    importer.require(node, beside and _attributes(node)["axis"] == 2, "pooled values, then their products")
+    name = _layer_name(importer, node)
+    importer.add(node, Layer("second_order", name, (source,), node.output[0], (node.name,)))
+
+
+def _flatten(importer: "Importer", node: onnx.NodeProto) -> None:
+    source = importer.source(node)
+    pooled = importer.layers[source].kind == "second_order" if source in importer.layers else False
+    importer.require(node, pooled and _attributes(node).get("axis", 1) == 1, "it follows the products")
+    importer.alias[node.output[0]] = source
+
+
+def _to_second_order(weights: Array, channels: int) -> Array:
+    """Reorder columns from ONNX's channel by channel (mel, products) to the graph's values, then products."""
+    by_channel = weights.reshape(len(weights), channels, -1)
+    bands = by_channel.shape[2] - channels
+    values = np.transpose(by_channel[:, :, :bands], (0, 2, 1)).reshape(len(weights), -1)
+    return np.concatenate([values, by_channel[:, :, bands:].reshape(len(weights), -1)], axis=1)
 
 
 def _gemm(importer: "Importer", node: onnx.NodeProto) -> None:
@@ -289,8 +325,20 @@ def _mul(importer: "Importer", node: onnx.NodeProto) -> None:
     value = node.input[1 - list(node.input).index(attention[0])]
     importer.require(node, value in importer.alias, f"input {value!r} comes from a layer")
     inputs = (importer.alias[value], importer.weights_of_time[attention[0]])
+    channels = importer.channels_first.get(value, 0) if inputs[0] != value else 0
+    if channels:
+        inputs = (_flat(importer, node, inputs[0]), _flat(importer, node, inputs[1]))
     layer = Layer("attention_pool", _layer_name(importer, node), inputs, node.output[0], (node.name,))
     importer.add(node, layer)
+    importer.attended_channels[node.output[0]] = channels
+
+
+def _flat(importer: "Importer", node: onnx.NodeProto, source: str) -> str:
+    """Add the tokens of a map that ONNX leaves unflattened, and return their name."""
+    name = f"{importer.layers[source].name}_tokens"
+    layer = Layer("flatten", name, (source,), f"{source}:tokens", (node.name,))
+    importer.layers[layer.output] = layer
+    return layer.output
 
 
 def _reduce_sum(importer: "Importer", node: onnx.NodeProto) -> None:
@@ -301,6 +349,8 @@ def _reduce_sum(importer: "Importer", node: onnx.NodeProto) -> None:
     importer.require(node, importer.constant(node, 1).tolist() == [TIME_AXIS], "axis 1: over time")
     importer.require(node, _attributes(node).get("keepdims", 1) == 0, "keepdims 0")
     importer.extend(node)
+    if channels := importer.attended_channels.get(node.input[0]):
+        importer.pooled_channels[node.output[0]] = channels
 
 
 HANDLERS: Mapping[str, Callable[["Importer", onnx.NodeProto], None]] = {
@@ -322,6 +372,8 @@ HANDLERS: Mapping[str, Callable[["Importer", onnx.NodeProto], None]] = {
     "Reshape": _reshape,
     "MatMul": _matmul,
     "Gemm": _gemm,
+    "Concat": _concat,
+    "Flatten": _flatten,
     "Add": _add,
     "Softmax": _softmax,
     "Mul": _mul,

@@ -218,6 +218,13 @@ def _attention_pool(nodes: Nodes, graph: Graph, op: Op) -> None:
     nodes.add("ReduceSum", weighted, nodes.integers(0), output=op.outputs[0])
 
 
+def _second_order(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature
+    maps = nodes.add("Reshape", op.inputs[0], nodes.integers(-1, op.integer("channels")))
+    products = nodes.add("MatMul", nodes.add("Transpose", maps, perm=(1, 0)), maps)
+    values, row = (nodes.add("Reshape", part, nodes.integers(1, -1)) for part in (maps, products))
+    nodes.add("Concat", values, row, output=op.outputs[0], axis=1)
+
+
 def _dequantize(nodes: Nodes, graph: Graph, name: str) -> str:
     tensor = graph.tensors[name]
     scale, point = nodes.number(scales(tensor)[0]), nodes.constant(np.int8(zero_point(tensor)))
@@ -245,5 +252,6 @@ EMITTERS: Mapping[str, Callable[[Nodes, Graph, Op], None]] = {
     "flatten": _flatten,
     "fully_connected": _fully_connected,
     "attention_pool": _attention_pool,
+    "second_order": _second_order,
     "fully_connected_int16": _fully_connected_int16,
 }

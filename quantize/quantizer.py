@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd
 from edgekit.errors import UnsupportedError
 from edgekit.graph import TIME, Graph, Op, Quantization, Tensor, run
-from edgekit.graph.fixedpoint import POOL_BITS, exp_table
+from edgekit.graph.fixedpoint import POOL_BITS, exp_table, quantize_multiplier
 from edgekit.graph.tables import hard_swish_table, logistic_table, relu6_table, relu_table, tanh_table
 from edgekit.graph.types import Attribute
 from edgekit.progress import Progress, silent
-from quantize.calibration import Observation, affine_quantization, best_range
+from quantize.calibration import SMALLEST_RANGE, Observation, affine_quantization, best_range
 from quantize.frontend_ops import add_front_end
 from quantize.graph_builder import GraphBuilder
 from quantize.network import Array, Layer, Network
@@ -33,6 +33,8 @@ INT4_SEARCH_STEPS = 32
 ADV_RANGE = (-2.0, 1.9999)
 ADV_QUANTIZATION = Quantization((2.0**-14,))
 
+POOLED_HEADROOM = 2.0
+"""Room of a second-order pooling above what calibration saw: 16 bits can spare one."""
 WINDOW_SAMPLES = 2 * SAMPLE_RATE_HZ
 FIXED_RANGES = {"sigmoid": Quantization((1 / 256,), -128), "tanh": Quantization((1 / 128,))}
 FUNCTION_TABLES: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.int64]]] = {
@@ -285,6 +287,34 @@ def _add_attention_pool(quantizer: Quantizer, layer: Layer) -> str:
     return quantizer.builder.add_op(op, output)
 
 
+def _add_second_order(quantizer: Quantizer, layer: Layer) -> str:
+    name, tensor, input_q = quantizer.input_of(layer)
+    seen = quantizer.seen[layer.output]
+    reach = max(-seen.low, seen.high, SMALLEST_RANGE)
+    output_q = Quantization((float(np.float32(POOLED_HEADROOM * reach / 32767)),))
+    # The map that was pooled still has its channels.
+    channels = _pooled_channels(quantizer, layer)
+    pairs = [
+        quantize_multiplier(scale / output_q.scales[0])
+        for scale in (input_q.scales[0], input_q.scales[0] ** 2)
+    ]
+    attributes: dict[str, Attribute] = {
+        "channels": channels,
+        "multipliers": (pairs[0][0], pairs[1][0]),
+        "shifts": (pairs[0][1], pairs[1][1]),
+    }
+    output = Tensor(f"{layer.name}_out", (tensor.shape[0] + channels**2,), "int16", output_q)
+    op = Op("second_order", layer.name, (name,), (output.name,), attributes, layer.origin)
+    return quantizer.builder.add_op(op, output)
+
+
+def _pooled_channels(quantizer: Quantizer, layer: Layer) -> int:
+    """Return the channels of the map whose tokens were pooled."""
+    by_output = {other.output: other for other in quantizer.network.layers}
+    tokens = by_output[by_output[layer.inputs[0]].inputs[0]]
+    return quantizer.builder.tensors[quantizer.names[tokens.inputs[0]]].shape[2]
+
+
 def _add_fully_connected_int16(quantizer: Quantizer, layer: Layer) -> str:
     seen = quantizer.seen[layer.output]
     if not ADV_RANGE[0] <= seen.low <= seen.high <= ADV_RANGE[1]:
@@ -322,6 +352,7 @@ ADDERS: Mapping[str, Callable[[Quantizer, Layer], str]] = {
     "flatten": _add_flatten,
     "fully_connected": _add_fully_connected,
     "attention_pool": _add_attention_pool,
+    "second_order": _add_second_order,
 }
 
 

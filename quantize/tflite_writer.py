@@ -296,6 +296,30 @@ def _attention_pool(writer: TfliteWriter, op: Op) -> None:
     writer.operator("QUANTIZE", (mean,), writer.add(writer.graph.output(op)))
 
 
+def _second_order(writer: TfliteWriter, op: Op) -> None:
+    """Float, as the attention before it: pooled values beside their products."""
+    index, tensor = writer.source(op)
+    features, channels = tensor.shape[0], op.integer("channels")
+
+    def add(
+        kind: str, shape: Sequence[int], inputs: Sequence[int], options: str = "", **values: float
+    ) -> int:
+        return writer.operator(kind, inputs, writer.file.tensor(shape, "float32"), options, **values)
+
+    flat = (1, 1, 1, features)
+    value = add("DEQUANTIZE", flat, (index,))
+    shape = (1, 1, features // channels, channels)
+    maps = add("RESHAPE", shape, (value, writer.integers(*shape)), "ReshapeOptions")
+    square = (1, 1, channels, channels)
+    products = add("BATCH_MATMUL", square, (maps, maps), "BatchMatMulOptions", adjX=True)
+    row = (1, 1, 1, channels**2)
+    products = add("RESHAPE", row, (products, writer.integers(*row)), "ReshapeOptions")
+    both = add(
+        "CONCATENATION", (1, 1, 1, features + channels**2), (value, products), "ConcatenationOptions", axis=3
+    )
+    writer.operator("QUANTIZE", (both,), writer.add(writer.graph.output(op)))
+
+
 EMITTERS: Mapping[str, Callable[[TfliteWriter, Op], None]] = {
     "conv2d": _conv2d,
     "depthwise_conv2d": _depthwise_conv2d,
@@ -308,5 +332,6 @@ EMITTERS: Mapping[str, Callable[[TfliteWriter, Op], None]] = {
     "flatten": _flatten,
     "fully_connected": _fully_connected,
     "attention_pool": _attention_pool,
+    "second_order": _second_order,
     "fully_connected_int16": _fully_connected_int16,
 }

@@ -126,7 +126,7 @@ def one_over_one_plus_x(sums: Int64, integer_bits: int) -> tuple[Int64, Int64]:
     return np.minimum(x << 1, (1 << 31) - 1), integer_bits - headroom
 
 
-def multiply_int16x8(x: Int64, multiplier: Int64, shift: Int64) -> Int64:
+def multiply_int16x8(x: Int64, multiplier: Int64 | np.int64, shift: Int64 | np.int64) -> Int64:
     """Return round(x * multiplier / 2^31 * 2^shift), the multiplier first reduced to 16 bits.
 
     The rule of TFLite Micro where activations are int16 and accumulators int64: one rounding, ties up.

@@ -11,6 +11,7 @@ from edgekit.graph.fixedpoint import (
     WEIGHT_LIMIT_BITS,
     Int64,
     multiply_by_quantized_multiplier,
+    multiply_int16x8,
 )
 from edgekit.graph.linear_ops import patches
 from edgekit.graph.types import Op
@@ -72,3 +73,20 @@ def attention_pool(op: Op, value: Int64, score: Int64, table: Int64) -> Int64:
         numerator, denominator, maximum = numerator >> full, denominator >> full, higher
     magnitude = ((np.abs(numerator) << POOL_BITS) + denominator // 2) // denominator
     return np.asarray(np.sign(numerator) * magnitude, np.int64)
+
+
+def second_order(op: Op, x: Int64) -> Int64:
+    """Return (M * C + C * C,) int16: pooled int16 values (M, C), then their products summed over M, (C, C).
+
+    Both in the output's scale: x times `multipliers[0]`, products times `multipliers[1]`, as in
+    `edgekit.graph.fixedpoint.multiply_int16x8`. The pooling of Wav2Small2.0.
+    """
+    maps = x.reshape(-1, op.integer("channels"))
+    products = (maps.T @ maps).ravel()
+    parts = [
+        multiply_int16x8(part, np.int64(multiplier), np.int64(shift))
+        for part, multiplier, shift in zip(
+            (x, products), op.integers("multipliers"), op.integers("shifts"), strict=True
+        )
+    ]
+    return np.clip(np.concatenate(parts), -32768, 32767)

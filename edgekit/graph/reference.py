@@ -68,6 +68,7 @@ OPERATORS: Mapping[str, Callable[..., Int64]] = {
         pooling_ops.average_pool2d,
         pooling_ops.mean,
         pooling_ops.attention_pool,
+        pooling_ops.second_order,
         elementwise_ops.add,
         elementwise_ops.mul,
         elementwise_ops.lookup,

@@ -22,7 +22,7 @@ STRUCTURAL = frozenset(
     {
         *("n_fft", "hop", "memory_frames", "shift_bits"),
         *("kernel", "stride", "padding", "dilation", "left_shift", "rounding"),
-        *("shape", "axes"),
+        *("shape", "axes", "channels"),
     }
 )
 

@@ -208,6 +208,20 @@ def padding_is_not_negative(graph: Graph, op: Op) -> bool:
     return len(padding) == 4 and min(padding) >= 0 and -128 <= op.integer("fill") <= 127
 
 
+def products_fit(graph: Graph, op: Op) -> bool:
+    """channels divide the input's M * C values, at most 2^15 rows; the output has C * C more."""
+    (size,), channels = _tensors(graph, op)[0].shape, op.integer("channels")
+    fits = channels > 0 and size % channels == 0 and size // channels <= 1 << 15
+    return fits and graph.output(op).shape == (size + channels**2,)
+
+
+def both_multipliers_are_in_range(graph: Graph, op: Op) -> bool:
+    """each multiplier is in [0, 2^31), each shift in [-31, 14]."""
+    multipliers, shifts = op.integers("multipliers"), op.integers("shifts")
+    sizes = len(multipliers) == len(shifts) == 2
+    return sizes and all(0 <= m < 1 << 31 for m in multipliers) and all(-31 <= s <= 14 for s in shifts)
+
+
 def clamp_is_int8(graph: Graph, op: Op) -> bool:
     """clamp is two int8 values in order, and the zero points are int8."""
     low, high = op.integers("clamp")
@@ -284,6 +298,12 @@ CONSTRAINTS: Mapping[str, tuple[Constraint, ...]] = {
         rounding_is_known,
     ),
     "attention_pool": (input_is("int8"), output_is("int16"), table_is_falling),
+    "second_order": (
+        input_is("int16"),
+        output_is("int16"),
+        products_fit,
+        both_multipliers_are_in_range,
+    ),
     "fully_connected_int16": (input_is("int16"), output_is("int16"), weights_are_int8, *CONVOLUTION),
 }
 

@@ -32,7 +32,7 @@ def graph_of(kind, attributes, output, shapes=(MAP,), constants=(), dtype="int8"
     tensors = {name: Tensor(name, shape, dtype) for name, shape in zip(names, shapes, strict=True)}
     values = {f"c{number}": value for number, value in enumerate(constants)}
     tensors |= {name: Tensor(name, value.shape, value.dtype.name) for name, value in values.items()}
-    tensors["y"] = Tensor("y", output, "int8")
+    tensors["y"] = Tensor("y", output, dtype)
     op = Op(kind, "it", (*names, *values), ("y",), attributes)
     return Graph("g", names, ("y",), tensors, values, (op,))
 
@@ -63,6 +63,13 @@ GRAPHS = {
     "softmax": graph_of("softmax", {}, (2, 9), shapes=((2, 9),), constants=(EXPONENTIALS,)),
     "reshape": graph_of("reshape", {"shape": (2, 12)}, (2, 12)),
     "transpose": graph_of("transpose", {"axes": (2, 0, 1)}, (2, 4, 3)),
+    "second_order": graph_of(
+        "second_order",
+        {"channels": 2, "multipliers": (1 << 30, 1 << 30), "shifts": (0, -9)},
+        (10,),
+        shapes=((6,),),
+        dtype="int16",
+    ),
     "pad": graph_of("pad", {"padding": (1, 0, 0, 2), "fill": -5}, (5, 5, 2)),
 }
 
@@ -72,10 +79,13 @@ def test_a_legal_graph_runs_and_gives_the_shape_that_it_declares(kind):
     graph = GRAPHS[kind]
     verify(graph)
     rng = np.random.default_rng(0)
-    inputs = {n: rng.integers(-128, 128, graph.tensors[n].shape).astype(np.int8) for n in graph.inputs}
+    inputs = {
+        name: rng.integers(-128, 128, graph.tensors[name].shape).astype(graph.tensors[name].dtype)
+        for name in graph.inputs
+    }
     found = run(graph, inputs)["y"]
     assert found.shape == graph.tensors["y"].shape
-    assert found.dtype == np.int8
+    assert found.dtype == graph.tensors["y"].dtype
 
 
 def attributes(kind, **changes):
@@ -138,6 +148,11 @@ BROKEN = [
     (shape("reshape", "y", (2, 13)), "as many values as the input"),
     (shape("reshape", "x0", (-1, 3, 2)), "as many values as the input"),
     (attributes("transpose", axes=(2, 2, 1)), "a permutation"),
+    (attributes("second_order", channels=4), "channels divide the input's"),
+    (attributes("second_order", channels=0), "channels divide the input's"),
+    (shape("second_order", "y", (9,), "int16"), "the output has C \\* C more"),
+    (attributes("second_order", shifts=(0,)), "each multiplier is in"),
+    (attributes("second_order", shifts=(0, 15)), "each multiplier is in"),
     (attributes("pad", padding=(1, 0, -1, 0)), "padding is four numbers from 0"),
     (attributes("pad", fill=128), "fill an int8 value"),
 ]
@@ -155,3 +170,11 @@ def test_softmax_sums_to_one():
     found = run(graph, {"x0": values})["y"].astype(int) + 128
     wanted = np.exp(0.1 * values) / np.exp(0.1 * values).sum(axis=1, keepdims=True)
     assert np.abs(found / 256 - wanted).max() < 1 / 256
+
+
+def test_second_order_holds_values_and_their_products():
+    x = np.array([100, -200, 300, 40, -6, 8], np.int16)
+    found = run(GRAPHS["second_order"], {"x0": x})["y"]
+    maps = x.reshape(3, 2).astype(int)
+    np.testing.assert_array_equal(found[:6], x / 2)
+    np.testing.assert_array_equal(found[6:], np.floor((maps.T @ maps).ravel() / 1024 + 0.5))

@@ -47,7 +47,7 @@ def _layer_name(importer: "Importer", node: onnx.NodeProto) -> str:
     words = (stem, "_".join(parts))
     names = [re.sub(r"\W", "_", word if not word[0].isdigit() else f"n{word}") for word in words]
     taken = {layer.name for layer in importer.layers.values()}
-    importer.require(node, not set(names) <= taken, f"a layer name other than {names[-1]!r}, which is taken")
+    importer.require(node, not set(names) <= taken, "a name that no other layer has")
     return names[0] if names[0] not in taken else names[1]
 
 
@@ -323,7 +323,7 @@ def _mul(importer: "Importer", node: onnx.NodeProto) -> None:
         return
     importer.require(node, len(attention) == 1, "values times a Softmax over time")
     value = node.input[1 - list(node.input).index(attention[0])]
-    importer.require(node, value in importer.alias, f"input {value!r} comes from a layer")
+    importer.require(node, value in importer.alias, "values that come from a layer")
     inputs = (importer.alias[value], importer.weights_of_time[attention[0]])
     channels = importer.channels_first.get(value, 0) if inputs[0] != value else 0
     if channels:

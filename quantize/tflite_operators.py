@@ -45,6 +45,7 @@ BOUNDS = {
     "RELU6": (0.0, 6.0),
     "RELU_N1_TO_1": (-1.0, 1.0),
 }
+FUSED = f"a fused activation of {', '.join(BOUNDS)}"
 ACTIVATIONS: Mapping[int, str] = {
     value: name for name, value in vars(schema.ActivationFunctionType).items() if name.isupper()
 }
@@ -88,7 +89,7 @@ class _Operator:
 
     def input(self, index: int = 0) -> Tensor:
         """Return an input that is computed; int8."""
-        self.require(index < len(self.source.inputs), f"input {index}")
+        self.require(index < len(self.source.inputs), "all its inputs")
         tensor = self.reader.tensor(self.source.inputs[index])
         self.require(tensor.dtype == "int8", "int8 activations")
         return tensor
@@ -96,21 +97,21 @@ class _Operator:
     def quantization(self, tensor: Tensor) -> Quantization:
         """Return the one scale of an activation."""
         found = tensor.quantization
-        self.require(found is not None and len(found.scales) == 1, f"one scale for {tensor.name!r}")
+        self.require(found is not None and len(found.scales) == 1, "one scale for each activation")
         assert found is not None
         return found
 
     def constant(self, index: int) -> NDArray[Any]:
         """Return the values of a constant input."""
         values = self.reader.values(self.source.inputs[index]) if index < len(self.source.inputs) else None
-        self.require(values is not None, f"input {index} is a constant")
+        self.require(values is not None, "weights, axes and sizes that are constants")
         assert values is not None
         return values
 
     def clamp(self) -> tuple[int, int]:
         """Return the int8 range that the fused activation leaves."""
         word = ACTIVATIONS[self.options.fusedActivationFunction] if self.options is not None else "NONE"
-        self.require(word in BOUNDS, f"a fused activation of {', '.join(BOUNDS)}")
+        self.require(word in BOUNDS, FUSED)
         return clamp_of(self.quantization(self.result), *BOUNDS[word])
 
     def add(

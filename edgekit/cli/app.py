@@ -15,6 +15,7 @@ from edgekit.cli.building import build, report
 from edgekit.cli.doctor import doctor
 from edgekit.cli.evaluating import evaluate
 from edgekit.cli.listing import students, targets, teachers
+from edgekit.cli.operators import ops
 from edgekit.cli.stages import codegen, distill, label, quantize, simulate
 from edgekit.cli.teaching import teach
 from edgekit.errors import INTERRUPTED_EXIT_CODE, ConfigError, EdgekitError
@@ -63,6 +64,7 @@ for command in (
     targets,
     teachers,
     students,
+    ops,
     doctor,
 ):
     cli.add_command(command)

@@ -24,7 +24,7 @@ from wavllm_teacher import labelling
 NOTICE = "teacher compact: licence Apache-2.0 and MIT; from edgekit, from parts of openai/whisper-base"
 COMMANDS = [
     *("build", "label", "distill", "quantize", "codegen", "simulate", "report"),
-    *("teach", "evaluate", "targets", "teachers", "students", "doctor"),
+    *("teach", "evaluate", "targets", "teachers", "students", "ops", "doctor"),
 ]
 
 
@@ -444,6 +444,14 @@ class TestListing:
 
     def test_unknown_target(self, edgekit):
         assert edgekit("targets", "show", "nucleo").code == 3
+
+    def test_operators_are_the_page(self, edgekit):
+        page = Path(__file__).parents[3] / "docs" / "operators.md"
+        assert edgekit("ops").out == page.read_text(), "run edgekit ops > docs/operators.md"
+        found = json.loads(edgekit("ops", "--json").out)
+        assert "group 1, or one group for each channel" in found["ONNX"]["Conv"]
+        assert "weights with zero point 0" in found["TFLite"]["CONV_2D"]
+        assert "clamp is two int8 values in order." in found["graph"]["add"]["constraints"]
 
     def test_students(self, edgekit):
         assert edgekit("students").out.startswith("wav2small ")

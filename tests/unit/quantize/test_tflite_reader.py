@@ -95,7 +95,7 @@ def one_operator(tmp_path, kind, options="", quantization=HALF, dtype="int8", **
         ("FLOOR", {}, r"FLOOR 'floor_0': operator FLOOR, supported: CONV_2D, DEPTHWISE_CONV_2D"),
         ("TANH", {"dtype": "float32", "quantization": None}, "tensor 'x': only integer tensors"),
         ("TANH", {"dtype": "int16"}, "TANH 'tanh_0': required: int8 activations"),
-        ("TANH", {"quantization": None}, "required: one scale for 'x'"),
+        ("TANH", {"quantization": None}, "required: one scale for each activation"),
         ("SOFTMAX", {"options": "SoftmaxOptions"}, "required: an output of scale 1/256"),
         (
             "MAX_POOL_2D",

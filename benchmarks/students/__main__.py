@@ -1,7 +1,8 @@
 """What every student costs and how well it agrees: python -m benchmarks.students [--out FILE] [--cache DIR].
 
 Reads the shared corpora and encoder (EDGEKIT_SHARED, without it ../shared) and writes benchmarks/students.md.
-Students that do not ship are trained first, which takes hours; a rerun goes on where it was.
+Students that do not ship are trained first, which takes hours; a rerun goes on where it was. With --costs,
+they are not trained: what they cost does not depend on their weights, and their agreement is left out.
 """
 
 import argparse
@@ -15,19 +16,20 @@ from numpy.typing import NDArray
 
 from benchmarks.students import report
 from benchmarks.students.agreement import TestSets, full_teacher
-from benchmarks.students.cost import SAMPLES, Run, macs, quantize_static, run_onnx, tokens_per_s
-from benchmarks.students.training import VARIANTS, Variant, label_everything, trained
+from benchmarks.students.cost import SAMPLES, SECONDS, Run, macs, quantize_static, run_onnx, tokens_per_s
+from benchmarks.students.training import VARIANTS, Variant, label_everything, trained, untrained
 from benchmarks.teachers.features import shared_folder
 from distill.student import Student
 from distill.training import load_student
 from edgekit import artifact
 from edgekit.artifact import Artifact
 from edgekit.audio import log_mel
-from edgekit.errors import EdgekitError, UnsupportedError
+from edgekit.errors import EdgekitError
 from edgekit.labels import read_labels
 from quantize.stage import QuantizeConfig, quantize, spread
 
 CALIBRATION_CLIPS = 64
+EVALUATION_CLIPS = 8
 
 
 def main() -> int:
@@ -37,28 +39,30 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "students.md")
     parser.add_argument("--cache", type=Path, default=Path(".benchmarks/students"))
+    parser.add_argument("--costs", action="store_true", help="train nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        artifact.write_text(options.out, _page(shared_folder(), options.cache))
+        artifact.write_text(options.out, _page(shared_folder(), options.cache, costs=options.costs))
     except EdgekitError as error:
         print(f"{error}\nhint: {error.hint}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def _page(shared: Path, cache: Path) -> str:
+def _page(shared: Path, cache: Path, *, costs: bool) -> str:
     labels = label_everything(shared, cache)
     full = full_teacher(shared, cache)
     sets = TestSets(shared, {"compact": "compact", "full": str(full)}, cache / "labels-of-tests")
     rows = []
     for variant in VARIANTS:
-        made = trained(variant, labels, cache, _show)
-        rows.append(_row(variant, made, labels, sets))
+        measured = variant.ships or not costs
+        made = (trained if measured else untrained)(variant, labels, cache, _show)
+        rows.append(_row(variant, made, labels, sets if measured else None))
     return report.markdown(rows, _processor())
 
 
-def _row(variant: Variant, made: Artifact, labels: Path, sets: TestSets) -> report.Row:
+def _row(variant: Variant, made: Artifact, labels: Path, sets: TestSets | None) -> report.Row:
     student = load_student(made.path, variant.student).eval()
     frames = (1, student.front_end.frame_count(SAMPLES), student.front_end.mel_bands)
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +78,7 @@ def _row(variant: Variant, made: Artifact, labels: Path, sets: TestSets) -> repo
             float_run=run_onnx(made.file("student.onnx"), frames),
             int8_run=run_onnx(int8, frames),
             edgekit_run=_own_run(made, labels, Path(folder, "graph")),
-            ccc=sets.agreement(student),
+            ccc=sets.agreement(student) if sets else {},
         )
 
 
@@ -84,12 +88,9 @@ def _calibration(student: Student, labels: Path) -> list[NDArray[np.float32]]:
     return [log_mel(found.clip(row), student.front_end) for row in rows]
 
 
-def _own_run(made: Artifact, labels: Path, out: Path) -> Run | None:
-    try:
-        graph = quantize(QuantizeConfig(), made.path, labels, out)
-    except UnsupportedError as error:
-        print(error, file=sys.stderr)
-        return None
+def _own_run(made: Artifact, labels: Path, out: Path) -> Run:
+    config = QuantizeConfig(evaluation_clips=EVALUATION_CLIPS, window_s=SECONDS)
+    graph = quantize(config, made.path, labels, out)
     return run_onnx(graph.file("model.onnx"), (1, SAMPLES))
 
 

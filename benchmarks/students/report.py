@@ -43,7 +43,7 @@ class Row:
         tokens_per_s: What attention pooling sees.
         float_run: The float model, from log-mel frames on.
         int8_run: The same quantized by onnxruntime.
-        edgekit_run: Quantized by edgekit, from the waveform on; None: not supported yet.
+        edgekit_run: Quantized by edgekit, from the waveform on.
         ccc: Set, then teacher, to agreement; empty: not trained.
     """
 
@@ -55,7 +55,7 @@ class Row:
     tokens_per_s: float
     float_run: Run
     int8_run: Run
-    edgekit_run: Run | None
+    edgekit_run: Run
     ccc: dict[str, dict[str, Ccc]]
 
 
@@ -75,7 +75,7 @@ Written by `python -m benchmarks.students`; every figure but the paper's comes f
 - **MACs**: multiply-accumulates of 5 s of audio, front end as dense matrices included.
 - **Float**: the student as ONNX, from log-mel frames on. **ORT int8**: the same through onnxruntime's own
   static quantizer (weights per channel), for every student. **edgekit**: `model.onnx` of `edgekit
-  quantize`, mixed4, from the waveform on, front end inside; "-": operators that are not supported yet.
+  quantize`, mixed4, from the waveform on, front end inside; students that cannot stream for windows of 5 s.
 - **CPU time** and **peak memory** of 5 s: median processor time of {RUNS} runs, and what loading the model
   and a first run add to the resident memory of a process; onnxruntime {runtime_version()}, one thread,
   {processor}.
@@ -99,9 +99,9 @@ def _costs(rows: Sequence[Row]) -> list[str]:
                     f"{row.parameters:,} ({row.trained:,})",
                     f"{row.macs / 1e6:,.0f} M",
                     f"{row.tokens_per_s:g}",
-                    *(f"{run.size_bytes / 1000:,.1f}" if run else "-" for run in runs),
-                    *(f"{run.cpu_ms:.1f}" if run else "-" for run in runs),
-                    *(f"{run.peak_bytes / 1e6:.1f}" if run else "-" for run in runs),
+                    *(f"{run.size_bytes / 1000:,.1f}" for run in runs),
+                    *(f"{run.cpu_ms:.1f}" for run in runs),
+                    *(f"{run.peak_bytes / 1e6:.1f}" for run in runs),
                 ]
             )
         )
@@ -125,7 +125,13 @@ def _agreements(rows: Sequence[Row]) -> list[str]:
                 cells = (ccc_cell(row.ccc[name][teacher]) for name in SETS)
                 lines.append(line([row.name + ("" if row.shipped else " *"), *cells]))
         lines.append("")
-    lines += ["\\* trained for this table with the same recipe; its weights do not come with edgekit.", ""]
+    if any(row.ccc and not row.shipped for row in rows):
+        lines += [
+            "\\* trained for this table with the same recipe; its weights do not come with edgekit.",
+            "",
+        ]
+    if left_out := [row.name for row in rows if not row.ccc]:
+        lines += [f"Not trained for this run, so not compared: {', '.join(left_out)}.", ""]
     return lines
 
 

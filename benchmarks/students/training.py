@@ -66,3 +66,9 @@ def trained(variant: Variant, labels: Path, cache: Path, progress: Progress) -> 
         return distill(config, labels, cache / variant.name, progress)
     config = recommended_config(variant.student, variant.level, variant.hop, from_scratch=True)
     return distill(config, labels, cache / variant.name, progress, listener("compact"))
+
+
+def untrained(variant: Variant, labels: Path, cache: Path, progress: Progress) -> Artifact:
+    """Return a student with random weights as an artifact of the distill stage."""
+    config = DistillConfig(variant.student, variant.level, variant.hop, steps=0, pool=2, warm_start=False)
+    return distill(config, labels, cache / f"{variant.name}-untrained", progress)

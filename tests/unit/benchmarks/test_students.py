@@ -55,12 +55,13 @@ def test_the_page_has_a_line_for_every_student():
     run = Run(275_683, 11.62, 18_305_024)
     rows = [
         Row("one", True, 72_659, 67_577, 390_611_127, 250.0, run, run, run, ccc),
-        Row("two", False, 3_114_173, 3_109_091, 433_201_486, 15.625, run, run, None, {}),
+        Row("two", False, 3_114_173, 3_109_091, 433_201_486, 15.625, run, run, run, {}),
     ]
     page = markdown(rows, "a processor")
     assert "| one | 72,659 (67,577) | 391 M | 250 | 275.7 | 275.7 | 275.7 | 11.6 |" in page
-    assert "| two | 3,114,173 (3,109,091) | 433 M | 15.625 | 275.7 | 275.7 | - | 11.6 |" in page
+    assert "| two | 3,114,173 (3,109,091) | 433 M | 15.625 | 275.7 | 275.7 | 275.7 | 11.6 |" in page
     assert "| one | .900 / -.100 / .500 |" in page
+    assert "Not trained for this run, so not compared: two." in page
 
 
 def test_agreement_is_written_without_zeros_before_the_point():

@@ -38,6 +38,9 @@ WARM_UP_SHARE = 0.05
 LONGEST_MEMORY = 0.99
 """Share of itself that the average of the weights keeps at every step, once it has seen many."""
 LARGEST_GRADIENT = 1.0
+CLEARLY_BETTER = 0.01
+"""How much a student that ships has to gain on the development clips to be replaced: on a few dozen of them,
+less is chance, and costs as much on other clips."""
 
 HISTORY_HEADER = "step,learning_rate,train_loss,dev_arousal,dev_dominance,dev_valence"
 
@@ -222,7 +225,8 @@ class Trainer:
         found = measure(predict(self.average, self.dev_features), self.dev.targets)
         self._record(found)
         best = self.state.best
-        if best is None or found.score > best.score:
+        start = best is not None and best.step == 0 and self.config.warm_start
+        if best is None or found.score > best.score + (CLEARLY_BETTER if start else 0):
             weights = {name: value.clone() for name, value in self.average.state_dict().items()}
             self.state.best = Best(self.state.step, found.score, weights)
 

@@ -261,6 +261,17 @@ def test_warm_start_keeps_the_shipped_student_unless_it_gets_better(labels, tmp_
     assert all(torch.equal(start[name], end[name]) for name in start)
 
 
+def test_warm_start_is_not_left_for_a_chance_gain(labels, tmp_path, shipped, monkeypatch):
+    config = replace(SCRATCH, warm_start=True, steps=20, batch=16)
+    found = distill(config, labels, tmp_path / "better", silent)
+    assert json.loads(found.file("metrics.json").read_text())["kept_step"] > 0
+    monkeypatch.setattr(trainer, "CLEARLY_BETTER", 5.0)
+    found = distill(config, labels, tmp_path / "not enough", silent)
+    assert json.loads(found.file("metrics.json").read_text())["kept_step"] == 0
+    scratch = distill(replace(config, warm_start=False), labels, tmp_path / "scratch", silent)
+    assert json.loads(scratch.file("metrics.json").read_text())["kept_step"] > 0
+
+
 def test_warm_start_leaves_batch_statistics_alone(labels, tmp_path, shipped):
     config = replace(SCRATCH, warm_start=True, steps=20, batch=16)
     found = distill(config, labels, tmp_path / "student", silent)

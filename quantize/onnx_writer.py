@@ -24,6 +24,8 @@ from quantize.onnx_nodes import Nodes
 
 Array = NDArray[np.integer]
 WAVEFORM = "waveform"
+INT8_STEPS = 255
+FLOAT_EXACT = 1 << 24
 TIE_BREAK = 2.0**-20
 """Pushes ties away from zero before QuantizeLinear rounds to even; below the step of any int32 result."""
 
@@ -92,7 +94,13 @@ def _convolve(nodes: Nodes, graph: Graph, op: Op, weights: Array, groups: int) -
     accumulator = nodes.add("ConvInteger", op.inputs[0], kernels, *points, **window)
     biased = nodes.add("Add", accumulator, nodes.constant(bias.astype(np.int32).reshape(-1, 1, 1)))
     multiplier, shift = graph.constant_inputs(op)[2:4]
-    _requantize(nodes, op, biased, (multiplier, shift), (-1, 1, 1))
+    largest = _largest(weights.reshape(len(weights), -1), bias)
+    _requantize(nodes, op, biased, (multiplier, shift), (-1, 1, 1), largest)
+
+
+def _largest(rows: Array, bias: Array) -> int:
+    """Return what no accumulator of (O, K) weights exceeds."""
+    return int((np.abs(bias.astype(np.int64)) + INT8_STEPS * np.abs(rows.astype(np.int64)).sum(axis=1)).max())
 
 
 def _window(op: Op) -> dict[str, Any]:
@@ -105,7 +113,12 @@ def _window(op: Op) -> dict[str, Any]:
 
 
 def _requantize(
-    nodes: Nodes, op: Op, accumulator: str, scale: tuple[Array, Array], per_channel: tuple[int, ...]
+    nodes: Nodes,
+    op: Op,
+    accumulator: str,
+    scale: tuple[Array, Array],
+    per_channel: tuple[int, ...],
+    largest: int,
 ) -> None:
     """Round(accumulator * multiplier * 2^left), then by 2^right with ties away from zero, clamped.
 
@@ -115,18 +128,24 @@ def _requantize(
         accumulator: An int32 tensor.
         scale: Multipliers and shifts.
         per_channel: Their shape beside the tensor's.
+        largest: What no accumulator exceeds: beyond 24 bits, float32 does not hold it.
     """
     multiplier, shift = scale[0].astype(np.int64), scale[1].astype(np.int64)
-    factor = np.ldexp(multiplier / 2**31, np.maximum(shift, 0)).astype(np.float32)
+    real = TensorProto.DOUBLE if largest >= FLOAT_EXACT else TensorProto.FLOAT
+    kind = helper.tensor_dtype_to_np_dtype(real)
+    factor = np.ldexp(multiplier / 2**31, np.maximum(shift, 0)).astype(kind)
     divisor = (2.0 ** np.maximum(-shift, 0) * (1 - TIE_BREAK)).astype(np.float32)
     point = np.full(divisor.size, op.integer("output_zero_point"), np.int8)
-    real = nodes.add("Cast", accumulator, to=TensorProto.FLOAT)
-    product = nodes.add("Mul", real, nodes.constant(factor.reshape(per_channel)))
+    product = nodes.add(
+        "Mul", nodes.add("Cast", accumulator, to=real), nodes.constant(factor.reshape(per_channel))
+    )
     if (multiplier & (multiplier - 1) == 0).any():
         # Powers of two meet halves all the time, which go up; Round takes them to even.
-        high = nodes.add("Floor", nodes.add("Add", product, nodes.number(0.5)))
+        high = nodes.add("Floor", nodes.add("Add", product, nodes.constant(kind.type(0.5))))
     else:
         high = nodes.add("Round", product)
+    if real == TensorProto.DOUBLE:
+        high = nodes.add("Cast", high, to=TensorProto.FLOAT)
     clamp = op.integers("clamp")
     clipped = clamp != (-128, 127)
     output = "" if clipped else op.outputs[0]
@@ -148,16 +167,17 @@ def _average_pool2d(nodes: Nodes, graph: Graph, op: Op) -> None:
     )
 
 
-def _mean(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature
+def _mean(nodes: Nodes, graph: Graph, op: Op) -> None:
     centred = _centred(nodes, op.inputs[0], op.integer("input_zero_point"))
     total = nodes.add("ReduceSum", centred, nodes.integers(2, 3), keepdims=1)
-    _requantize(nodes, op, total, _one_multiplier(op), (1, 1, 1))
+    rows, columns, _ = graph.tensors[op.inputs[0]].shape
+    _requantize(nodes, op, total, _one_multiplier(op), (1, 1, 1), rows * columns * INT8_STEPS)
 
 
 def _mul(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature
     points = op.integers("input_zero_points")
     one, other = (_centred(nodes, name, point) for name, point in zip(op.inputs, points, strict=True))
-    _requantize(nodes, op, nodes.add("Mul", one, other), _one_multiplier(op), (1, 1, 1))
+    _requantize(nodes, op, nodes.add("Mul", one, other), _one_multiplier(op), (1, 1, 1), INT8_STEPS**2)
 
 
 def _centred(nodes: Nodes, name: str, zero_point: int) -> str:
@@ -209,7 +229,7 @@ def _fully_connected(nodes: Nodes, graph: Graph, op: Op) -> None:
     accumulator = nodes.add("MatMulInteger", op.inputs[0], columns, point)
     biased = nodes.add("Add", accumulator, nodes.constant(bias.astype(np.int32)))
     multiplier, shift = graph.constant_inputs(op)[2:4]
-    _requantize(nodes, op, biased, (multiplier, shift), (-1,))
+    _requantize(nodes, op, biased, (multiplier, shift), (-1,), _largest(weights, bias))
 
 
 def _attention_pool(nodes: Nodes, graph: Graph, op: Op) -> None:

@@ -26,8 +26,10 @@ Array = NDArray[np.integer]
 WAVEFORM = "waveform"
 INT8_STEPS = 255
 FLOAT_EXACT = 1 << 24
-TIE_BREAK = 2.0**-20
-"""Pushes ties away from zero before QuantizeLinear rounds to even; below the step of any int32 result."""
+TIE_BREAK = 2.0**-22
+"""Pushes ties away from zero before QuantizeLinear rounds to even: less than the smallest step of an int8 result
+shifted by up to 14 bits, more than what float32 loses."""
+LARGEST_EXACT_SHIFT = 14
 
 
 def write_onnx(graph: Graph, path: Path) -> None:
@@ -131,7 +133,8 @@ def _requantize(
         largest: What no accumulator exceeds: beyond 24 bits, float32 does not hold it.
     """
     multiplier, shift = scale[0].astype(np.int64), scale[1].astype(np.int64)
-    real = TensorProto.DOUBLE if largest >= FLOAT_EXACT else TensorProto.FLOAT
+    exact = largest < FLOAT_EXACT and shift.min() >= -LARGEST_EXACT_SHIFT
+    real = TensorProto.FLOAT if exact else TensorProto.DOUBLE
     kind = helper.tensor_dtype_to_np_dtype(real)
     factor = np.ldexp(multiplier / 2**31, np.maximum(shift, 0)).astype(kind)
     divisor = (2.0 ** np.maximum(-shift, 0) * (1 - TIE_BREAK)).astype(np.float32)
@@ -144,8 +147,9 @@ def _requantize(
         high = nodes.add("Floor", nodes.add("Add", product, nodes.constant(kind.type(0.5))))
     else:
         high = nodes.add("Round", product)
-    if real == TensorProto.DOUBLE:
-        high = nodes.add("Cast", high, to=TensorProto.FLOAT)
+    if not exact:
+        high = _rounded_away(nodes, high, 2.0 ** np.minimum(shift, 0).reshape(per_channel))
+        divisor = np.ones_like(divisor)
     clamp = op.integers("clamp")
     clipped = clamp != (-128, 127)
     output = "" if clipped else op.outputs[0]
@@ -155,6 +159,14 @@ def _requantize(
     if clipped:
         limits = (nodes.constant(np.int8(limit)) for limit in clamp)
         nodes.add("Clip", quantized, *limits, output=op.outputs[0])
+
+
+def _rounded_away(nodes: Nodes, high: str, factor: NDArray[np.float64]) -> str:
+    """Return float32 integers: doubles times powers of two, halves away from zero."""
+    value = nodes.add("Mul", high, nodes.constant(factor))
+    half = nodes.constant(np.float64(0.5))
+    magnitude = nodes.add("Floor", nodes.add("Add", nodes.add("Abs", value), half))
+    return nodes.add("Cast", nodes.add("Mul", nodes.add("Sign", value), magnitude), to=TensorProto.FLOAT)
 
 
 def _max_pool2d(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature

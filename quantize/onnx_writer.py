@@ -27,8 +27,8 @@ WAVEFORM = "waveform"
 INT8_STEPS = 255
 FLOAT_EXACT = 1 << 24
 TIE_BREAK = 2.0**-22
-"""Pushes ties away from zero before QuantizeLinear rounds to even: less than the smallest step of an int8 result
-shifted by up to 14 bits, more than what float32 loses."""
+"""Pushes ties away from zero before QuantizeLinear rounds to even: less than the smallest step of an int8
+result shifted by up to 14 bits, more than what float32 loses."""
 LARGEST_EXACT_SHIFT = 14
 
 

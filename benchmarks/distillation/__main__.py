@@ -2,7 +2,8 @@
 
 Reads the shared corpora and encoder (EDGEKIT_SHARED, without it ../shared) and writes
 benchmarks/distillation.md. Every row is a training; they take hours together, and a rerun goes on where it
-was. With --only, one row is trained and nothing written: two shells can share the work.
+was. With --only, one row is trained and nothing written: two shells can share the work. With --done, nothing
+is trained, and the page leaves out what has not been.
 """
 
 import argparse
@@ -33,6 +34,7 @@ def main() -> int:
     )
     rows = {row.name: row for row in (*ABLATIONS, *AMOUNTS)}
     parser.add_argument("--only", choices=rows, action="append", help="train this row and write no page")
+    parser.add_argument("--done", action="store_true", help="write the page of what has been trained")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "distillation.md")
     parser.add_argument("--cache", type=Path, default=Path(".benchmarks/distillation"))
     options = parser.parse_args()
@@ -50,6 +52,7 @@ def main() -> int:
         found = {
             name: sets.agreement(load_student(_trained(row, labels, cache).path, "wav2small").eval())
             for name, row in rows.items()
+            if not options.done or (cache / name).is_dir()
         }
         artifact.write_text(options.out, report.markdown(found, _hours(labels)))
     except EdgekitError as error:

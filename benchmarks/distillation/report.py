@@ -12,6 +12,8 @@ from edgekit.metrics import DIMENSIONS
 Found = Mapping[str, dict[str, dict[str, Ccc]]]
 SETS = (EMODB, NOISY, f"{NOISY}_heard", RAVDESS)
 TEACHER = "compact"
+LEAST_POINTS = 3
+"""Amounts of audio that a power law is drawn through."""
 BARS = {"arousal": 0.88, "dominance": 0.82, "valence": 0.60}
 
 
@@ -44,14 +46,20 @@ def _ablations(found: Found) -> list[str]:
     head = ["change", *(TITLES[name] for name in SETS), "mean, all but the last two"]
     lines = ["## One change at a time", "", line(head), line(["---"] * len(head))]
     for row in ABLATIONS:
+        if row.name not in found:
+            continue
         cells = [ccc_cell(found[row.name][name][TEACHER]) for name in SETS]
         mean = np.mean([list(found[row.name][name][TEACHER].values()) for name in (EMODB, NOISY)])
         lines.append(line([f"{row.title} (`{row.name}`)", *cells, f"{mean:.3f}"]))
+    if missing := [row.name for row in (*ABLATIONS, *AMOUNTS) if row.name not in found]:
+        lines += ["", f"Not trained yet: {', '.join(missing)}."]
     return lines
 
 
 def _amounts(found: Found, hours: float) -> list[str]:
-    rows = [*AMOUNTS, ABLATIONS[0]]
+    rows = [row for row in (*AMOUNTS, ABLATIONS[0]) if row.name in found]
+    if len(rows) < LEAST_POINTS:
+        return []
     head = ["hours of audio", *(TITLES[name] for name in SETS)]
     lines = ["## Hours of audio", "", line(head), line(["---"] * len(head))]
     for row in rows:

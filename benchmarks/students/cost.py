@@ -1,6 +1,7 @@
 """What a student costs: multiply-accumulates, size of its files, time and memory in onnxruntime."""
 
 import json
+import logging
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -111,15 +112,20 @@ def quantize_static(source: Path, out: Path, features: list[NDArray[np.float32]]
             clip = next(self.clips, None)
             return None if clip is None else {"logmel": clip[None]}
 
-    quantization.quantize_static(
-        str(source),
-        str(out),
-        Clips(),
-        per_channel=True,
-        quant_format=quantization.QuantFormat.QDQ,
-        activation_type=quantization.QuantType.QInt8,
-        weight_type=quantization.QuantType.QInt8,
-    )
+    # It recommends a preparation of its own, for every file and every weight.
+    logging.disable(logging.WARNING)
+    try:
+        quantization.quantize_static(
+            str(source),
+            str(out),
+            Clips(),
+            per_channel=True,
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def runtime_version() -> str:

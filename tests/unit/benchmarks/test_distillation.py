@@ -53,3 +53,12 @@ def test_the_page_says_what_more_audio_is_worth():
     assert "| valence | 1.00 | 0.96 | 0.60 | reached |" in page
     for row in ABLATIONS:
         assert f"    {row.command}" in page
+
+
+def test_rows_that_were_not_trained_are_named():
+    values = dict.fromkeys(("arousal", "dominance", "valence"), 0.5)
+    page = markdown({"base": {name: {"compact": values} for name in SETS}}, hours=0.8)
+    assert "the recipe (`base`)" in page
+    assert "(`loss-mse`)" not in page.split("## Commands")[0]
+    assert "Not trained yet: loss-mse, mixup-0," in page
+    assert "power law" not in page

@@ -260,3 +260,103 @@ def test_moved_values(tmp, seed):
         "RESHAPE", 1, [other, file.constant(np.array([-1, turned[3]], np.int32))], output, "ReshapeOptions"
     )
     compare(tmp, file, [data], output, [int8(rng, (1, *shape))])
+
+
+class Chain:
+    """A random model, operator by operator: what is there, and its real spread as far as it is known."""
+
+    def __init__(self, rng):
+        self.rng = rng
+        self.file = TfliteFile()
+        self.shape = (1, *(int(n) for n in rng.integers((4, 4, 1), (14, 12, 6))))
+        self.scale = quantization(rng, 1e-2, 0.1)
+        self.now = self.first = self.file.tensor(self.shape, "int8", self.scale, "x")
+        self.first_shape = self.shape
+
+    def add(self, kind, version, inputs, shape, scale, options="", **values):
+        output = self.file.tensor(shape, "int8", scale, f"t{len(self.file.tensors)}")
+        self.file.operator(kind, version, inputs, output, options, **values)
+        self.now, self.shape, self.scale = output, shape, scale
+
+    def conv(self, depthwise=False):
+        channels, outputs = self.shape[3], int(self.rng.integers(1, 7))
+        kernel = tuple(int(n) for n in self.rng.integers(1, 4, 2))
+        sizes = (1, *kernel, channels) if depthwise else (outputs, *kernel, channels)
+        sums = math.prod(kernel) * (1 if depthwise else channels)
+        constants, result = weights_of(self.file, self.rng, sizes, 3 if depthwise else 0, self.scale, sums)
+        kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+        options = "DepthwiseConv2DOptions" if depthwise else "Conv2DOptions"
+        values = {"padding": SAME, "strideH": 1, "strideW": 1}
+        values["fusedActivationFunction"] = int(self.rng.choice([NONE, RELU, RELU6]))
+        if depthwise:
+            values["depthMultiplier"] = 1
+        shape = (*self.shape[:3], channels if depthwise else outputs)
+        self.add(kind, 3, [self.now, *constants], shape, result, options, **values)
+
+    def depthwise(self):
+        self.conv(depthwise=True)
+
+    def residual(self):
+        before, scale = self.now, self.scale
+        self.hard_swish()
+        reach = 128 * (scale.scales[0] + self.scale.scales[0])
+        result = scaled(reach / self.rng.uniform(90, 200), self.rng)
+        self.add("ADD", 2, [before, self.now], self.shape, result, "AddOptions")
+
+    def gate(self):
+        before, shape, scale = self.now, self.shape, self.scale
+        axes = self.file.constant(np.array([1, 2], np.int32))
+        point = (1, 1, 1, shape[3])
+        self.add(
+            "MEAN",
+            2,
+            [before, axes],
+            point,
+            scaled(scale.scales[0], self.rng),
+            "ReducerOptions",
+            keepDims=True,
+        )
+        self.add("LOGISTIC", 2, [self.now], point, Quantization((1 / 256,), -128))
+        self.add("MUL", 2, [before, self.now], shape, scaled(scale.scales[0], self.rng), "MulOptions")
+
+    def hard_swish(self):
+        result = scaled(self.scale.scales[0] * self.rng.uniform(0.8, 2), self.rng)
+        self.add("HARD_SWISH", 1, [self.now], self.shape, result, "HardSwishOptions")
+
+    def pool(self):
+        kind = str(self.rng.choice(["MAX_POOL_2D", "AVERAGE_POOL_2D"]))
+        shape = (1, same(self.shape[1], 2), same(self.shape[2], 2), self.shape[3])
+        values = {"padding": SAME, "strideH": 2, "strideW": 2, "filterHeight": 3, "filterWidth": 3}
+        self.add(kind, 2, [self.now], shape, self.scale, "Pool2DOptions", **values)
+
+    def head(self):
+        size = math.prod(self.shape)
+        rows = self.file.constant(np.array([1, size], np.int32))
+        self.add("RESHAPE", 1, [self.now, rows], (1, size), self.scale, "ReshapeOptions")
+        outputs = int(self.rng.integers(2, 12))
+        scale = float(np.float32(self.rng.uniform(1e-3, 1e-2)))
+        weights = self.file.constant(int8(self.rng, (outputs, size)), quantization=Quantization((scale,)))
+        result = scaled(self.scale.scales[0] * scale * 74 * 74 * math.sqrt(size) / 100, self.rng)
+        self.add("FULLY_CONNECTED", 4, [self.now, weights, -1], (1, outputs), result, "FullyConnectedOptions")
+        self.add(
+            "SOFTMAX", 2, [self.now], (1, outputs), Quantization((1 / 256,), -128), "SoftmaxOptions", beta=1.0
+        )
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    seed=seeds,
+    steps=st.lists(
+        st.sampled_from(["conv", "depthwise", "residual", "gate", "hard_swish", "pool"]),
+        min_size=1,
+        max_size=5,
+    ),
+    head=st.booleans(),
+)
+def test_random_graphs(tmp, seed, steps, head):
+    """Errors propagate: one integer that differs anywhere shows in the result."""
+    rng = np.random.default_rng(seed)
+    chain = Chain(rng)
+    for step in [*steps, *(["head"] if head else [])]:
+        getattr(chain, step)()
+    compare(tmp, chain.file, [chain.first], chain.now, [int8(rng, chain.first_shape)])

@@ -1,6 +1,6 @@
 """Activation ranges from real audio: what each layer's result looks like, and the range to quantize it in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ Array = NDArray[np.float32]
 SAMPLED_VALUES = 200_000
 """Values kept of each layer in all: enough for the range search, little enough for any machine."""
 SHRINK_STEPS = 24
+OUTLIERS = 1e-4
 SMALLEST_RANGE = 2.0**-6
 """Of an activation that never moves (a single token, say): smaller steps would need too large multipliers."""
 
@@ -118,6 +119,25 @@ def best_range(observation: Observation) -> Quantization:
     candidates = [affine_quantization(observation.low * f, observation.high * f) for f in fractions]
     errors = [quantization_error(observation.sample, candidate) for candidate in candidates]
     return candidates[int(np.argmin(errors))]
+
+
+def full_range(observation: Observation) -> Quantization:
+    """Return the int8 quantization that covers everything that was seen."""
+    return affine_quantization(observation.low, observation.high)
+
+
+def percentile_range(observation: Observation) -> Quantization:
+    """Return the int8 quantization that covers all but the outermost 1 in 10,000 values at either end."""
+    low, high = np.quantile(observation.sample, (OUTLIERS, 1 - OUTLIERS))
+    return affine_quantization(float(low), float(high))
+
+
+RANGES: Mapping[str, Callable[[Observation], Quantization]] = {
+    "mse": best_range,
+    "minmax": full_range,
+    "percentile": percentile_range,
+}
+"""How the range of an activation can be chosen."""
 
 
 def quantization_error(values: Array, quantization: Quantization) -> float:

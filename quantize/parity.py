@@ -1,8 +1,10 @@
 """Whether the written .onnx and .tflite compute the integer graph: each layer, and from audio to A/D/V."""
 
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +16,13 @@ from edgekit.graph.reference import OPERATORS, storage_dtype
 from edgekit.progress import Progress, silent
 from quantize.layers import network_input, network_ops, scales
 from quantize.runtime import OnnxModel, one_thread_session
+from quantize.tflite_writer import TfliteWriter
 
 Array = NDArray[np.integer]
 Values = Mapping[str, Array]
 
-TFLITE, ONNX = "tflite", "onnx"
+TFLITE, ONNX, MICRO = "tflite", "onnx", "tflite-micro"
+MICRO_ARENA_BYTES = 1 << 26
 MAP_AXES = 3
 WHOLE_CLIP_KINDS = ("depthwise_conv2d", "average_pool2d", "mean", "add", "mul", "lookup")
 TFLITE_KINDS = ("conv2d", "max_pool2d", "fully_connected", "fully_connected_int16", *WHOLE_CLIP_KINDS)
@@ -124,6 +128,47 @@ def _activations(graph: Graph, op: Op) -> list[str]:
     return [tensor.name for tensor in graph.activations(op)]
 
 
+class MicroLayers:
+    """The integer layers of a graph in TFLite Micro, each as a .tflite of its own."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._interpreters: dict[tuple[str, int], Any] = {}
+
+    def __call__(self, op: Op, values: Values) -> Array:
+        """Return a layer's result for the graph's own inputs."""
+        fed = [values[name] for name in _activations(self._graph, op)]
+        # What was pooled over time is one step.
+        steps = fed[0].shape[0] if fed[0].ndim > 1 else 1
+        interpreter = self._interpreter(op, steps)
+        for number, value in enumerate(fed):
+            shape = interpreter.get_input_details(number)["shape"]
+            interpreter.set_input(value.reshape(shape), number)
+        interpreter.invoke()
+        return np.asarray(interpreter.get_output(0)).reshape(values[op.outputs[0]].shape)
+
+    def _interpreter(self, op: Op, steps: int) -> Any:
+        from tflite_micro.python.tflite_micro import runtime
+
+        key = op.name, steps
+        if key not in self._interpreters:
+            model = TfliteWriter(self._graph).layer(op, steps)
+            self._interpreters[key] = runtime.Interpreter.from_bytes(model, arena_size=MICRO_ARENA_BYTES)
+        return self._interpreters[key]
+
+
+def has_micro() -> bool:
+    """Return whether TFLite Micro is installed: it comes with the `dev` extra."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
+def micro_rows(graph: Graph, values: Values, layers: MicroLayers) -> Iterator[LayerParity]:
+    """Compare each integer layer with TFLite Micro on the reference's inputs, tolerance 0."""
+    for op in network_ops(graph):
+        if op.kind in TFLITE_KINDS:
+            yield compare(MICRO, op.name, values[op.outputs[0]], layers(op, values))
+
+
 def _expected(graph: Graph, op: Op, values: Values, found: Values) -> Array:
     """Return what the reference makes of the inputs that the copy's layer had."""
     names = [name for name in op.inputs if name not in graph.constants]
@@ -180,6 +225,8 @@ def check_copies(
         values = run(graph, {"pcm": to_pcm16(clip)})
         found = tflite(values[network_input(graph).name])
         rows += [*tflite_rows(graph, values, found), *onnx_rows(graph, values, layers)]
+        if done == 0 and has_micro():
+            rows += micro_rows(graph, values, MicroLayers(graph))
         adv = values[output] * scale
         differences[TFLITE].append(found[output] * scale - adv)
         differences[ONNX].append(onnx(clip[None].astype(np.float32)) - adv)

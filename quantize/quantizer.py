@@ -46,14 +46,23 @@ FUNCTION_TABLES: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.
 }
 
 Observations = Mapping[str, Observation]
+RangeChoice = Callable[[Observation], Quantization]
 
 
 class Quantizer:
     """Adds one layer after another to a graph; remembers what each ONNX name became."""
 
-    def __init__(self, network: Network, seen: Observations, int4_linears: bool, window_samples: int) -> None:
+    def __init__(
+        self,
+        network: Network,
+        seen: Observations,
+        int4_linears: bool,
+        window_samples: int,
+        choose_range: RangeChoice,
+    ) -> None:
         self.network = network
         self.window_samples = window_samples
+        self.choose_range = choose_range
         self.seen = seen
         self.int4_linears = int4_linears
         self.builder = GraphBuilder("edgekit")
@@ -78,7 +87,7 @@ class Quantizer:
 
     def range_of(self, layer: Layer) -> Quantization:
         """Return the range of a layer's results, as often as they are the ONNX tensor's."""
-        return best_range(self.seen[layer.output].times(layer.gain))
+        return self.choose_range(self.seen[layer.output].times(layer.gain))
 
     def add_linear_constants(
         self,
@@ -270,7 +279,7 @@ def _bias_and_range(quantizer: Quantizer, layer: Layer) -> tuple[Array, Quantiza
         for other in quantizer.network.layers
     )
     if not is_score:
-        return layer.bias, best_range(seen)
+        return layer.bias, quantizer.choose_range(seen)
     centre = (seen.feature_low.astype(np.float64) + seen.feature_high) / 2
     reach = float((seen.feature_high - seen.feature_low).max()) / 2
     return layer.bias - centre, affine_quantization(-reach, reach)
@@ -393,6 +402,7 @@ def quantize_network(
     int4_linears: bool,
     licence: str = "",
     window_samples: int = WINDOW_SAMPLES,
+    choose_range: RangeChoice = best_range,
 ) -> Graph:
     """Return the integer graph of a float network.
 
@@ -403,10 +413,11 @@ def quantize_network(
         int4_linears: Store the wide fully connected layers in int4.
         licence: Of the weights, for the files written from the graph.
         window_samples: What a network hears at a time that cannot stream.
+        choose_range: One of `calibration.RANGES`.
 
     Raises:
         UnsupportedError: If a layer or the resulting graph is not supported; it names the layer.
     """
-    graph = Quantizer(network, seen, int4_linears, window_samples).run(front_end)
+    graph = Quantizer(network, seen, int4_linears, window_samples, choose_range).run(front_end)
     metadata = {**graph.metadata, "licence": licence}
     return dataclasses.replace(graph, metadata=metadata)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STAGE = "quantize"
 WEIGHTS = ("mixed4", "int8")
+RANGE_CHOICES = ("mse", "minmax", "percentile")
 PARITY_AUDIO_S = 20.0
 LONGEST_WINDOW_S = 30.0
 
@@ -34,6 +35,8 @@ class QuantizeConfig:
         calibration_clips: Training clips that the activation ranges are read from.
         correction_clips: How many of those the last bias is corrected on.
         evaluation_clips: Held-out clips that the agreement with the float student is measured on, at most.
+        ranges: How the range of an activation is chosen: least square error (`mse`), all that was seen
+            (`minmax`), or all but the outermost values (`percentile`).
         window_s: What a network hears at a time that cannot stream; shorter clips are repeated.
 
     Raises:
@@ -44,11 +47,14 @@ class QuantizeConfig:
     calibration_clips: int = 64
     correction_clips: int = 32
     evaluation_clips: int = 96
+    ranges: Literal["mse", "minmax", "percentile"] = "mse"
     window_s: float = 2.0
 
     def __post_init__(self) -> None:
         if self.weights not in WEIGHTS:
             raise ConfigError(f"unknown weights {self.weights!r}", f"use one of {', '.join(WEIGHTS)}")
+        if self.ranges not in RANGE_CHOICES:
+            raise ConfigError(f"unknown ranges {self.ranges!r}", f"use one of {', '.join(RANGE_CHOICES)}")
         if not 0.1 <= self.window_s <= LONGEST_WINDOW_S:
             raise ConfigError(f"window_s = {self.window_s}", f"use 0.1 to {LONGEST_WINDOW_S:g} seconds")
 
@@ -102,7 +108,7 @@ def _quantize(
     config: QuantizeConfig, model: Path, front_end: "FrontEnd", labels: "LabelSet", progress: Progress
 ) -> "Graph":
     from edgekit.audio import log_mel, to_pcm16
-    from quantize.calibration import observe
+    from quantize.calibration import RANGES, observe
     from quantize.importer import import_onnx
     from quantize.quantizer import correct_outputs, quantize_network
     from quantize.runtime import OnnxModel
@@ -116,7 +122,14 @@ def _quantize(
     features = [log_mel(clip, front_end) for clip in clips]
     seen = observe(model, network, features, progress)
     int4_linears = config.weights == "mixed4"
-    graph = quantize_network(network, front_end, seen, int4_linears, window_samples=window)
+    graph = quantize_network(
+        network,
+        front_end,
+        seen,
+        int4_linears,
+        window_samples=window,
+        choose_range=RANGES[config.ranges],
+    )
     some, student = spread(range(len(clips)), config.correction_clips), OnnxModel(model)
     wanted = np.array([student(features[i][None]) for i in some])
     return correct_outputs(graph, [to_pcm16(clips[i]) for i in some], wanted, progress)

@@ -93,6 +93,18 @@ class TfliteWriter:
         description = f"{self.graph.name}: int8 log-mels to arousal, dominance, valence"
         return self.file.to_bytes(description, self.graph.metadata, [first], outputs)
 
+    def layer(self, op: Op, time_steps: int) -> bytes:
+        """Return a file of one operator whose inputs have that many time steps; those of size 1 keep it.
+
+        Raises:
+            UnsupportedError: If it cannot be written.
+        """
+        names = [tensor.name for tensor in self.graph.activations(op)]
+        sizes = [1 if self.graph.tensors[name].shape[0] == 1 else time_steps for name in names]
+        inputs = [self.add(self.graph.tensors[name], size) for name, size in zip(names, sizes, strict=True)]
+        EMITTERS[op.kind](self, op)
+        return self.file.to_bytes(op.name, {}, inputs, [self.indices[op.outputs[0]]])
+
     def add(self, tensor: Tensor, time_steps: int = 1) -> int:
         """Add a graph tensor as a map of `time_steps` and return its index."""
         _, *sizes = tensor.shape if len(tensor.shape) > 1 else (1, *tensor.shape)

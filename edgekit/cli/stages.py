@@ -144,6 +144,13 @@ def distill(
 @click.option("--labels", type=options.PATH, help="Labelled audio to calibrate with; STUDENT needs it.")
 @options.weights_option
 @click.option(
+    "--ranges",
+    type=click.Choice(["mse", "minmax", "percentile"]),
+    default="mse",
+    show_default=True,
+    help="Ranges of activations: of least square error, of all that was seen, or without the outermost.",
+)
+@click.option(
     "--runtime",
     type=click.Choice(["micro", "litert"]),
     default="micro",
@@ -156,6 +163,7 @@ def quantize(
     model: Path,
     labels: Path | None,
     weights: Literal["mixed4", "int8"],
+    ranges: Literal["mse", "minmax", "percentile"],
     runtime: Literal["micro", "litert"],
     out: Path,
     as_json: bool,
@@ -173,7 +181,8 @@ def quantize(
         elif labels is None:
             raise ConfigError("no labels to calibrate with", "add --labels, a folder of edgekit label")
         else:
-            made = stage.quantize(stage.QuantizeConfig(weights=weights), model, labels, out, progress)
+            config = stage.QuantizeConfig(weights=weights, ranges=ranges)
+            made = stage.quantize(config, model, labels, out, progress)
     options.print_artifact(made, as_json)
 
 

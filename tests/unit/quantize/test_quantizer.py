@@ -9,7 +9,14 @@ from support import OnnxStudent, noise, small_graph
 from edgekit.audio import FrontEnd, log_mel
 from edgekit.errors import UnsupportedError
 from edgekit.graph import TIME, run
-from quantize.calibration import Observation, affine_quantization, best_range, observe, quantization_error
+from quantize.calibration import (
+    RANGES,
+    Observation,
+    affine_quantization,
+    best_range,
+    observe,
+    quantization_error,
+)
 from quantize.importer import import_onnx
 from quantize.quantizer import correct_outputs, quantize_network
 from quantize.runtime import OnnxModel
@@ -153,3 +160,18 @@ def test_a_network_that_pads_the_end_hears_one_window_at_a_time(student):
     for name, values in found.items():
         if graph.tensors[name].shape[0] != TIME:
             assert values.shape == graph.tensors[name].shape
+
+
+def test_ranges_cover_all_or_leave_out_the_outermost():
+    values = np.append(np.random.default_rng(0).normal(size=100_000), [50.0]).astype(np.float32)
+    empty = np.empty(0, np.float32)
+    seen = Observation(float(values.min()), 50.0, values, np.empty((0, 0), np.float32), empty, empty)
+    tops = {}
+    for name, choose in RANGES.items():
+        found = choose(seen)
+        tops[name] = found.scales[0] * (127 - found.zero_point)
+    assert tops["minmax"] == pytest.approx(50, rel=0.01)
+    assert 3 < tops["percentile"] < 5
+    assert 3 < tops["mse"] < 50
+    doubled = RANGES["minmax"](seen.times(2.0))
+    assert doubled.scales[0] == pytest.approx(2 * RANGES["minmax"](seen).scales[0], rel=1e-6)

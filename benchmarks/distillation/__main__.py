@@ -16,9 +16,9 @@ import torch
 from benchmarks.distillation import report
 from benchmarks.distillation.rows import ABLATIONS, AMOUNTS, Row
 from benchmarks.students.agreement import TestSets, full_teacher
-from benchmarks.students.training import label_everything
+from benchmarks.students.training import label_everything, once
 from benchmarks.teachers.features import shared_folder
-from distill.training import distill, load_student
+from distill.training import load_student
 from edgekit import artifact
 from edgekit.artifact import Artifact
 from edgekit.errors import EdgekitError
@@ -64,7 +64,7 @@ def main() -> int:
 def _trained(row: Row, labels: Path, cache: Path) -> Artifact:
     source = labels if row.share == 1 else _share(row.share, labels, cache)
     relabel = listener(row.relabel) if row.relabel else None
-    return distill(row.config, source, cache / row.name, _show, relabel)
+    return once(row.config, source, cache / row.name, _show, relabel)
 
 
 def _share(share: float, labels: Path, cache: Path) -> Path:

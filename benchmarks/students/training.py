@@ -6,7 +6,8 @@ from pathlib import Path
 import edgekit
 from distill.config import DistillConfig, recommended_config
 from distill.registry import shipped_variants, variant_name
-from distill.training import distill
+from distill.training import Relabel, distill, identity
+from edgekit import artifact
 from edgekit.artifact import Artifact
 from edgekit.audio.logmel import Level
 from edgekit.pipeline import listener
@@ -59,16 +60,26 @@ def label_everything(shared: Path, cache: Path) -> Path:
     return label(LabelConfig(folders), cache / "labels").path
 
 
+def once(
+    config: DistillConfig, labels: Path, out: Path, progress: Progress, relabel: Relabel | None = None
+) -> Artifact:
+    """Return `distill`'s artifact, trained only if it is not there already."""
+    inputs, params = identity(config, artifact.read(labels, "label").digest, relabel)
+    if artifact.is_current(out, "distill", inputs, params):
+        return artifact.read(out, "distill")
+    return distill(config, labels, out, progress, relabel)
+
+
 def trained(variant: Variant, labels: Path, cache: Path, progress: Progress) -> Artifact:
     """Return a student as an artifact of the distill stage, trained first if it does not ship."""
     if variant.ships:
         config = DistillConfig(variant.student, variant.level, variant.hop, steps=0, pool=2)
-        return distill(config, labels, cache / variant.name, progress)
+        return once(config, labels, cache / variant.name, progress)
     config = recommended_config(variant.student, variant.level, variant.hop, from_scratch=True)
-    return distill(config, labels, cache / variant.name, progress, listener("compact"))
+    return once(config, labels, cache / variant.name, progress, listener("compact"))
 
 
 def untrained(variant: Variant, labels: Path, cache: Path, progress: Progress) -> Artifact:
     """Return a student with random weights as an artifact of the distill stage."""
     config = DistillConfig(variant.student, variant.level, variant.hop, steps=0, pool=2, warm_start=False)
-    return distill(config, labels, cache / f"{variant.name}-untrained", progress)
+    return once(config, labels, cache / f"{variant.name}-untrained", progress)

@@ -8,8 +8,13 @@ from edgekit.cli import options
 
 INTRODUCTION = """# Operators
 
+```
+edgekit ops
+edgekit ops --json
+```
+
 What a model may be made of. Whatever breaks a constraint is refused with exit code 6, naming the operator,
-the layer and the constraint. This page is what `edgekit ops` prints."""
+the layer and the constraint. This page is what the first of these commands prints."""
 SECTIONS = {
     "ONNX": "Read from a float student (`edgekit quantize STUDENT`).",
     "TFLite": "Read from a fully quantized model (`edgekit quantize FILE.tflite`), integer for integer.",

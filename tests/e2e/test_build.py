@@ -115,9 +115,9 @@ def test_leaves_the_build_directory_of_the_contract(built):
 
 def test_every_back_end_computes_the_graphs_integers(built):
     parity = built.build.report.parity
-    assert set(parity) == {"onnx", "tflite", "c-host", "simulated-core"}
+    assert set(parity) == {"onnx", "tflite", "tflite-micro", "c-host", "simulated-core"}
     assert all(backend.held for backend in parity.values())
-    for exact in ("c-host", "simulated-core", "tflite"):
+    for exact in ("c-host", "simulated-core", "tflite", "tflite-micro"):
         assert parity[exact].mismatches == 0
         assert parity[exact].elements > 10_000
 

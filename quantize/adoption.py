@@ -11,13 +11,13 @@ from edgekit import artifact
 from edgekit.artifact import Artifact
 from edgekit.errors import ArtifactError
 from edgekit.progress import Progress, silent
+from quantize.stage import STAGE
 
 if TYPE_CHECKING:
     from edgekit.graph import Graph
     from edgekit.graph.parity import LayerParity
 
 Array = NDArray[np.int8]
-STAGE = "quantize"
 RANDOM_INPUTS = 20
 LITERT, MICRO = "litert", "tflite-micro"
 
@@ -90,14 +90,9 @@ class _Litert:
     """A .tflite in LiteRT's reference kernels, every activation readable."""
 
     def __init__(self, model: Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+        from quantize.runtime import litert_interpreter
 
-        self._interpreter = Interpreter(
-            str(model),
-            num_threads=1,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-            experimental_preserve_all_tensors=True,
-        )
+        self._interpreter = litert_interpreter(model)
         self._interpreter.allocate_tensors()
 
     def __call__(self, graph: "Graph", fed: dict[str, Array]) -> dict[str, Array]:

@@ -21,6 +21,7 @@ from edgekit.graph import Graph, Op
 from quantize.layers import network_input, network_ops, scales, zero_point
 from quantize.onnx_front_end import decibels_to_log, emit_front_end
 from quantize.onnx_nodes import Nodes
+from quantize.scales import INT8_RANGE
 
 Array = NDArray[np.integer]
 WAVEFORM = "waveform"
@@ -150,15 +151,18 @@ def _requantize(
     if not exact:
         high = _rounded_away(nodes, high, 2.0 ** np.minimum(shift, 0).reshape(per_channel))
         divisor = np.ones_like(divisor)
+    _to_int8(nodes, op, high, nodes.constant(divisor), nodes.constant(point), axis=1)
+
+
+def _to_int8(nodes: Nodes, op: Op, real: str, scale: str, point: str, **axis: Any) -> None:
+    """Append the operator's output: a real tensor rounded to int8, within the operator's clamp."""
     clamp = op.integers("clamp")
-    clipped = clamp != (-128, 127)
-    output = "" if clipped else op.outputs[0]
-    quantized = nodes.add(
-        "QuantizeLinear", high, nodes.constant(divisor), nodes.constant(point), output=output, axis=1
-    )
-    if clipped:
-        limits = (nodes.constant(np.int8(limit)) for limit in clamp)
-        nodes.add("Clip", quantized, *limits, output=op.outputs[0])
+    if clamp == INT8_RANGE:
+        nodes.add("QuantizeLinear", real, scale, point, output=op.outputs[0], **axis)
+        return
+    quantized = nodes.add("QuantizeLinear", real, scale, point, **axis)
+    limits = (nodes.constant(np.int8(limit)) for limit in clamp)
+    nodes.add("Clip", quantized, *limits, output=op.outputs[0])
 
 
 def _rounded_away(nodes: Nodes, high: str, factor: NDArray[np.float64]) -> str:
@@ -215,15 +219,10 @@ def _lookup(nodes: Nodes, graph: Graph, op: Op) -> None:
 
 
 def _quantize(nodes: Nodes, graph: Graph, op: Op, real: str) -> None:
-    """Round a real result to the output's integers, within the operator's clamp."""
-    tensor, clamp = graph.output(op), op.integers("clamp")
+    """Append the operator's output: a real tensor in the output's scale."""
+    tensor = graph.output(op)
     scale, point = nodes.number(scales(tensor)[0]), nodes.constant(np.int8(zero_point(tensor)))
-    if clamp == (-128, 127):
-        nodes.add("QuantizeLinear", real, scale, point, output=op.outputs[0])
-        return
-    quantized = nodes.add("QuantizeLinear", real, scale, point)
-    limits = (nodes.constant(np.int8(limit)) for limit in clamp)
-    nodes.add("Clip", quantized, *limits, output=op.outputs[0])
+    _to_int8(nodes, op, real, scale, point)
 
 
 def _flatten(nodes: Nodes, graph: Graph, op: Op) -> None:

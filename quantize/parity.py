@@ -15,7 +15,7 @@ from edgekit.graph.parity import LayerParity, compare, merge
 from edgekit.graph.reference import OPERATORS, storage_dtype
 from edgekit.progress import Progress, silent
 from quantize.layers import network_input, network_ops, scales
-from quantize.runtime import OnnxModel, one_thread_session
+from quantize.runtime import OnnxModel, litert_interpreter, one_thread_session
 from quantize.tflite_writer import TfliteWriter
 
 Array = NDArray[np.integer]
@@ -69,15 +69,8 @@ class TfliteModel:
     """A .tflite in LiteRT's reference kernels, every activation readable."""
 
     def __init__(self, path: Path, graph: Graph) -> None:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
         self._graph = graph
-        self._interpreter = Interpreter(
-            str(path),
-            num_threads=1,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
-            experimental_preserve_all_tensors=True,
-        )
+        self._interpreter = litert_interpreter(path)
         self._indices = {item["name"]: item["index"] for item in self._interpreter.get_tensor_details()}
 
     def __call__(self, log_mel: Array) -> dict[str, Array]:

@@ -121,21 +121,24 @@ class Quantizer:
         )
 
 
-def _add_conv2d(quantizer: Quantizer, layer: Layer) -> str:
+def _add_convolution(quantizer: Quantizer, layer: Layer) -> str:
+    """Add a convolution, or a depthwise one, whose outputs are the last axis of its weights."""
     name, tensor, input_q = quantizer.input_of(layer)
     output_q = quantizer.range_of(layer)
-    scales = channel_scales(layer.weights, 127)
-    stored = round_weights(layer.weights, scales, 127)
-    constants = quantizer.add_linear_constants(layer, stored, scales, layer.bias, int4=False)
+    axis = 2 if layer.kind == "depthwise_conv2d" else 0
+    by_output = np.moveaxis(layer.weights, axis, 0)
+    scales = channel_scales(by_output, 127)
+    stored = np.ascontiguousarray(np.moveaxis(round_weights(by_output, scales, 127), 0, axis))
+    constants = quantizer.add_linear_constants(layer, stored, scales, layer.bias, int4=False, axis=axis)
     requantize = quantizer.add_requantization(layer, scales, output_q)
     attributes = _window_attributes(layer) | {
         "input_zero_point": input_q.zero_point,
         "output_zero_point": output_q.zero_point,
         "clamp": clamp_of(output_q, layer.low, layer.high),
     }
-    output = Tensor(f"{layer.name}_out", _map_shape(layer, tensor, len(layer.weights)), "int8", output_q)
+    output = Tensor(f"{layer.name}_out", _map_shape(layer, tensor, len(by_output)), "int8", output_q)
     inputs = (name, *constants, *requantize)
-    op = Op("conv2d", layer.name, inputs, (output.name,), attributes, layer.origin)
+    op = Op(layer.kind, layer.name, inputs, (output.name,), attributes, layer.origin)
     return quantizer.builder.add_op(op, output)
 
 
@@ -158,30 +161,13 @@ def _window_attributes(layer: Layer) -> dict[str, Attribute]:
     return found if layer.dilation == (1, 1) else {**found, "dilation": layer.dilation}
 
 
-def _add_depthwise_conv2d(quantizer: Quantizer, layer: Layer) -> str:
+def _add_pool(quantizer: Quantizer, layer: Layer) -> str:
     name, tensor, input_q = quantizer.input_of(layer)
-    output_q = quantizer.range_of(layer)
-    by_output = np.moveaxis(layer.weights, -1, 0)
-    scales = channel_scales(by_output, 127)
-    stored = np.ascontiguousarray(np.moveaxis(round_weights(by_output, scales, 127), 0, -1))
-    constants = quantizer.add_linear_constants(layer, stored, scales, layer.bias, int4=False, axis=2)
-    requantize = quantizer.add_requantization(layer, scales, output_q)
-    attributes = _window_attributes(layer) | {
-        "input_zero_point": input_q.zero_point,
-        "output_zero_point": output_q.zero_point,
-        "clamp": clamp_of(output_q, layer.low, layer.high),
-    }
-    output = Tensor(f"{layer.name}_out", _map_shape(layer, tensor, stored.shape[2]), "int8", output_q)
-    inputs = (name, *constants, *requantize)
-    op = Op("depthwise_conv2d", layer.name, inputs, (output.name,), attributes, layer.origin)
-    return quantizer.builder.add_op(op, output)
-
-
-def _add_average_pool2d(quantizer: Quantizer, layer: Layer) -> str:
-    name, tensor, input_q = quantizer.input_of(layer)
-    attributes = _window_attributes(layer) | {"clamp": INT8_RANGE}
+    attributes = _window_attributes(layer)
+    if layer.kind == "average_pool2d":
+        attributes["clamp"] = INT8_RANGE
     output = Tensor(f"{layer.name}_out", _map_shape(layer, tensor, tensor.shape[2]), "int8", input_q)
-    op = Op("average_pool2d", layer.name, (name,), (output.name,), attributes, layer.origin)
+    op = Op(layer.kind, layer.name, (name,), (output.name,), attributes, layer.origin)
     return quantizer.builder.add_op(op, output)
 
 
@@ -214,14 +200,6 @@ def _add_lookup(quantizer: Quantizer, layer: Layer) -> str:
     output = Tensor(f"{layer.name}_out", tensor.shape, "int8", output_q)
     attributes = {"function": layer.function}
     op = Op("lookup", layer.name, (name, table), (output.name,), attributes, layer.origin)
-    return quantizer.builder.add_op(op, output)
-
-
-def _add_max_pool2d(quantizer: Quantizer, layer: Layer) -> str:
-    name, tensor, input_q = quantizer.input_of(layer)
-    attributes = _window_attributes(layer)
-    output = Tensor(f"{layer.name}_out", _map_shape(layer, tensor, tensor.shape[2]), "int8", input_q)
-    op = Op("max_pool2d", layer.name, (name,), (output.name,), attributes, layer.origin)
     return quantizer.builder.add_op(op, output)
 
 
@@ -350,10 +328,10 @@ def _add_fully_connected_int16(quantizer: Quantizer, layer: Layer) -> str:
 
 
 ADDERS: Mapping[str, Callable[[Quantizer, Layer], str]] = {
-    "conv2d": _add_conv2d,
-    "depthwise_conv2d": _add_depthwise_conv2d,
-    "max_pool2d": _add_max_pool2d,
-    "average_pool2d": _add_average_pool2d,
+    "conv2d": _add_convolution,
+    "depthwise_conv2d": _add_convolution,
+    "max_pool2d": _add_pool,
+    "average_pool2d": _add_pool,
     "mean": _add_mean,
     "add": _add_pair,
     "mul": _add_pair,

@@ -1,4 +1,4 @@
-"""Running ONNX files as a user would: onnxruntime on one thread."""
+"""Running the files as a user would, on one thread: ONNX in onnxruntime, .tflite in LiteRT."""
 
 from pathlib import Path
 from typing import Any
@@ -28,3 +28,15 @@ class OnnxModel:
         """Return (3,) arousal, dominance, valence of a batch of one."""
         (result,) = self._session.run(None, {self._input: value})
         return np.asarray(result, np.float64).reshape(-1)
+
+
+def litert_interpreter(path: Path) -> Any:
+    """Return a .tflite in LiteRT's reference kernels, on one thread, every activation readable."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    return Interpreter(
+        str(path),
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=True,
+    )

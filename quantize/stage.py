@@ -115,10 +115,8 @@ def _quantize(
 
     network = import_onnx(model)
     rows = spread(labels.indices("train"), config.calibration_clips)
-    window = _window_samples(config)
-    clips = [labels.clip(i) for i in rows]
-    if network.needs_whole_clip:
-        clips = [np.resize(clip, window) for clip in clips]
+    window = _window_samples(config) if network.needs_whole_clip else None
+    clips = [_heard(labels.clip(i), window) for i in rows]
     features = [log_mel(clip, front_end) for clip in clips]
     seen = observe(model, network, features, progress)
     int4_linears = config.weights == "mixed4"
@@ -127,7 +125,7 @@ def _quantize(
         front_end,
         seen,
         int4_linears,
-        window_samples=window,
+        window_samples=_window_samples(config),
         choose_range=RANGES[config.ranges],
     )
     some, student = spread(range(len(clips)), config.correction_clips), OnnxModel(model)
@@ -139,6 +137,11 @@ def _window_samples(config: QuantizeConfig) -> int:
     from edgekit.audio import SAMPLE_RATE_HZ
 
     return round(config.window_s * SAMPLE_RATE_HZ)
+
+
+def _heard(clip: NDArray[np.float32], window_samples: int | None) -> NDArray[np.float32]:
+    """Return what the network hears of a clip: all of it, or a window, which a shorter clip fills again."""
+    return clip if window_samples is None else np.resize(clip, window_samples)
 
 
 def spread(rows: Sequence[int], count: int) -> list[int]:
@@ -171,9 +174,8 @@ def _write_copies(
     write_tflite(graph, work / "model.tflite")
     split, held_out = labels.held_out()
     rows = spread(held_out, config.evaluation_clips)
-    clips = [labels.clip(i) for i in rows]
-    if graph.tensors["log_mel"].shape[0] != TIME:
-        clips = [np.resize(clip, _window_samples(config)) for clip in clips]
+    window = _window_samples(config) if graph.tensors["log_mel"].shape[0] != TIME else None
+    clips = [_heard(labels.clip(i), window) for i in rows]
     copies = check_copies(graph, work, _first_seconds(clips, PARITY_AUDIO_S), progress)
     require_parity(copies.layers)
     accuracy = _accuracy(graph, work, model, front_end, clips, labels.adv[rows], progress)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from edgekit.graph.fixedpoint import Int64, multiply_by_quantized_multiplier, one_over_one_plus_x
-from edgekit.graph.pooling_ops import clamped
+from edgekit.graph.linear_ops import clamped
 from edgekit.graph.types import Op
 
 SUM_BITS = 12

@@ -37,8 +37,13 @@ def _products(x: Int64, weights: Int64) -> Int64:
 
 def _requantize(op: Op, accumulator: Int64, multiplier: Int64, shift: Int64) -> Int64:
     scaled = multiply_by_quantized_multiplier(accumulator, multiplier, shift)
+    return clamped(op, scaled + op.integer("output_zero_point"))
+
+
+def clamped(op: Op, values: Int64) -> Int64:
+    """Return values within the operator's `clamp`."""
     low, high = op.integers("clamp")
-    return np.clip(scaled + op.integer("output_zero_point"), low, high)
+    return np.clip(values, low, high)
 
 
 def conv2d(op: Op, x: Int64, weights: Int64, bias: Int64, multiplier: Int64, shift: Int64) -> Int64:
@@ -66,9 +71,8 @@ def fully_connected(op: Op, x: Int64, weights: Int64, bias: Int64, multiplier: I
     """Return (T, O) int8 from (T, K) int8 and (O, K) int8 or int4 weights."""
     accumulator = _products(x - op.integer("input_zero_point"), weights) + bias
     if op.attributes.get("rounding") == SINGLE_ROUNDING:
-        low, high = op.integers("clamp")
         scaled = multiply_rounding_once(accumulator, multiplier, shift)
-        return np.clip(scaled + op.integer("output_zero_point"), low, high)
+        return clamped(op, scaled + op.integer("output_zero_point"))
     return _requantize(op, accumulator, multiplier, shift)
 
 

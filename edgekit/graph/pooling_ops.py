@@ -13,7 +13,7 @@ from edgekit.graph.fixedpoint import (
     multiply_by_quantized_multiplier,
     multiply_int16x8,
 )
-from edgekit.graph.linear_ops import patches
+from edgekit.graph.linear_ops import clamped, patches
 from edgekit.graph.types import Op
 
 
@@ -35,12 +35,6 @@ def average_pool2d(op: Op, x: Int64) -> Int64:
 def _divided(sums: Int64, counts: Int64 | int) -> Int64:
     """Return sums / counts, halves rounded away from zero."""
     return np.asarray(np.sign(sums) * ((np.abs(sums) + np.asarray(counts) // 2) // counts), np.int64)
-
-
-def clamped(op: Op, values: Int64) -> Int64:
-    """Return values within the operator's `clamp`."""
-    low, high = op.integers("clamp")
-    return np.clip(values, low, high)
 
 
 def mean(op: Op, x: Int64) -> Int64:

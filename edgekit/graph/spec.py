@@ -224,9 +224,8 @@ def both_multipliers_are_in_range(graph: Graph, op: Op) -> bool:
 
 def clamp_is_int8(graph: Graph, op: Op) -> bool:
     """clamp is two int8 values in order, and the zero points are int8."""
-    low, high = op.integers("clamp")
     points = [op.integer(name) for name in ("input_zero_point", "output_zero_point")]
-    return -128 <= low <= high <= 127 and all(-128 <= point <= 127 for point in points)
+    return results_stay_in_the_clamp(graph, op) and all(-128 <= point <= 127 for point in points)
 
 
 def table_is_falling(graph: Graph, op: Op) -> bool:

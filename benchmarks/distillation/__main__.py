@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.distillation import report
 from benchmarks.distillation.rows import ABLATIONS, AMOUNTS, Row
-from benchmarks.students.agreement import TestSets, full_teacher
-from benchmarks.students.training import label_everything, once
+from benchmarks.students.agreement import TestSets
+from benchmarks.students.training import label_everything, once, show
 from benchmarks.teachers.features import shared_folder
 from distill.training import load_student
 from edgekit import artifact
@@ -46,9 +46,7 @@ def main() -> int:
             for name in options.only:
                 _trained(rows[name], labels, cache)
             return 0
-        sets = TestSets(
-            shared, {"compact": "compact", "full": str(full_teacher(shared, cache))}, cache / "tests"
-        )
+        sets = TestSets.of_both_teachers(shared, cache)
         found = {
             name: sets.agreement(load_student(_trained(row, labels, cache).path, "wav2small").eval())
             for name, row in rows.items()
@@ -64,7 +62,7 @@ def main() -> int:
 def _trained(row: Row, labels: Path, cache: Path) -> Artifact:
     source = labels if row.share == 1 else _share(row.share, labels, cache)
     relabel = listener(row.relabel) if row.relabel else None
-    return once(row.config, source, cache / row.name, _show, relabel)
+    return once(row.config, source, cache / row.name, show, relabel)
 
 
 def _share(share: float, labels: Path, cache: Path) -> Path:
@@ -85,10 +83,6 @@ def _hours(labels: Path) -> float:
     found = read_labels(labels)
     learned = [row for row in range(len(found)) if found.split[row] != "test"]
     return float((found.end_s[learned] - found.start_s[learned]).sum()) / 3600
-
-
-def _show(what: str, done: int, total: int) -> None:
-    sys.stderr.write(f"\r{what} {done}/{total}\033[K" + ("\n" if done == total else ""))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.distillation.rows import ABLATIONS, AMOUNTS, POOL, STEPS
-from benchmarks.students.agreement import EMODB, NOISY, RAVDESS, Ccc
-from benchmarks.students.report import TITLES, ccc_cell, line
+from benchmarks.students.agreement import EMODB, NOISY, NOISY_HEARD, RAVDESS, TITLES, Ccc
+from benchmarks.students.report import ccc_cell, line
 from edgekit.metrics import DIMENSIONS
 
 Found = Mapping[str, dict[str, dict[str, Ccc]]]
-SETS = (EMODB, NOISY, f"{NOISY}_heard", RAVDESS)
+SETS = (EMODB, NOISY, NOISY_HEARD, RAVDESS)
 TEACHER = "compact"
 LEAST_POINTS = 3
 """Amounts of audio that a power law is drawn through."""

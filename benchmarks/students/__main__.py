@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.students import report
-from benchmarks.students.agreement import TestSets, full_teacher
+from benchmarks.students.agreement import TestSets
 from benchmarks.students.cost import SAMPLES, SECONDS, Run, macs, quantize_static, run_onnx, tokens_per_s
-from benchmarks.students.training import VARIANTS, Variant, label_everything, trained, untrained
+from benchmarks.students.training import VARIANTS, Variant, label_everything, show, trained, untrained
 from benchmarks.teachers.features import shared_folder
 from distill.student import Student
 from distill.training import load_student
@@ -52,12 +52,11 @@ def main() -> int:
 
 def _page(shared: Path, cache: Path, *, costs: bool) -> str:
     labels = label_everything(shared, cache)
-    full = full_teacher(shared, cache)
-    sets = TestSets(shared, {"compact": "compact", "full": str(full)}, cache / "labels-of-tests")
+    sets = TestSets.of_both_teachers(shared, cache)
     rows = []
     for variant in VARIANTS:
         measured = variant.ships or not costs
-        made = (trained if measured else untrained)(variant, labels, cache, _show)
+        made = (trained if measured else untrained)(variant, labels, cache, show)
         rows.append(_row(variant, made, labels, sets if measured else None))
     return report.markdown(rows, _processor())
 
@@ -92,10 +91,6 @@ def _own_run(made: Artifact, labels: Path, out: Path) -> Run:
     config = QuantizeConfig(evaluation_clips=EVALUATION_CLIPS, window_s=SECONDS)
     graph = quantize(config, made.path, labels, out)
     return run_onnx(graph.file("model.onnx"), (1, SAMPLES))
-
-
-def _show(what: str, done: int, total: int) -> None:
-    sys.stderr.write(f"\r{what} {done}/{total}\033[K" + ("\n" if done == total else ""))
 
 
 def _processor() -> str:

@@ -18,10 +18,13 @@ from wavllm_teacher.assembly import assemble_full
 from wavllm_teacher.registry import TEACHER_FILE, built_in_folder, find_teacher, load_teacher
 from wavllm_teacher.training import cached, labelled, read_all, read_clips
 
-EMODB, NOISY, RAVDESS, SYNTHETIC = "emodb", "emodb_babble_5db_room_0.5s", "ravdess", "synthetic"
-SET_TITLES = {
+EMODB, RAVDESS, SYNTHETIC = "emodb", "ravdess", "synthetic"
+NOISY = f"{EMODB}_babble_5db_room_0.5s"
+NOISY_HEARD = f"{NOISY}_heard"
+TITLES = {
     EMODB: "EmoDB test speakers",
     NOISY: "the same in babble at 5 dB and a 0.5 s room",
+    NOISY_HEARD: "the same, the teachers hearing the noise too",
     RAVDESS: "RAVDESS test speakers",
     SYNTHETIC: "synthetic test voices",
 }
@@ -46,6 +49,11 @@ class TestSets:
     shared: Path
     teachers: dict[str, str]
     cache: Path
+
+    @classmethod
+    def of_both_teachers(cls, shared: Path, cache: Path) -> "TestSets":
+        """Return the sets with the compact and the full teacher, which is put together in the cache."""
+        return cls(shared, {"compact": "compact", "full": str(full_teacher(shared, cache))}, cache / "tests")
 
     @cached_property
     def clips(self) -> dict[str, list[Samples]]:
@@ -78,7 +86,7 @@ class TestSets:
     def agreement(self, student: Student) -> dict[str, dict[str, Ccc]]:
         """Return name of a set, then teacher, to the CCC of each dimension.
 
-        Under `NOISY`, the teachers are asked about the clean clips; under NOISY + "_heard", about what the
+        Under `NOISY`, the teachers are asked about the clean clips; under `NOISY_HEARD`, about what the
         student hears.
         """
         found: dict[str, dict[str, Ccc]] = {}
@@ -87,7 +95,7 @@ class TestSets:
             truth = EMODB if name == NOISY else name
             found[name] = {t: adv_ccc(said, self.labels(truth, t)) for t in self.teachers}
             if name == NOISY:
-                found[f"{name}_heard"] = {t: adv_ccc(said, self.labels(name, t)) for t in self.teachers}
+                found[NOISY_HEARD] = {t: adv_ccc(said, self.labels(name, t)) for t in self.teachers}
         return found
 
 

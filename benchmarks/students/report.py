@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.students.agreement import EMODB, NOISY, RAVDESS, SET_TITLES, SYNTHETIC, Ccc
+from benchmarks.students.agreement import EMODB, NOISY, NOISY_HEARD, RAVDESS, SYNTHETIC, TITLES, Ccc
 from benchmarks.students.cost import RUNS, Run, runtime_version
 from edgekit.metrics import DIMENSIONS
 
-SETS = (EMODB, NOISY, f"{NOISY}_heard", RAVDESS, SYNTHETIC)
-TITLES = SET_TITLES | {f"{NOISY}_heard": "the same, the teachers hearing the noise too"}
+SETS = (EMODB, NOISY, NOISY_HEARD, RAVDESS, SYNTHETIC)
 
 PAPER = """## The paper's figures
 

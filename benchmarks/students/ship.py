@@ -8,14 +8,16 @@ import argparse
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.students.agreement import TestSets, full_teacher
-from benchmarks.students.report import TITLES, line
+from benchmarks.students.agreement import TITLES, TestSets
+from benchmarks.students.report import line
 from benchmarks.teachers.features import shared_folder
+from distill.config import recommended_config
 from distill.registry import SHIPPED, variant_name
 from distill.student import Student
 from distill.training import FRONT_END, WEIGHTS, load_student
@@ -46,9 +48,7 @@ def main() -> int:
     torch.set_num_threads(1)
     try:
         made, shared = artifact.read(options.artifact, "distill"), shared_folder()
-        teachers = {"compact": "compact", "full": str(full_teacher(shared, options.cache))}
-        sets = TestSets(shared, teachers, options.cache / "labels-of-tests")
-        print(_ship(made, sets))
+        print(_ship(made, TestSets.of_both_teachers(shared, options.cache)))
     except EdgekitError as error:
         print(f"{error}\nhint: {error.hint}", file=sys.stderr)
         return error.exit_code
@@ -97,7 +97,10 @@ def _card(name: str, params: dict[str, Any], teacher: str, metrics: dict[str, An
             rows.append([f"the {against} teacher, {TITLES[of_set]}", *values])
     front_end = params["front_end"]
     per_ms = front_end["sample_rate_hz"] / 1000
-    settings = "".join(f"--set {key}={_text(params[key])} " for key in ("final", "precision"))
+    usual = asdict(recommended_config(params["student"], params["level"], params["hop"], from_scratch=True))
+    settings = "".join(
+        f"--set {key}={_text(params[key])} " for key, value in sorted(usual.items()) if params[key] != value
+    )
     return CARD.read_text().format(
         **{key: params[key] for key in ("hop", "batch", "steps", "learning_rate", "pool", "crop_s")},
         title=f"{params['student']}, hop {params['hop']}, {params['level']}",

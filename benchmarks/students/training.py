@@ -1,5 +1,6 @@
 """The students of the table: those that ship as they are, the others trained with the same recipe."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from edgekit.pipeline import listener
 from edgekit.progress import Progress
 from wavllm_teacher.labelling import LabelConfig, label
 from wavllm_teacher.training import read_clips, require_permissive
+
+
+def show(what: str, done: int, total: int) -> None:
+    """Show progress on standard error."""
+    sys.stderr.write(f"\r{what} {done}/{total}\033[K" + ("\n" if done == total else ""))
 
 
 @dataclass(frozen=True)

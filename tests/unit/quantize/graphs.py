@@ -2,17 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from edgekit.audio import FrontEnd
+from distill.config import DistillConfig
+from distill.export import student_onnx
+from distill.registry import create_student
+from edgekit.audio import FrontEnd, log_mel
 from edgekit.graph import TIME, Graph, Op, Quantization, Tensor, run
 from edgekit.graph.fixedpoint import exp_table
 from edgekit.graph.reference import OPERATORS
+from quantize.calibration import observe
 from quantize.frontend_ops import add_front_end
 from quantize.graph_builder import GraphBuilder
+from quantize.importer import import_onnx
+from quantize.onnx_writer import write_onnx
+from quantize.quantizer import WINDOW_SAMPLES, quantize_network
 from quantize.scales import requantization
+from quantize.tflite_writer import write_tflite
 
 PADDING = (1, 0, 1, 1)
 FULL_RANGE = (-128, 127)
@@ -157,3 +167,38 @@ def student(
 def wav2small(weights: str = "int4") -> Graph:
     """Return a graph of Wav2Small's full size: 72 k weights."""
     return student(weights, FrontEnd(), 13, ("l1", "l2", "l3"), ("l4", "l5", "l6", "l7"))
+
+
+def random_student(
+    config: DistillConfig,
+    clips: Sequence[NDArray[np.float32]],
+    folder: Path,
+    *,
+    settled: int,
+    observed: int,
+    seed: int = 0,
+    window_samples: int = WINDOW_SAMPLES,
+) -> Graph:
+    """Return the graph of a student with random weights; writes `student.onnx` and both files made from it.
+
+    Its batch statistics are those of the first `settled` clips, of one length; `observed` of them calibrate.
+    """
+    torch.manual_seed(seed)
+    network = create_student(config.student, config.front_end).train()
+    features = [log_mel(clip, config.front_end) for clip in clips[: max(settled, observed)]]
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 0.5
+        for _ in range(8):
+            network.forward_logmel(torch.from_numpy(np.stack(features[:settled])))
+    path = folder / "student.onnx"
+    path.write_bytes(student_onnx(network.eval()).SerializeToString())
+    layers = import_onnx(path)
+    seen = observe(path, layers, features[:observed])
+    graph = quantize_network(
+        layers, config.front_end, seen, int4_linears=False, window_samples=window_samples
+    )
+    write_onnx(graph, folder / "model.onnx")
+    write_tflite(graph, folder / "model.tflite")
+    return graph

@@ -2,23 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from unit.quantize.graphs import wav2small
+from unit.quantize.graphs import random_student, wav2small
 
 import edgekit
 from distill.config import DistillConfig
-from distill.export import student_onnx
-from distill.registry import create_student
-from edgekit.audio import log_mel, read_audio, to_pcm16
+from edgekit.audio import read_audio, to_pcm16
 from edgekit.graph import run
 from edgekit.graph.parity import merge
-from quantize.calibration import observe
-from quantize.importer import import_onnx
 from quantize.onnx_writer import write_onnx
 from quantize.parity import MicroLayers, OnnxLayers, TfliteModel, micro_rows, onnx_rows, tflite_rows
-from quantize.quantizer import quantize_network
 from quantize.tflite_writer import write_tflite
 
 WINDOW_SAMPLES = 6400
@@ -32,28 +25,8 @@ def speech():
     return [read_audio(file)[4000 : 4000 + WINDOW_SAMPLES] for file in files[: 5 * COUNT : 5]]
 
 
-def graph_of(student, speech, folder):
-    torch.manual_seed(0)
-    config = DistillConfig(student=student, level="utterance", warm_start=False)
-    network = create_student(student, config.front_end).train()
-    features = [log_mel(clip, config.front_end) for clip in speech[:6]]
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 0.5
-        for _ in range(6):
-            network.forward_logmel(torch.from_numpy(np.stack(features)))
-    path = folder / f"{student}.onnx"
-    path.write_bytes(student_onnx(network.eval()).SerializeToString())
-    layers = import_onnx(path)
-    seen = observe(path, layers, features)
-    return quantize_network(layers, config.front_end, seen, int4_linears=False, window_samples=WINDOW_SAMPLES)
-
-
 def rows_of(graph, speech, folder):
     """Return what each runtime makes of each layer, over all clips."""
-    write_onnx(graph, folder / "model.onnx")
-    write_tflite(graph, folder / "model.tflite")
     litert, micro = TfliteModel(folder / "model.tflite", graph), MicroLayers(graph)
     onnx, rows = OnnxLayers(folder / "model.onnx", graph), []
     for clip in speech:
@@ -75,7 +48,10 @@ def check(rows, least):
 
 
 def test_wav2small(speech, tmp_path):
-    check(rows_of(wav2small(), speech, tmp_path), 12)
+    graph = wav2small()
+    write_onnx(graph, tmp_path / "model.onnx")
+    write_tflite(graph, tmp_path / "model.tflite")
+    check(rows_of(graph, speech, tmp_path), 12)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +65,6 @@ def test_wav2small(speech, tmp_path):
     ],
 )
 def test_other_students(student, least, speech, tmp_path):
-    check(rows_of(graph_of(student, speech, tmp_path), speech, tmp_path), least)
+    config = DistillConfig(student=student, level="utterance", warm_start=False)
+    graph = random_student(config, speech, tmp_path, settled=6, observed=6, window_samples=WINDOW_SAMPLES)
+    check(rows_of(graph, speech, tmp_path), least)

@@ -2,45 +2,24 @@
 
 import numpy as np
 import pytest
-import torch
-from unit.quantize.graphs import noise_bursts
+from unit.quantize.graphs import noise_bursts, random_student
 
 from distill.config import DistillConfig
-from distill.export import student_onnx
-from distill.registry import create_student
 from edgekit.audio import log_mel, to_pcm16
 from edgekit.errors import UnsupportedError
 from edgekit.graph import run
-from quantize.calibration import observe
 from quantize.importer import import_onnx
-from quantize.onnx_writer import write_onnx
 from quantize.parity import OnnxLayers, TfliteModel, onnx_rows, tflite_rows
-from quantize.quantizer import quantize_network
 from quantize.runtime import OnnxModel
-from quantize.tflite_writer import write_tflite
 
 CLIPS = [noise_bursts(0.5 + 0.05 * seed, seed=seed) for seed in range(8)]
 
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    torch.manual_seed(1)
-    config = DistillConfig(student="wav2small2", warm_start=False)
-    network = create_student("wav2small2", config.front_end).train()
+    config, folder = DistillConfig(student="wav2small2", warm_start=False), tmp_path_factory.mktemp("student")
+    graph = random_student(config, CLIPS, folder, settled=1, observed=5, seed=1)
     features = [log_mel(clip, config.front_end) for clip in CLIPS]
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 0.5
-        for _ in range(8):
-            network.forward_logmel(torch.from_numpy(features[0])[None])
-    folder = tmp_path_factory.mktemp("wav2small2")
-    (folder / "student.onnx").write_bytes(student_onnx(network.eval()).SerializeToString())
-    layers = import_onnx(folder / "student.onnx")
-    seen = observe(folder / "student.onnx", layers, features[:5])
-    graph = quantize_network(layers, config.front_end, seen, int4_linears=False)
-    write_onnx(graph, folder / "model.onnx")
-    write_tflite(graph, folder / "model.tflite")
     return graph, folder, features
 
 

@@ -5,23 +5,16 @@ from collections import Counter
 import numpy as np
 import onnx
 import pytest
-import torch
-from unit.quantize.graphs import noise_bursts
+from unit.quantize.graphs import noise_bursts, random_student
 
 from distill.config import DistillConfig
-from distill.export import student_onnx
-from distill.registry import create_student
 from edgekit.audio import log_mel, to_pcm16
 from edgekit.errors import UnsupportedError
 from edgekit.graph import run
-from quantize.calibration import observe
 from quantize.importer import import_onnx
-from quantize.onnx_writer import write_onnx
 from quantize.parity import OnnxLayers, TfliteModel, onnx_rows, tflite_rows
-from quantize.quantizer import quantize_network
 from quantize.runtime import one_thread_session
 from quantize.tflite_reader import read_tflite
-from quantize.tflite_writer import write_tflite
 
 WINDOW_SAMPLES = 8000
 CLIPS = [np.resize(noise_bursts(0.7, seed=seed), WINDOW_SAMPLES) for seed in range(6)]
@@ -30,25 +23,11 @@ CLIPS = [np.resize(noise_bursts(0.7, seed=seed), WINDOW_SAMPLES) for seed in ran
 @pytest.fixture(scope="module", params=["mobilenetv3-small", "mobilenetv4-small"])
 def student(request, tmp_path_factory):
     """A student with random weights and batch statistics of noise; its graph and both files."""
-    torch.manual_seed(0)
     config = DistillConfig(student=request.param, level="utterance", warm_start=False)
-    network = create_student(request.param, config.front_end).train()
-    features = [log_mel(clip, config.front_end) for clip in CLIPS]
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 0.5
-        for _ in range(8):
-            network.forward_logmel(torch.from_numpy(np.stack(features)))
     folder = tmp_path_factory.mktemp(request.param)
-    (folder / "student.onnx").write_bytes(student_onnx(network.eval()).SerializeToString())
-    layers = import_onnx(folder / "student.onnx")
-    seen = observe(folder / "student.onnx", layers, features[:4])
-    graph = quantize_network(
-        layers, config.front_end, seen, int4_linears=False, window_samples=WINDOW_SAMPLES
+    graph = random_student(
+        config, CLIPS, folder, settled=len(CLIPS), observed=4, window_samples=WINDOW_SAMPLES
     )
-    write_onnx(graph, folder / "model.onnx")
-    write_tflite(graph, folder / "model.tflite")
     return request.param, graph, folder
 
 

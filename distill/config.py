@@ -12,6 +12,7 @@ from edgekit.errors import ConfigError
 HOPS = (32, 64, 128)
 Hearing = Literal["heard", "dry"]
 Loss = Literal["ccc", "mse"]
+Optimizing = Literal["adamw", "muon"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -31,8 +32,10 @@ class DistillConfig:
         augment: Change the crops as everyday life changes speech.
         mixup: Share of the crops that are two clips mixed.
         loss: Disagreement by concordance over the batch, or the mean squared error.
-        learning_rate: Peak of the schedule.
-        weight_decay: AdamW's.
+        optimizer: AdamW for all weights, or Muon for the matrices: from random weights it needs a fraction of
+            the steps.
+        learning_rate: Peak of the schedule; the matrices' under Muon is ten times that.
+        weight_decay: Of either.
         labels: What a teacher that labels the crops hears: what the student does (`heard`), or the talker
             alone (`dry`), before rooms, noise and bandwidth.
         precision: Of the convolutions and linear layers in training; `bfloat16` takes half the time on
@@ -55,6 +58,7 @@ class DistillConfig:
     augment: bool = True
     mixup: float = 0.2
     loss: Loss = "ccc"
+    optimizer: Optimizing = "adamw"
     learning_rate: float = 2e-4
     weight_decay: float = 0.01
     labels: Hearing = "dry"
@@ -69,7 +73,8 @@ class DistillConfig:
         require_student(self.student)
         if self.level not in ("causal", "utterance"):
             raise ConfigError(f"unknown level {self.level!r}", "use causal or utterance")
-        for name, kind in (("labels", Hearing), ("loss", Loss), ("precision", Precision)):
+        words = {"labels": Hearing, "loss": Loss, "optimizer": Optimizing, "precision": Precision}
+        for name, kind in words.items():
             if getattr(self, name) not in get_args(kind):
                 raise ConfigError(f"{name} = {getattr(self, name)!r}", f"use {' or '.join(get_args(kind))}")
         if self.hop not in HOPS:
@@ -145,4 +150,12 @@ def recommended_config(
     config = DistillConfig(student, level, hop, seed=seed)
     if not from_scratch:
         return config
-    return replace(config, warm_start=False, steps=3000, pool=25600, learning_rate=3e-3, evaluate_every=100)
+    return replace(
+        config,
+        warm_start=False,
+        steps=3000,
+        pool=25600,
+        optimizer="muon",
+        learning_rate=3e-3,
+        evaluate_every=100,
+    )

@@ -20,6 +20,7 @@ from distill.agreement import Agreement, measure
 from distill.clips import Clips
 from distill.config import DistillConfig
 from distill.loss import LOSSES
+from distill.optimizers import Optimizer
 from distill.parallel import Team
 from distill.pool import Pool, rows_of_step
 from distill.registry import create_student
@@ -149,9 +150,7 @@ class Trainer:
         self.checkpoint = folder / CHECKPOINT
         self.team = team
         self.trainable = [p for p in student.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self.trainable, lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimizer = Optimizer(student, config)
         self.dev_features = clip_features(dev, student.front_end)
         self.average = copy.deepcopy(student).requires_grad_(False)
         self.state = State()
@@ -187,8 +186,6 @@ class Trainer:
 
     def _advance(self) -> None:
         step, config = self.state.step, self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(step, config.steps, config.learning_rate)
         rows = rows_of_step(len(self.pool), config.batch, config.seed, step)
         features, _ = self.pool.batch(rows[self.team.part(len(rows), MICRO_BATCH)])
         self.optimizer.zero_grad()
@@ -201,7 +198,7 @@ class Trainer:
         self.team.add_gradients(self.trainable)
         self.team.average(b for b in self.student.buffers() if b.is_floating_point())
         nn.utils.clip_grad_norm_(self.trainable, LARGEST_GRADIENT)
-        self.optimizer.step()
+        self.optimizer.step(learning_rate(step, config.steps, config.learning_rate))
         self._follow()
         self.state.step += 1
         self.state.losses.append(loss.item())
@@ -232,7 +229,7 @@ class Trainer:
 
     def _record(self, found: Agreement) -> None:
         losses, self.state.losses = self.state.losses, []
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = learning_rate(max(0, self.state.step - 1), self.config.steps, self.config.learning_rate)
         loss = float(np.mean(losses)) if losses else None
         self.state.history.append([self.state.step, rate, loss, *found.ccc.values()])
 

@@ -52,6 +52,7 @@ class Row:
 ABLATIONS = (
     Row("base", "the recipe"),
     Row("loss-mse", "loss: mean squared error instead of concordance", ("loss=mse",)),
+    Row("adamw", "optimiser: AdamW for all weights", ("optimizer=adamw",)),
     Row("mixup-0", "mixup: none", ("mixup=0",)),
     Row("mixup-0.5", "mixup: half of the crops", ("mixup=0.5",)),
     Row("augment-off", "augmentation: none; mixup, speed and filters stay", ("augment=false",)),

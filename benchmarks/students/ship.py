@@ -33,6 +33,7 @@ LEVELS = {
     "causal": "**causally**: a running mean and a running level, so that audio can stream.",
     "utterance": "over the whole **utterance**, as in the paper.",
 }
+OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon for the matrices at ten times the rate, AdamW for the rest"}
 
 CARD = Path(__file__).parent / "card.md"
 
@@ -111,6 +112,8 @@ def _card(name: str, params: dict[str, Any], teacher: str, metrics: dict[str, An
         hop_ms=front_end["hop"] / per_ms,
         level=LEVELS[params["level"]],
         level_name=params["level"],
+        optimizer=OPTIMIZERS[params["optimizer"]],
+        mixing="mixtures of two clips, " if params["mixup"] else "",
         settings=settings,
         teacher=teacher,
         table="\n".join(line(row) for row in rows),

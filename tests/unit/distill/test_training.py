@@ -113,20 +113,21 @@ def test_files_hold_one_student(labels, tmp_path):
     )
 
 
-@pytest.mark.parametrize("stop", [1, 3, 4])
-def test_interrupted_training_continues_to_the_bit(labels, tmp_path, stop, monkeypatch):
+@pytest.mark.parametrize(("stop", "optimizer"), [(1, "adamw"), (3, "adamw"), (3, "muon"), (4, "muon")])
+def test_interrupted_training_continues_to_the_bit(labels, tmp_path, stop, optimizer, monkeypatch):
+    config = replace(SCRATCH, optimizer=optimizer)
     monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 2)
-    distill(SCRATCH, labels, tmp_path / "whole", silent)
+    distill(config, labels, tmp_path / "whole", silent)
 
     def interrupt(what: str, done: int, total: int) -> None:
         if what == "training" and done == stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        distill(SCRATCH, labels, tmp_path / "parts", interrupt)
+        distill(config, labels, tmp_path / "parts", interrupt)
     steps = []
-    distill(SCRATCH, labels, tmp_path / "parts", training_steps(steps))
-    assert steps == list(range(stop, SCRATCH.steps + 1))
+    distill(config, labels, tmp_path / "parts", training_steps(steps))
+    assert steps == list(range(stop, config.steps + 1))
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
@@ -344,6 +345,7 @@ def test_unknown_student_names_the_closest():
         {"steps": -1},
         {"hop": 48},
         {"mixup": 1.5},
+        {"optimizer": "sgd"},
     ],
 )
 def test_impossible_settings(setting):

@@ -66,7 +66,9 @@ def test_fully_connected_equals_loops():
 def test_fully_connected_int16_saturates():
     weights, zeros = np.array([[127, 127], [-127, -127]]), np.zeros(2, np.int64)
     x = np.array([32767, 32767])
-    result = fully_connected_int16(Op("", "", (), ()), x, weights, zeros, np.full(2, 1 << 30), zeros)
+    result = fully_connected_int16(
+        Op("fully_connected_int16", "", (), ()), x, weights, zeros, np.full(2, 1 << 30), zeros
+    )
     assert result.tolist() == [32767, -32768]
 
 

@@ -232,8 +232,9 @@ def listener(teacher: str) -> "Relabel":
 
 def _quantize(config: BuildConfig) -> Stage:
     from quantize import stage
+    from quantize.config import QuantizeConfig
 
-    settings = stage.QuantizeConfig(weights=config.weights)
+    settings = QuantizeConfig(weights=config.weights)
     return Stage(
         "quantize",
         lambda built: stage.identity(settings, built["distill"].digest, built["label"].digest),

@@ -1,5 +1,7 @@
 """What both file writers need of an integer graph: its part after the front end, scales."""
 
+import dataclasses
+
 from edgekit.errors import UnsupportedError
 from edgekit.graph import FRONT_END_KINDS, Graph, Op, Tensor
 
@@ -7,6 +9,12 @@ from edgekit.graph import FRONT_END_KINDS, Graph, Op, Tensor
 def network_ops(graph: Graph) -> tuple[Op, ...]:
     """Return the operators after the front end."""
     return tuple(op for op in graph.ops if op.kind not in FRONT_END_KINDS)
+
+
+def front_end_graph(graph: Graph) -> Graph:
+    """Return the operators before the network as a graph of their own: PCM in, int8 log-mels out."""
+    ops = tuple(op for op in graph.ops if op.kind in FRONT_END_KINDS)
+    return dataclasses.replace(graph, ops=ops, outputs=(network_input(graph).name,))
 
 
 def network_input(graph: Graph) -> Tensor:

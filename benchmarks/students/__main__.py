@@ -26,7 +26,9 @@ from edgekit.artifact import Artifact
 from edgekit.audio import log_mel
 from edgekit.errors import EdgekitError
 from edgekit.labels import read_labels
-from quantize.stage import QuantizeConfig, quantize, spread
+from quantize.config import QuantizeConfig
+from quantize.stage import quantize
+from quantize.student import spread
 
 CALIBRATION_CLIPS = 64
 EVALUATION_CLIPS = 8

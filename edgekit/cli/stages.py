@@ -151,6 +151,11 @@ def distill(
     help="Ranges of activations: of least square error, of all that was seen, or without the outermost.",
 )
 @click.option(
+    "--qat-steps",
+    type=click.IntRange(0),
+    help="Steps of quantization-aware training; 0: none.  [default: 50 with mixed4, 0 with int8]",
+)
+@click.option(
     "--runtime",
     type=click.Choice(["micro", "litert"]),
     default="micro",
@@ -164,6 +169,7 @@ def quantize(
     labels: Path | None,
     weights: Literal["mixed4", "int8"],
     ranges: Literal["mse", "minmax", "percentile"],
+    qat_steps: int | None,
     runtime: Literal["micro", "litert"],
     out: Path,
     as_json: bool,
@@ -174,6 +180,7 @@ def quantize(
     FILE.tflite is any fully quantized model; it is imported integer for integer.
     """
     from quantize import adoption, stage
+    from quantize.config import QuantizeConfig
 
     with showing_progress() as progress:
         if model.suffix == ".tflite":
@@ -181,7 +188,7 @@ def quantize(
         elif labels is None:
             raise ConfigError("no labels to calibrate with", "add --labels, a folder of edgekit label")
         else:
-            config = stage.QuantizeConfig(weights=weights, ranges=ranges)
+            config = QuantizeConfig(weights=weights, ranges=ranges, qat_steps=qat_steps)
             made = stage.quantize(config, model, labels, out, progress)
     options.print_artifact(made, as_json)
 

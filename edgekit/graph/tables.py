@@ -15,6 +15,8 @@ from edgekit.graph.fixedpoint import (
 from edgekit.graph.types import Quantization
 
 INT8 = np.arange(-128, 128, dtype=np.int64)
+LARGEST_EXPONENT = 700.0
+"""Beyond it exp overflows a double."""
 DIFFERENCE_BITS = 5
 """Integer bits of a scaled difference of two softmax inputs: exp(-32) and less counts as 0."""
 EXP_OF_MINUS_EIGHTH_Q31 = 1895147668
@@ -68,7 +70,7 @@ def relu6_table(source: Quantization, result: Quantization) -> Int64:
 
 def logistic_table(source: Quantization, result: Quantization) -> Int64:
     """Return `function_table` of 1 / (1 + exp(-x))."""
-    return function_table(lambda x: 1 / (1 + math.exp(-x)), source, result)
+    return function_table(lambda x: 1 / (1 + math.exp(min(-x, LARGEST_EXPONENT))), source, result)
 
 
 def tanh_table(source: Quantization, result: Quantization) -> Int64:

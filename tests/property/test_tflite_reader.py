@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from edgekit.graph import Quantization, run
 from quantize.tflite_file import TfliteFile
 from quantize.tflite_reader import read_tflite
+from quantize.trainable import TrainableGraph
 
 SAME, VALID = 0, 1
 NONE, RELU, RELU_N1_TO_1, RELU6 = 0, 1, 2, 3
@@ -70,6 +72,7 @@ def compare(tmp_path, file, inputs, output, data):
     }
     found = run(graph, fed)[graph.outputs[0]]
     np.testing.assert_array_equal(found.ravel(), expected.ravel())
+    return graph, fed, found
 
 
 def int8(rng, shape):
@@ -359,4 +362,7 @@ def test_random_graphs(tmp, seed, steps, head):
     chain = Chain(rng)
     for step in [*steps, *(["head"] if head else [])]:
         getattr(chain, step)()
-    compare(tmp, chain.file, [chain.first], chain.now, [int8(rng, chain.first_shape)])
+    graph, fed, found = compare(tmp, chain.file, [chain.first], chain.now, [int8(rng, chain.first_shape)])
+    inputs = torch.from_numpy(next(iter(fed.values())).astype(np.float32))[None]
+    trained = TrainableGraph(graph, {})(inputs)[graph.outputs[0]]
+    np.testing.assert_array_equal(trained.detach().numpy()[0], found)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Columns = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Layer:
         weights: conv2d (O, KH, KW, C); depthwise_conv2d (KH, KW, O); fully_connected (O, K), K in the graph's
             (mel, channel) order.
         bias: (O,).
+        columns: Of fully_connected: (K,) which feature of the ONNX tensor each column reads.
         low, high: What results are clipped to: 0 and infinity for Relu, 0 and 6 for Relu6.
         gain: The results are so many times those of the ONNX tensor; whoever reads them divides.
         function: Of lookup: `hard_swish`, `sigmoid`, `tanh`, `relu`, `relu6` or `hard_sigmoid`.
@@ -37,6 +39,7 @@ class Layer:
     origin: tuple[str, ...]
     weights: Array = field(default_factory=lambda: np.empty(0))
     bias: Array = field(default_factory=lambda: np.empty(0))
+    columns: Columns = field(default_factory=lambda: np.empty(0, np.int64))
     low: float = -math.inf
     high: float = math.inf
     gain: float = 1.0

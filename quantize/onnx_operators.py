@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from quantize.network import Array, Layer
+from quantize.network import Array, Columns, Layer
 
 if TYPE_CHECKING:
     from quantize.importer import Importer
@@ -222,28 +222,30 @@ def _reshape(importer: "Importer", node: onnx.NodeProto) -> None:
     importer.channels_first[node.output[0]] = channels
 
 
-def _to_graph_order(weights: Array, channels: int) -> Array:
-    """Reorder columns from ONNX's (channel, mel) tokens to the graph's (mel, channel)."""
-    split = weights.reshape(len(weights), channels, -1)
-    return np.transpose(split, (0, 2, 1)).reshape(weights.shape)
+def _columns(importer: "Importer", source: str, count: int) -> Columns:
+    """Return which ONNX feature each feature of the graph is, for what a linear layer reads."""
+    numbers = np.arange(count)
+    if source in importer.channels_first:
+        # ONNX's tokens are (channel, mel), the graph's (mel, channel).
+        return np.asarray(numbers.reshape(importer.channels_first[source], -1).T.ravel())
+    before = importer.layers.get(source)
+    if before is not None and before.kind == "second_order":
+        return _second_order_columns(numbers, importer.pooled_channels[before.inputs[0]])
+    return numbers
 
 
 def _linear(importer: "Importer", node: onnx.NodeProto, weights: NDArray[Any], bias: NDArray[Any]) -> None:
     source = importer.plain_source(node)
-    rows = weights.astype(np.float64)
-    if source in importer.channels_first:
-        rows = _to_graph_order(rows, importer.channels_first[source])
-    layer_before = importer.layers.get(source)
-    if layer_before is not None and layer_before.kind == "second_order":
-        rows = _to_second_order(rows, importer.pooled_channels[layer_before.inputs[0]])
+    columns = _columns(importer, source, weights.shape[1])
     layer = Layer(
         "fully_connected",
         _layer_name(importer, node),
         (source,),
         node.output[0],
         (node.name,),
-        rows,
+        weights.astype(np.float64)[:, columns],
         bias.astype(np.float64),
+        columns=columns,
     )
     importer.add(node, layer)
 
@@ -275,12 +277,11 @@ def _flatten(importer: "Importer", node: onnx.NodeProto) -> None:
     importer.alias[node.output[0]] = source
 
 
-def _to_second_order(weights: Array, channels: int) -> Array:
-    """Reorder columns from ONNX's channel by channel (mel, products) to the graph's values, then products."""
-    by_channel = weights.reshape(len(weights), channels, -1)
-    bands = by_channel.shape[2] - channels
-    values = np.transpose(by_channel[:, :, :bands], (0, 2, 1)).reshape(len(weights), -1)
-    return np.concatenate([values, by_channel[:, :, bands:].reshape(len(weights), -1)], axis=1)
+def _second_order_columns(numbers: Columns, channels: int) -> Columns:
+    """ONNX has (mel, products) channel by channel, the graph all values (mel, channel), then all products."""
+    by_channel = numbers.reshape(channels, -1)
+    bands = by_channel.shape[1] - channels
+    return np.concatenate([by_channel[:, :bands].T.ravel(), by_channel[:, bands:].ravel()])
 
 
 def _gemm(importer: "Importer", node: onnx.NodeProto) -> None:

@@ -222,7 +222,7 @@ def _add_fully_connected(quantizer: Quantizer, layer: Layer) -> str:
     if not int4:
         # At 8 bits one scale for all rows costs no accuracy, and a .tflite 8 bytes a row less.
         scales = np.full_like(scales, scales.max())
-    inputs = quantizer.seen[layer.inputs[0]].tokens.astype(np.float64)
+    inputs = quantizer.seen[layer.inputs[0]].tokens[:, layer.columns].astype(np.float64)
     stored = round_with_compensation(layer.weights, scales, largest, inputs)
     # What rounding shifts the mean output by goes into the bias.
     lost = layer.weights - stored * scales.astype(np.float64)[:, None]

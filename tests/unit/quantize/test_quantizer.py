@@ -175,3 +175,17 @@ def test_ranges_cover_all_or_leave_out_the_outermost():
     assert 3 < tops["mse"] < 50
     doubled = RANGES["minmax"](seen.times(2.0))
     assert doubled.scales[0] == pytest.approx(2 * RANGES["minmax"](seen).scales[0], rel=1e-6)
+
+
+def test_calibration_sees_a_linear_layers_inputs_in_its_own_order(tmp_path):
+    """ONNX flattens maps channel by channel, the graph mel by mel."""
+    graph = small_graph(tmp_path, channels=4, bands=8)
+    network = import_onnx(tmp_path / "student.onnx")
+    pcm = noise(0.5)
+    front_end = FrontEnd(mel_bands=8, memory_frames=64)
+    seen = observe(tmp_path / "student.onnx", network, [log_mel(pcm / 32768, front_end)])
+    layer = next(layer for layer in network.layers if layer.name == "lin")
+    expected = seen[layer.inputs[0]].tokens[:, layer.columns].mean(axis=0)
+    source = graph.tensors[graph.op("lin").inputs[0]]
+    found = source.quantization.dequantize(run(graph, {"pcm": pcm})[source.name]).mean(axis=0)
+    np.testing.assert_allclose(found, expected, atol=0.1 * np.abs(expected).max())

@@ -41,15 +41,6 @@ class Observation:
     feature_low: Array
     feature_high: Array
 
-    def times(self, gain: float) -> "Observation":
-        """Return what would have been seen of values a positive number of times as large."""
-        if gain == 1:
-            return self
-        found = (self.sample, self.tokens, self.feature_low, self.feature_high)
-        return Observation(
-            self.low * gain, self.high * gain, *(np.float32(gain) * values for values in found)
-        )
-
 
 def observe(
     model: Path, network: Network, features: Sequence[Array], progress: Progress = silent
@@ -90,6 +81,8 @@ def _observation(values: list[Array]) -> Observation:
     low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
     per_clip = max(1, SAMPLED_VALUES // len(values))
     sample = np.concatenate([v.ravel()[:: max(1, v.size // per_clip)] for v in values])
+    if values[0].ndim == 1:
+        values = [v[None] for v in values]
     if values[0].ndim != 2:
         empty = np.empty(0, np.float32)
         return Observation(low, high, sample, np.empty((0, 0), np.float32), empty, empty)

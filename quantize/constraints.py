@@ -22,10 +22,10 @@ class Readable:
 
 
 def onnx_operators() -> list[Readable]:
-    """Return the ONNX operators that a float student may have."""
-    from quantize import onnx_operators
+    """Return the ONNX operators that a float model may have."""
+    from quantize import onnx_operators, onnx_shapes
 
-    return _readable(onnx_operators.HANDLERS, onnx_operators)
+    return _readable(onnx_operators.HANDLERS, onnx_operators, onnx_shapes)
 
 
 def tflite_operators() -> list[Readable]:
@@ -35,26 +35,29 @@ def tflite_operators() -> list[Readable]:
     return _readable(tflite_operators.HANDLERS, tflite_operators)
 
 
-def _readable(handlers: Mapping[str, Callable[..., Any]], module: ModuleType) -> list[Readable]:
+Functions = Mapping[str, tuple[ast.FunctionDef, ModuleType]]
+
+
+def _readable(handlers: Mapping[str, Callable[..., Any]], *modules: ModuleType) -> list[Readable]:
     functions = {
-        node.name: node
+        node.name: (node, module)
+        for module in modules
         for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.FunctionDef)
     }
     return [
-        Readable(name, tuple(dict.fromkeys(_required(functions, module, handler.__name__, set()))))
+        Readable(name, tuple(dict.fromkeys(_required(functions, handler.__name__, set()))))
         for name, handler in sorted(handlers.items())
     ]
 
 
-def _required(
-    functions: Mapping[str, ast.FunctionDef], module: ModuleType, name: str, seen: set[str]
-) -> Iterator[str]:
+def _required(functions: Functions, name: str, seen: set[str]) -> Iterator[str]:
     """Yield the last argument of every `require` that a function, or what it calls there, makes."""
     if name not in functions or name in seen:
         return
     seen.add(name)
-    for node in ast.walk(functions[name]):
+    function, module = functions[name]
+    for node in ast.walk(function):
         if not isinstance(node, ast.Call):
             continue
         called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -62,4 +65,4 @@ def _required(
             text = node.args[-1]
             yield getattr(module, text.id) if isinstance(text, ast.Name) else ast.literal_eval(text)
         else:
-            yield from _required(functions, module, called, seen)
+            yield from _required(functions, called, seen)

@@ -16,7 +16,7 @@ from edgekit.progress import Progress
 from quantize.config import QuantizeConfig
 from quantize.layers import network_input
 from quantize.onnx_writer import write_onnx
-from quantize.parity import check_copies
+from quantize.parity import Feed, check_copies
 from quantize.quantizer import ADV_QUANTIZATION
 from quantize.runtime import OnnxModel
 from quantize.student import heard, spread
@@ -55,7 +55,8 @@ def write_copies(
     rows = spread(held_out, config.evaluation_clips)
     window = config.window_samples if network_input(graph).shape[0] != TIME else None
     clips = [heard(labels.clip(i), window) for i in rows]
-    copies = check_copies(graph, work, _first_seconds(clips, PARITY_AUDIO_S), progress)
+    feeds = [Feed.of_clip(clip) for clip in _first_seconds(clips, PARITY_AUDIO_S)]
+    copies = check_copies(graph, work, feeds, progress)
     require_parity(copies.layers)
     accuracy = _accuracy(graph, work, model, front_end, clips, labels.adv[rows], progress)
     return {

@@ -4,6 +4,8 @@ ONNX maps are (batch, channel, time, mel); the graph's are (time, mel, channel).
 """
 
 import dataclasses
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,21 @@ from edgekit.errors import UnsupportedError
 from quantize.network import Layer, Network
 from quantize.onnx_operators import read_node
 
+MAP_AXES = (1, 2, 0)
+"""Time, mel and channel in an ONNX map, without its batch."""
+
 
 class Importer:
     """Walks the nodes once; each node becomes a layer, joins the layer before it, or is an error."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.nodes = list(model.graph.node)
+        self.nodes = [node for node in model.graph.node if node.op_type != "Constant"]
         self.constants: dict[str, NDArray[Any]] = {
             item.name: numpy_helper.to_array(item) for item in model.graph.initializer
         }
+        for node in model.graph.node:
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         inputs = [item.name for item in model.graph.input if item.name not in self.constants]
         outputs = [item.name for item in model.graph.output]
         if len(inputs) != 1 or len(outputs) != 1:
@@ -33,8 +41,12 @@ class Importer:
                 "export it with one log-mel input and one A/D/V output",
             )
         self.input, self.output = inputs[0], outputs[0]
+        self.shapes = _shapes(model)
+        self.input_axes = MAP_AXES if len(self.shapes[self.input]) == len(MAP_AXES) else ()
         self.layers: dict[str, Layer] = {}
         self.alias: dict[str, str] = {self.input: self.input}
+        self.has_one_channel = False
+        self.as_they_are: set[str] = set()
         self.channels_first: dict[str, int] = {}
         self.weights_of_time: dict[str, str] = {}
         self.squeezed: set[str] = set()
@@ -52,7 +64,14 @@ class Importer:
             raise UnsupportedError(
                 "the model's output is not the result of its last layer", "export it again"
             )
-        return Network(self.input, self.output, layers)
+        shape = self.shapes[self.input]
+        axes = self.input_axes or tuple(range(len(shape)))
+        sizes = (*(shape[axis] for axis in axes), *([1] if self.has_one_channel else []))
+        # One row of features is a row of one token.
+        sizes = (1, *sizes) if len(sizes) == 1 else sizes
+        last = self.shapes.get(self.output, ())
+        output_axes = MAP_AXES if self.is_map(self.output) else tuple(range(len(last)))
+        return Network(self.input, layers[-1].output, layers, sizes, shape, axes, output_axes)
 
     def unsupported(self, node: onnx.NodeProto, constraint: str) -> UnsupportedError:
         """Return the error that names a node and what it would have to be."""
@@ -72,13 +91,6 @@ class Importer:
         self.require(node, name in self.alias, f"input {name!r} comes from a layer")
         return self.alias[name]
 
-    def plain_source(self, node: onnx.NodeProto, index: int = 0) -> str:
-        """Return `source` of a node that cannot undo a gain."""
-        name = self.source(node, index)
-        plain = self.gain(name) == 1
-        self.require(node, plain, "inputs that no HardSigmoid made: only Conv and Mul read those")
-        return name
-
     def constant(self, node: onnx.NodeProto, index: int) -> NDArray[Any]:
         """Return a constant input of the node."""
         name = node.input[index]
@@ -90,14 +102,35 @@ class Importer:
         self.layers[layer.output] = layer
         self.alias[node.output[0]] = layer.output
 
+    def add_hidden(self, layer: Layer) -> str:
+        """Append a layer whose result has no ONNX tensor of its own, and return its name."""
+        self.layers[layer.output] = layer
+        return layer.output
+
     def is_only_reader(self, node: onnx.NodeProto) -> bool:
         """Return whether no other node reads the node's first input, and the model does not return it."""
         readers = [other for other in self.nodes if node.input[0] in other.input]
         return len(readers) == 1 and node.input[0] != self.output
 
-    def gain(self, name: str) -> float:
-        """Return how many times an ONNX tensor its layer's results are."""
-        return self.layers[name].gain if name in self.layers else 1.0
+    def layer_name(self, node: onnx.NodeProto) -> str:
+        """Return a C identifier that no layer has: `/l1/conv` becomes l1, or l1_conv if l1 is taken."""
+        parts = [part for part in (node.name or node.output[0]).split("/") if part]
+        stem = "_".join(parts[:-1]) if len(parts) > 1 else parts[0]
+        words = (stem, "_".join(parts))
+        names = [re.sub(r"\W", "_", word if not word[0].isdigit() else f"n{word}") for word in words]
+        taken = {layer.name for layer in self.layers.values()}
+        numbered = (f"{names[1]}_{number}" for number in itertools.count(2))
+        return next(name for name in itertools.chain(names, numbered) if name not in taken)
+
+    def shape(self, node: onnx.NodeProto, name: str) -> tuple[int, ...]:
+        """Return the sizes of an ONNX tensor that the node reads or makes, without the batch."""
+        shape = self.shapes.get(name, ())
+        self.require(node, bool(shape) and min(shape) > 0, "sizes that are known: fix those of the input")
+        return shape
+
+    def is_map(self, name: str) -> bool:
+        """Return whether an ONNX tensor is (batch, channel, time, mel), which the graph has the other way."""
+        return len(self.shapes.get(name, ())) == len(MAP_AXES) and name not in self.as_they_are
 
     def extend(self, node: onnx.NodeProto, **changes: Any) -> None:
         """Let the node join the layer that computes its input, which nothing else may read."""
@@ -112,8 +145,17 @@ class Importer:
         self.alias[output] = output
 
 
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Return the sizes of every tensor that are known, without the batch; 0 for one that is not."""
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    known = (*graph.input, *graph.value_info, *graph.output)
+    return {
+        item.name: tuple(size.dim_value for size in item.type.tensor_type.shape.dim[1:]) for item in known
+    }
+
+
 def import_onnx(path: Path) -> Network:
-    """Read a float ONNX student (log-mel in, A/D/V out).
+    """Read a float ONNX model: a student, log-mel in, A/D/V out, or any other of one input and one output.
 
     Raises:
         UnsupportedError: If the file is not ONNX, or a node is not supported; it names the node.

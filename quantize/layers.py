@@ -11,6 +11,10 @@ def network_ops(graph: Graph) -> tuple[Op, ...]:
     return tuple(op for op in graph.ops if op.kind not in FRONT_END_KINDS)
 
 
+MAP_RANK = 3
+"""Of (T, mel, channel)."""
+
+
 def front_end_graph(graph: Graph) -> Graph:
     """Return the operators before the network as a graph of their own: PCM in, int8 log-mels out."""
     ops = tuple(op for op in graph.ops if op.kind in FRONT_END_KINDS)
@@ -18,13 +22,14 @@ def front_end_graph(graph: Graph) -> Graph:
 
 
 def network_input(graph: Graph) -> Tensor:
-    """Return the quantized log-mel tensor, (T, mel, 1): the one that the network reads.
+    """Return the quantized tensor that the network reads: log-mels (T, mel, 1), or a model's own input.
 
     Raises:
-        UnsupportedError: If it is not int8 of that shape.
+        UnsupportedError: If it is not int8, or log-mels of another shape.
     """
     tensor = graph.activations(network_ops(graph)[0])[0]
-    if tensor.dtype != "int8" or len(tensor.shape) != 3 or tensor.shape[2] != 1:
+    log_mels = len(tensor.shape) == MAP_RANK and tensor.shape[2] == 1
+    if tensor.dtype != "int8" or not (log_mels or tensor.name in graph.inputs):
         raise UnsupportedError(
             f"graph {graph.name}: {tensor.name!r} is {tensor.dtype} {tensor.shape}, "
             "not int8 log-mels (T, mel, 1)",

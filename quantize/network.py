@@ -16,7 +16,8 @@ class Layer:
 
     Attributes:
         kind: `conv2d`, `depthwise_conv2d`, `max_pool2d`, `average_pool2d`, `mean`, `add`, `mul`, `lookup`,
-            `flatten`, `fully_connected`, `attention_pool` or `second_order`.
+            `flatten`, `fully_connected`, `attention_pool`, `second_order`, `softmax`, `reshape`, `transpose`
+            or `pad`.
         name: A C identifier, unique in the network.
         inputs: ONNX names of the activations that it reads (attention_pool: values, then scores).
         output: ONNX name of its result, activation included.
@@ -26,7 +27,8 @@ class Layer:
         bias: (O,).
         columns: Of fully_connected: (K,) which feature of the ONNX tensor each column reads.
         low, high: What results are clipped to: 0 and infinity for Relu, 0 and 6 for Relu6.
-        gain: The results are so many times those of the ONNX tensor; whoever reads them divides.
+        shape: Of reshape: the result's.
+        axes: Of transpose.
         function: Of lookup: `hard_swish`, `sigmoid`, `tanh`, `relu`, `relu6` or `hard_sigmoid`.
         kernel, stride, dilation: (time, mel).
         padding: (top, bottom, left, right).
@@ -42,7 +44,8 @@ class Layer:
     columns: Columns = field(default_factory=lambda: np.empty(0, np.int64))
     low: float = -math.inf
     high: float = math.inf
-    gain: float = 1.0
+    shape: tuple[int, ...] = ()
+    axes: tuple[int, ...] = ()
     function: str = ""
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
@@ -52,11 +55,24 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in execution order, and the ONNX names of the log-mel input and of the A/D/V output."""
+    """Layers in execution order.
+
+    Attributes:
+        input, output: ONNX names of the input and of the last layer's result.
+        layers: The layers.
+        input_shape: The input's in the graph, without the batch; 0 where ONNX leaves a size open.
+        onnx_shape: The input's in ONNX, likewise.
+        input_axes, output_axes: Where each axis of the graph's input and output lies in ONNX's, without the
+            batch.
+    """
 
     input: str
     output: str
     layers: tuple[Layer, ...]
+    input_shape: tuple[int, ...] = ()
+    onnx_shape: tuple[int, ...] = ()
+    input_axes: tuple[int, ...] = ()
+    output_axes: tuple[int, ...] = ()
 
     @property
     def needs_whole_clip(self) -> bool:

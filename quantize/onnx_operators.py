@@ -1,7 +1,6 @@
 """How each node of a float ONNX file becomes a layer, or joins the layer before it."""
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from quantize.network import Array, Columns, Layer
+from quantize.onnx_shapes import add_padding, add_reshape, add_row, add_transpose
 
 if TYPE_CHECKING:
     from quantize.importer import Importer
@@ -20,7 +20,7 @@ MAP_AXES = [2, 3]
 """Time and mel of (batch, channel, time, mel) maps."""
 CLIPPED = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "mul")
 """Layers that can clip their own results."""
-HARD_SIGMOID_REACH = 3.0
+LINEAR = ("conv2d", "depthwise_conv2d", "fully_connected")
 
 
 def read_node(importer: "Importer", node: onnx.NodeProto) -> None:
@@ -40,21 +40,10 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
 
 
-def _layer_name(importer: "Importer", node: onnx.NodeProto) -> str:
-    """Return a C identifier that no layer has: `/l1/conv` becomes l1, or l1_conv if l1 is taken."""
-    parts = [part for part in (node.name or node.output[0]).split("/") if part]
-    stem = "_".join(parts[:-1]) if len(parts) > 1 else parts[0]
-    words = (stem, "_".join(parts))
-    names = [re.sub(r"\W", "_", word if not word[0].isdigit() else f"n{word}") for word in words]
-    taken = {layer.name for layer in importer.layers.values()}
-    importer.require(node, not set(names) <= taken, "a name that no other layer has")
-    return names[0] if names[0] not in taken else names[1]
-
-
 def _conv(importer: "Importer", node: onnx.NodeProto) -> None:
     attributes = _attributes(node)
     source = importer.source(node)
-    weights = importer.constant(node, 1).astype(np.float64) / importer.gain(source)
+    weights = importer.constant(node, 1).astype(np.float64)
     importer.require(node, weights.ndim == 4, "two-dimensional kernels")
     groups = attributes.get("group", 1)
     depthwise = groups > 1
@@ -62,7 +51,7 @@ def _conv(importer: "Importer", node: onnx.NodeProto) -> None:
     bias = importer.constant(node, 2) if len(node.input) > 2 else np.zeros(len(weights))
     layer = Layer(
         "depthwise_conv2d" if depthwise else "conv2d",
-        _layer_name(importer, node),
+        importer.layer_name(node),
         (source,),
         node.output[0],
         (node.name,),
@@ -92,12 +81,13 @@ def _padding(
 def _batch_norm(importer: "Importer", node: onnx.NodeProto) -> None:
     gamma, beta, mean, variance = (importer.constant(node, i).astype(np.float64) for i in range(1, 5))
     layer = importer.layers.get(importer.source(node))
-    follows = layer is not None and layer.kind in ("conv2d", "depthwise_conv2d") and layer.low == -math.inf
-    importer.require(node, follows, "it follows a Conv")
+    follows = layer is not None and layer.kind in LINEAR and layer.low == -math.inf
+    importer.require(node, follows, "it follows a Conv, Gemm or MatMul")
     assert layer is not None
     gain = gamma / np.sqrt(variance + _attributes(node).get("epsilon", 1e-5))
-    # Outputs are the first axis of a convolution's weights, the last of a depthwise one's.
-    by_output = gain if layer.kind == "depthwise_conv2d" else gain[:, None, None, None]
+    # Outputs are the first axis of a layer's weights, the last of a depthwise convolution's.
+    first = (-1,) + (1,) * (layer.weights.ndim - 1)
+    by_output = gain if layer.kind == "depthwise_conv2d" else gain.reshape(first)
     importer.extend(node, weights=layer.weights * by_output, bias=(layer.bias - mean) * gain + beta)
 
 
@@ -113,16 +103,15 @@ def _clip(importer: "Importer", node: onnx.NodeProto) -> None:
 
 def _clip_to(importer: "Importer", node: onnx.NodeProto, low: float, high: float, function: str) -> None:
     layer = importer.layers.get(importer.source(node))
-    homogeneous = layer is not None and (layer.gain == 1 or high == math.inf)
-    if layer is not None and layer.kind in CLIPPED and homogeneous and importer.is_only_reader(node):
+    if layer is not None and layer.kind in CLIPPED and importer.is_only_reader(node):
         importer.extend(node, low=max(low, layer.low), high=min(high, layer.high))
         return
     _lookup(importer, node, function)
 
 
 def _lookup(importer: "Importer", node: onnx.NodeProto, function: str) -> None:
-    source = importer.plain_source(node)
-    name = _layer_name(importer, node)
+    source = importer.source(node)
+    name = importer.layer_name(node)
     importer.add(node, Layer("lookup", name, (source,), node.output[0], (node.name,), function=function))
 
 
@@ -139,40 +128,51 @@ def _tanh(importer: "Importer", node: onnx.NodeProto) -> None:
 
 
 def _hard_sigmoid(importer: "Importer", node: onnx.NodeProto) -> None:
-    """Fold relu6(x + 3) into the convolution before; the sixth is left to whoever reads the result."""
+    """Fold it into the convolution or linear layer before, whose results are then clipped to 0 and 1."""
     attributes, layer = _attributes(node), importer.layers.get(importer.source(node))
     alpha, beta = attributes.get("alpha", 0.2), attributes.get("beta", 0.5)
-    importer.require(node, abs(6 * alpha - 1) < 1e-6 and beta == 0.5, "alpha 1/6, beta 1/2")
-    follows = layer is not None and layer.kind == "conv2d" and importer.is_only_reader(node)
-    importer.require(node, follows, "it alone reads a Conv")
+    follows = layer is not None and layer.kind in LINEAR and importer.is_only_reader(node)
+    importer.require(node, follows, "it alone reads a Conv, Gemm or MatMul")
     assert layer is not None
-    reach = HARD_SIGMOID_REACH
-    importer.extend(node, bias=layer.bias + reach, low=0.0, high=2 * reach, gain=2 * reach)
+    importer.require(node, layer.low == -math.inf, "no activation before it")
+    importer.extend(node, weights=alpha * layer.weights, bias=alpha * layer.bias + beta, low=0.0, high=1.0)
 
 
 def _mean(importer: "Importer", node: onnx.NodeProto) -> None:
+    attributes = _attributes(node)
     if node.op_type == "ReduceMean":
-        attributes = _attributes(node)
         axes = attributes.get("axes") or importer.constant(node, 1).tolist()
-        importer.require(node, sorted(axes) == MAP_AXES, "axes 2 and 3: time and mel of a map")
-        importer.require(node, attributes.get("keepdims", 1) == 1, "keepdims 1")
-    source = importer.plain_source(node)
-    importer.add(node, Layer("mean", _layer_name(importer, node), (source,), node.output[0], (node.name,)))
+        rank = len(MAP_AXES) + 2
+        importer.require(
+            node, sorted(axis % rank for axis in axes) == MAP_AXES, "axes 2 and 3: time and mel of a map"
+        )
+    importer.require(node, importer.is_map(node.input[0]), "the mean of a map")
+    source, output = importer.source(node), node.output[0]
+    importer.add(node, Layer("mean", importer.layer_name(node), (source,), output, (node.name,)))
+    if attributes.get("keepdims", 1) == 0:
+        channels = importer.shape(node, node.input[0])[0]
+        name = importer.layer_name(node)
+        row = Layer("reshape", name, (output,), f"{output}:row", (node.name,), shape=(1, channels))
+        importer.alias[output] = importer.add_hidden(row)
 
 
 def _squeeze(importer: "Importer", node: onnx.NodeProto) -> None:
-    importer.require(node, importer.constant(node, 1).tolist() == [3], "axis 3: a map one mel position wide")
-    importer.alias[node.output[0]] = importer.plain_source(node)
-    importer.squeezed.add(node.output[0])
+    axes = importer.constant(node, 1).tolist() if len(node.input) > 1 else _attributes(node).get("axes")
+    if axes == [3]:
+        importer.alias[node.output[0]] = importer.source(node)
+        importer.squeezed.add(node.output[0])
+        return
+    add_reshape(importer, node)
 
 
 def _pool(importer: "Importer", node: onnx.NodeProto) -> None:
-    attributes, source = _attributes(node), importer.plain_source(node)
+    attributes, source = _attributes(node), importer.source(node)
     importer.require(node, attributes.get("ceil_mode", 0) == 0, "ceil_mode 0")
-    importer.require(node, attributes.get("count_include_pad", 0) == 0, "count_include_pad 0")
+    counted = attributes.get("count_include_pad", 0) and any(attributes.get("pads", []))
+    importer.require(node, not counted, "count_include_pad 0")
     layer = Layer(
         "max_pool2d" if node.op_type == "MaxPool" else "average_pool2d",
-        _layer_name(importer, node),
+        importer.layer_name(node),
         (source,),
         node.output[0],
         (node.name,),
@@ -184,25 +184,36 @@ def _pool(importer: "Importer", node: onnx.NodeProto) -> None:
 
 
 def _unsqueeze(importer: "Importer", node: onnx.NodeProto) -> None:
-    importer.require(node, importer.source(node) == importer.input, "it adds the channel axis to the input")
-    importer.require(node, importer.constant(node, 1).tolist() == [1], "axis 1")
+    if importer.source(node) != importer.input or importer.constant(node, 1).tolist() != [1]:
+        add_reshape(importer, node)
+        return
+    # The channel axis of the input.
     importer.alias[node.output[0]] = importer.input
+    importer.has_one_channel = True
 
 
 def _transpose(importer: "Importer", node: onnx.NodeProto) -> None:
-    source, axes = importer.plain_source(node), _attributes(node)["perm"]
+    source, axes = importer.source(node), list(_attributes(node)["perm"])
     if source in importer.pooled_channels:
         importer.require(node, axes == [0, 2, 1], "perm 0 2 1: mel and channel change places")
         importer.turned[node.output[0]] = source
         return
     if node.input[0] in importer.squeezed:
         importer.require(node, axes == [0, 2, 1], "perm 0 2 1: maps to tokens")
-        name = _layer_name(importer, node)
+        name = importer.layer_name(node)
         importer.add(node, Layer("flatten", name, (source,), node.output[0], (node.name,)))
         return
-    importer.require(node, axes == [0, 2, 1, 3], "perm 0 2 1 3: maps to tokens")
-    importer.alias[node.output[0]] = source
-    importer.channels_first[node.output[0]] = len(_last_weights(importer, source))
+    if axes == [0, 2, 1, 3] and _makes_tokens(importer, node):
+        importer.alias[node.output[0]] = source
+        importer.channels_first[node.output[0]] = len(_last_weights(importer, source))
+        return
+    add_transpose(importer, node, axes)
+
+
+def _makes_tokens(importer: "Importer", node: onnx.NodeProto) -> bool:
+    """Return whether all that reads a Transpose takes channels and mel positions for a token's features."""
+    readers = [other for other in importer.nodes if node.output[0] in other.input]
+    return all(reader.op_type in ("Reshape", "Mul", "Softmax") for reader in readers)
 
 
 def _last_weights(importer: "Importer", name: str) -> Array:
@@ -214,10 +225,12 @@ def _last_weights(importer: "Importer", name: str) -> Array:
 
 
 def _reshape(importer: "Importer", node: onnx.NodeProto) -> None:
-    importer.require(node, node.input[0] in importer.channels_first, "it follows the Transpose to tokens")
+    if node.input[0] not in importer.channels_first:
+        add_reshape(importer, node)
+        return
     importer.require(node, importer.constant(node, 1).tolist()[:2] == [0, 0], "it keeps batch and time")
     channels = importer.channels_first[node.input[0]]
-    name = _layer_name(importer, node)
+    name = importer.layer_name(node)
     importer.add(node, Layer("flatten", name, (importer.source(node),), node.output[0], (node.name,)))
     importer.channels_first[node.output[0]] = channels
 
@@ -235,11 +248,11 @@ def _columns(importer: "Importer", source: str, count: int) -> Columns:
 
 
 def _linear(importer: "Importer", node: onnx.NodeProto, weights: NDArray[Any], bias: NDArray[Any]) -> None:
-    source = importer.plain_source(node)
+    source = importer.source(node)
     columns = _columns(importer, source, weights.shape[1])
     layer = Layer(
         "fully_connected",
-        _layer_name(importer, node),
+        importer.layer_name(node),
         (source,),
         node.output[0],
         (node.name,),
@@ -266,15 +279,23 @@ def _concat(importer: "Importer", node: onnx.NodeProto) -> None:
     source = importer.source(node)
     beside = len(node.input) == 2 and importer.products.get(node.input[1]) == source
     importer.require(node, beside and _attributes(node)["axis"] == 2, "pooled values, then their products")
-    name = _layer_name(importer, node)
+    name = importer.layer_name(node)
     importer.add(node, Layer("second_order", name, (source,), node.output[0], (node.name,)))
 
 
 def _flatten(importer: "Importer", node: onnx.NodeProto) -> None:
     source = importer.source(node)
-    pooled = importer.layers[source].kind == "second_order" if source in importer.layers else False
-    importer.require(node, pooled and _attributes(node).get("axis", 1) == 1, "it follows the products")
-    importer.alias[node.output[0]] = source
+    importer.require(node, _attributes(node).get("axis", 1) == 1, "axis 1")
+    if source in importer.layers and importer.layers[source].kind == "second_order":
+        importer.alias[node.output[0]] = source
+        return
+    add_row(importer, node, importer.source(node))
+
+
+def _identity(importer: "Importer", node: onnx.NodeProto) -> None:
+    importer.alias[node.output[0]] = importer.source(node)
+    if node.input[0] in importer.as_they_are:
+        importer.as_they_are.add(node.output[0])
 
 
 def _second_order_columns(numbers: Columns, channels: int) -> Columns:
@@ -305,15 +326,19 @@ def _add(importer: "Importer", node: onnx.NodeProto) -> None:
 
 
 def _combine(importer: "Importer", node: onnx.NodeProto, kind: str) -> None:
-    read = importer.source if kind == "mul" else importer.plain_source
-    sources = (read(node, 0), read(node, 1))
-    gain = math.prod(importer.gain(source) for source in sources)
-    name = _layer_name(importer, node)
-    importer.add(node, Layer(kind, name, sources, node.output[0], (node.name,), gain=gain))
+    sources = (importer.source(node, 0), importer.source(node, 1))
+    importer.add(node, Layer(kind, importer.layer_name(node), sources, node.output[0], (node.name,)))
 
 
 def _softmax(importer: "Importer", node: onnx.NodeProto) -> None:
-    importer.require(node, _attributes(node).get("axis", -1) == TIME_AXIS, "axis 1: over time")
+    axis, rank = _attributes(node).get("axis", -1), len(importer.shapes.get(node.input[0], (0, 0))) + 1
+    if axis % rank == rank - 1:
+        source = importer.source(node)
+        importer.add(
+            node, Layer("softmax", importer.layer_name(node), (source,), node.output[0], (node.name,))
+        )
+        return
+    importer.require(node, axis == TIME_AXIS, "the last axis, or axis 1: over time")
     importer.weights_of_time[node.output[0]] = importer.source(node)
 
 
@@ -329,7 +354,7 @@ def _mul(importer: "Importer", node: onnx.NodeProto) -> None:
     channels = importer.channels_first.get(value, 0) if inputs[0] != value else 0
     if channels:
         inputs = (_flat(importer, node, inputs[0]), _flat(importer, node, inputs[1]))
-    layer = Layer("attention_pool", _layer_name(importer, node), inputs, node.output[0], (node.name,))
+    layer = Layer("attention_pool", importer.layer_name(node), inputs, node.output[0], (node.name,))
     importer.add(node, layer)
     importer.attended_channels[node.output[0]] = channels
 
@@ -337,9 +362,7 @@ def _mul(importer: "Importer", node: onnx.NodeProto) -> None:
 def _flat(importer: "Importer", node: onnx.NodeProto, source: str) -> str:
     """Add the tokens of a map that ONNX leaves unflattened, and return their name."""
     name = f"{importer.layers[source].name}_tokens"
-    layer = Layer("flatten", name, (source,), f"{source}:tokens", (node.name,))
-    importer.layers[layer.output] = layer
-    return layer.output
+    return importer.add_hidden(Layer("flatten", name, (source,), f"{source}:tokens", (node.name,)))
 
 
 def _reduce_sum(importer: "Importer", node: onnx.NodeProto) -> None:
@@ -379,4 +402,7 @@ HANDLERS: Mapping[str, Callable[["Importer", onnx.NodeProto], None]] = {
     "Softmax": _softmax,
     "Mul": _mul,
     "ReduceSum": _reduce_sum,
+    "Pad": add_padding,
+    "Identity": _identity,
+    "Dropout": _identity,
 }

@@ -7,24 +7,25 @@ Requantization takes the two roundings of the graph: Round(accumulator * multipl
 by a power of two. QLinearConv and QDQ pairs round once, which differs in one element of a few hundred.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 
 from edgekit.artifact import write_bytes
 from edgekit.errors import UnsupportedError
-from edgekit.graph import Graph, Op
-from quantize.layers import network_input, network_ops, scales, zero_point
+from edgekit.graph import Graph, Op, Tensor
+from quantize.layers import MAP_RANK, network_input, network_ops, scales, zero_point
 from quantize.onnx_front_end import decibels_to_log, emit_front_end
 from quantize.onnx_nodes import Nodes
 from quantize.scales import INT8_RANGE
 
 Array = NDArray[np.integer]
 WAVEFORM = "waveform"
+REAL_INPUT, REAL_OUTPUT = "real_input", "output"
 INT8_STEPS = 255
 FLOAT_EXACT = 1 << 24
 TIE_BREAK = 2.0**-22
@@ -37,28 +38,52 @@ def write_onnx(graph: Graph, path: Path) -> None:
     """Write the whole model.
 
     Args:
-        graph: A verified graph whose metadata holds `front_end`, JSON of `FrontEnd.to_dict`.
+        graph: A verified graph; if it begins with PCM, its metadata holds `front_end`, JSON of
+            `FrontEnd.to_dict`.
         path: The file; input `waveform` (1, N) float32 in [-1, 1], output named as the graph's, (1, 3).
+            Without front end: `real_input`, real values of (1, C, T, W) or (T, F), and `output`.
 
     Raises:
         UnsupportedError: If an operator or the metadata cannot be written as ONNX; it names it.
     """
     nodes = Nodes()
-    source = network_input(graph)
-    step = nodes.number(decibels_to_log(scales(source)[0]))
+    source, student = network_input(graph), "front_end" in graph.metadata
     offset = nodes.constant(np.int8(zero_point(source)))
-    log_mel = nodes.add("QuantizeLinear", emit_front_end(nodes, WAVEFORM, graph), step, offset)
-    nodes.add("Unsqueeze", log_mel, nodes.integers(0, 1), output=source.name)
+    if student:
+        step = nodes.number(decibels_to_log(scales(source)[0]))
+        log_mel = nodes.add("QuantizeLinear", emit_front_end(nodes, WAVEFORM, graph), step, offset)
+        nodes.add("Unsqueeze", log_mel, nodes.integers(0, 1), output=source.name)
+    else:
+        nodes.add("QuantizeLinear", REAL_INPUT, nodes.number(scales(source)[0]), offset, output=source.name)
     for op in network_ops(graph):
         emit_layer(nodes, graph, op)
-    model = nodes.model(
-        graph.name,
-        [helper.make_tensor_value_info(WAVEFORM, TensorProto.FLOAT, [1, "samples"])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in graph.outputs],
-    )
+    result = graph.tensors[graph.outputs[0]]
+    if student:
+        ends = [_float(WAVEFORM, [1, "samples"]), _float(result.name, [1, 3])]
+    else:
+        nodes.add("DequantizeLinear", result.name, *_meaning(nodes, result), output=REAL_OUTPUT)
+        ends = [_float(REAL_INPUT, _onnx_shape(source)), _float(REAL_OUTPUT, _onnx_shape(result))]
+    model = nodes.model(graph.name, ends[:1], ends[1:])
     model.producer_name = "edgekit"
     helper.set_model_props(model, dict(graph.metadata))
     write_bytes(path, model.SerializeToString(deterministic=True))
+
+
+def _float(name: str, shape: Sequence[int | str]) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _onnx_shape(tensor: Tensor) -> list[int]:
+    """Return a map's (1, channel, T, mel), or the (T, features) of tokens."""
+    if len(tensor.shape) < MAP_RANK:
+        return list(tensor.shape)
+    rows, columns, channels = tensor.shape
+    return [1, channels, rows, columns]
+
+
+def _meaning(nodes: Nodes, tensor: Tensor) -> tuple[str, str]:
+    """Return the names of a tensor's scale and zero point."""
+    return nodes.number(scales(tensor)[0]), nodes.constant(np.int8(zero_point(tensor)))
 
 
 def emit_layer(nodes: Nodes, graph: Graph, op: Op) -> None:
@@ -165,7 +190,7 @@ def _to_int8(nodes: Nodes, op: Op, real: str, scale: str, point: str, **axis: An
     nodes.add("Clip", quantized, *limits, output=op.outputs[0])
 
 
-def _rounded_away(nodes: Nodes, high: str, factor: NDArray[np.float64]) -> str:
+def _rounded_away(nodes: Nodes, high: str, factor: NDArray[np.float64] | np.float64) -> str:
     """Return float32 integers: doubles times powers of two, halves away from zero."""
     value = nodes.add("Mul", high, nodes.constant(factor))
     half = nodes.constant(np.float64(0.5))
@@ -177,10 +202,12 @@ def _max_pool2d(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - e
     nodes.add("MaxPool", op.inputs[0], output=op.outputs[0], **_window(op))
 
 
-def _average_pool2d(nodes: Nodes, graph: Graph, op: Op) -> None:
-    _quantize(
-        nodes, graph, op, nodes.add("AveragePool", _dequantize(nodes, graph, op.inputs[0]), **_window(op))
-    )
+def _average_pool2d(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature
+    # The integers as they are, in the float that onnxruntime has this pool for.
+    integers = nodes.add("Cast", op.inputs[0], to=TensorProto.FLOAT)
+    means = nodes.add("Cast", nodes.add("AveragePool", integers, **_window(op)), to=TensorProto.DOUBLE)
+    rounded = _rounded_away(nodes, means, np.float64(1))
+    _to_int8(nodes, op, rounded, nodes.number(1), nodes.constant(np.int8(0)))
 
 
 def _mean(nodes: Nodes, graph: Graph, op: Op) -> None:
@@ -220,9 +247,7 @@ def _lookup(nodes: Nodes, graph: Graph, op: Op) -> None:
 
 def _quantize(nodes: Nodes, graph: Graph, op: Op, real: str) -> None:
     """Append the operator's output: a real tensor in the output's scale."""
-    tensor = graph.output(op)
-    scale, point = nodes.number(scales(tensor)[0]), nodes.constant(np.int8(zero_point(tensor)))
-    _to_int8(nodes, op, real, scale, point)
+    _to_int8(nodes, op, real, *_meaning(nodes, graph.output(op)))
 
 
 def _flatten(nodes: Nodes, graph: Graph, op: Op) -> None:
@@ -257,9 +282,43 @@ def _second_order(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 -
 
 
 def _dequantize(nodes: Nodes, graph: Graph, name: str) -> str:
-    tensor = graph.tensors[name]
-    scale, point = nodes.number(scales(tensor)[0]), nodes.constant(np.int8(zero_point(tensor)))
-    return nodes.add("DequantizeLinear", name, scale, point)
+    return nodes.add("DequantizeLinear", name, *_meaning(nodes, graph.tensors[name]))
+
+
+def _softmax(nodes: Nodes, graph: Graph, op: Op) -> None:
+    shares = nodes.add("Softmax", _dequantize(nodes, graph, op.inputs[0]), axis=-1)
+    nodes.add("QuantizeLinear", shares, *_meaning(nodes, graph.output(op)), output=op.outputs[0])
+
+
+def _reshape(nodes: Nodes, graph: Graph, op: Op) -> None:
+    values = _in_graph_order(nodes, op.inputs[0], graph.tensors[op.inputs[0]])
+    shape = op.integers("shape")
+    if len(shape) < MAP_RANK:
+        nodes.add("Reshape", values, nodes.integers(*shape), output=op.outputs[0])
+        return
+    last = nodes.add("Reshape", values, nodes.integers(1, *shape))
+    nodes.add("Transpose", last, output=op.outputs[0], perm=(0, 3, 1, 2))
+
+
+def _in_graph_order(nodes: Nodes, name: str, tensor: Tensor) -> str:
+    return nodes.add("Transpose", name, perm=(0, 2, 3, 1)) if len(tensor.shape) == MAP_RANK else name
+
+
+def _transpose(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature
+    axes = op.integers("axes")
+    if len(axes) < MAP_RANK:
+        nodes.add("Transpose", op.inputs[0], output=op.outputs[0], perm=axes)
+        return
+    # ONNX has time, mel and channel at 2, 3 and 1; its axes in that order: 1, 2, 3 are channel, time, mel.
+    places = (2, 3, 1)
+    perm = [0, *(places[axes[graph_axis]] for graph_axis in (2, 0, 1))]
+    nodes.add("Transpose", op.inputs[0], output=op.outputs[0], perm=perm)
+
+
+def _pad(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature
+    top, bottom, left, right = op.integers("padding")
+    amounts = nodes.integers(0, 0, top, left, 0, 0, bottom, right)
+    nodes.add("Pad", op.inputs[0], amounts, nodes.constant(np.int8(op.integer("fill"))), output=op.outputs[0])
 
 
 def _fully_connected_int16(nodes: Nodes, graph: Graph, op: Op) -> None:
@@ -285,4 +344,8 @@ EMITTERS: Mapping[str, Callable[[Nodes, Graph, Op], None]] = {
     "attention_pool": _attention_pool,
     "second_order": _second_order,
     "fully_connected_int16": _fully_connected_int16,
+    "softmax": _softmax,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "pad": _pad,
 }

@@ -14,7 +14,7 @@ from edgekit.graph import TIME, Graph, Op, run
 from edgekit.graph.parity import LayerParity, compare, merge
 from edgekit.graph.reference import OPERATORS, storage_dtype
 from edgekit.progress import Progress, silent
-from quantize.layers import network_input, network_ops, scales
+from quantize.layers import network_input, network_ops
 from quantize.runtime import OnnxModel, litert_interpreter, one_thread_session
 from quantize.tflite_writer import TfliteWriter
 
@@ -24,7 +24,18 @@ Values = Mapping[str, Array]
 TFLITE, ONNX, MICRO = "tflite", "onnx", "tflite-micro"
 MICRO_ARENA_BYTES = 1 << 26
 MAP_AXES = 3
-WHOLE_CLIP_KINDS = ("depthwise_conv2d", "average_pool2d", "mean", "add", "mul", "lookup")
+WHOLE_CLIP_KINDS = (
+    "depthwise_conv2d",
+    "average_pool2d",
+    "mean",
+    "add",
+    "mul",
+    "lookup",
+    "softmax",
+    "reshape",
+    "transpose",
+    "pad",
+)
 TFLITE_KINDS = ("conv2d", "max_pool2d", "fully_connected", "fully_connected_int16", *WHOLE_CLIP_KINDS)
 """What a .tflite computes in integers: all but the attention pooling."""
 ONNX_KINDS = ("conv2d", "max_pool2d", "fully_connected", *WHOLE_CLIP_KINDS)
@@ -65,6 +76,24 @@ class CopiesParity:
     end_to_end: dict[str, Difference]
 
 
+@dataclass(frozen=True)
+class Feed:
+    """One input, as the graph and as its ONNX copy take it.
+
+    Attributes:
+        integers: Of the graph's input.
+        real: (1, ...) of the copy's.
+    """
+
+    integers: Array
+    real: NDArray[np.float32]
+
+    @classmethod
+    def of_clip(cls, clip: NDArray[np.floating]) -> "Feed":
+        """Return (N,) 16 kHz samples in [-1, 1] as a feed."""
+        return cls(to_pcm16(clip), clip[None].astype(np.float32))
+
+
 class TfliteModel:
     """A .tflite in LiteRT's reference kernels, every activation readable."""
 
@@ -74,13 +103,14 @@ class TfliteModel:
         self._indices = {item["name"]: item["index"] for item in self._interpreter.get_tensor_details()}
 
     def __call__(self, log_mel: Array) -> dict[str, Array]:
-        """Return every activation of the network, in the graph's shapes, for (T, mel, 1) int8 log-mels."""
+        """Return every activation of the network, in the graph's shapes, for its int8 input."""
         source = network_input(self._graph).name
         index = self._indices[source]
         if network_input(self._graph).shape[0] == TIME:
             self._interpreter.resize_tensor_input(index, (1, *log_mel.shape))
         self._interpreter.allocate_tensors()
-        self._interpreter.set_tensor(index, log_mel[None])
+        (detail,) = self._interpreter.get_input_details()
+        self._interpreter.set_tensor(index, log_mel.reshape(detail["shape"]))
         self._interpreter.invoke()
         names = [source, *(op.outputs[0] for op in network_ops(self._graph))]
         found = {name: self._interpreter.get_tensor(self._indices[name]) for name in names}
@@ -108,12 +138,9 @@ class OnnxLayers:
     def __call__(self, op: Op, values: Values) -> Array:
         """Return a layer's result for the graph's (T, mel, channel) maps or (T, feature) tokens."""
         names = list(dict.fromkeys(_activations(self._graph, op)))
-        is_map = values[names[0]].ndim == MAP_AXES
-        fed = {
-            name: np.ascontiguousarray(values[name].transpose(2, 0, 1)[None]) if is_map else values[name]
-            for name in names
-        }
+        fed = {name: np.ascontiguousarray(in_onnx_order(values[name])) for name in names}
         (result,) = self._sessions[op.name].run(None, fed)
+        is_map = values[op.outputs[0]].ndim == MAP_AXES
         return np.asarray(result[0].transpose(1, 2, 0) if is_map else result)
 
 
@@ -194,16 +221,21 @@ def onnx_rows(graph: Graph, values: Values, layers: OnnxLayers) -> Iterator[Laye
             yield compare(ONNX, op.name, values[op.outputs[0]], found, *allowed)
 
 
+def in_onnx_order(values: NDArray[Any]) -> NDArray[Any]:
+    """Return a (T, mel, channel) map as ONNX's (1, channel, T, mel); anything else as it is."""
+    return values.transpose(2, 0, 1)[None] if values.ndim == MAP_AXES else values
+
+
 def check_copies(
-    graph: Graph, folder: Path, clips: Sequence[NDArray[np.floating]], progress: Progress = silent
+    graph: Graph, folder: Path, feeds: Sequence[Feed], progress: Progress = silent
 ) -> CopiesParity:
-    """Run both copies and the reference on audio.
+    """Run both copies and the reference on the same inputs.
 
     Args:
-        graph: The graph, PCM in.
+        graph: The graph, of one input.
         folder: Holds the `model.onnx` and `model.tflite` written from it.
-        clips: 16 kHz samples in [-1, 1].
-        progress: Told the clips done.
+        feeds: The inputs.
+        progress: Told the inputs done.
 
     Raises:
         ParityError: If a layer's result has another shape than in the graph.
@@ -211,19 +243,20 @@ def check_copies(
     tflite, layers = TfliteModel(folder / "model.tflite", graph), OnnxLayers(folder / "model.onnx", graph)
     onnx = OnnxModel(folder / "model.onnx")
     output, rows = graph.outputs[0], []
-    scale = scales(graph.tensors[output])[0]
+    meaning = graph.tensors[output].quantization
+    assert meaning is not None, "the output stands for real values"
     differences: dict[str, list[NDArray[np.float64]]] = {TFLITE: [], ONNX: []}
-    for done, clip in enumerate(clips):
-        progress("compare copies", done, len(clips))
-        values = run(graph, {"pcm": to_pcm16(clip)})
+    for done, feed in enumerate(feeds):
+        progress("compare copies", done, len(feeds))
+        values = run(graph, {graph.inputs[0]: feed.integers})
         found = tflite(values[network_input(graph).name])
         rows += [*tflite_rows(graph, values, found), *onnx_rows(graph, values, layers)]
         if done == 0 and has_micro():
             rows += micro_rows(graph, values, MicroLayers(graph))
-        adv = values[output] * scale
-        differences[TFLITE].append(found[output] * scale - adv)
-        differences[ONNX].append(onnx(clip[None].astype(np.float32)) - adv)
-    progress("compare copies", len(clips), len(clips))
+        real = meaning.dequantize(values[output])
+        differences[TFLITE].append((meaning.dequantize(found[output]) - real).ravel())
+        differences[ONNX].append(onnx(feed.real) - in_onnx_order(real).ravel())
+    progress("compare copies", len(feeds), len(feeds))
     return CopiesParity(merge(rows), {name: _difference(items) for name, items in differences.items()})
 
 

@@ -10,7 +10,14 @@ from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd
 from edgekit.errors import UnsupportedError
 from edgekit.graph import TIME, Graph, Op, Quantization, Tensor, run
 from edgekit.graph.fixedpoint import POOL_BITS, exp_table, quantize_multiplier
-from edgekit.graph.tables import hard_swish_table, logistic_table, relu6_table, relu_table, tanh_table
+from edgekit.graph.tables import (
+    hard_swish_table,
+    logistic_table,
+    relu6_table,
+    relu_table,
+    softmax_table,
+    tanh_table,
+)
 from edgekit.graph.types import Attribute
 from edgekit.progress import Progress, silent
 from quantize.calibration import SMALLEST_RANGE, Observation, affine_quantization, best_range
@@ -36,7 +43,10 @@ ADV_QUANTIZATION = Quantization((2.0**-14,))
 POOLED_HEADROOM = 2.0
 """Room of a second-order pooling above what calibration saw: 16 bits can spare one."""
 WINDOW_SAMPLES = 2 * SAMPLE_RATE_HZ
-FIXED_RANGES = {"sigmoid": Quantization((1 / 256,), -128), "tanh": Quantization((1 / 128,))}
+UNIT = Quantization((1 / 255,), -128)
+SHARES = Quantization((1 / 256,), -128)
+FIXED_RANGES = {"sigmoid": SHARES, "softmax": SHARES, "tanh": Quantization((1 / 128,))}
+INPUT = "input"
 FUNCTION_TABLES: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.int64]]] = {
     "hard_swish": hard_swish_table,
     "sigmoid": logistic_table,
@@ -68,12 +78,22 @@ class Quantizer:
         self.builder = GraphBuilder("edgekit")
         self.names: dict[str, str] = {}
 
+    def run_plain(self) -> Graph:
+        """Return the verified integer graph of a network without front end, int8 in and out."""
+        quantization = self.choose_range(self.seen[self.network.input])
+        self.builder.add_input(Tensor(INPUT, self.network.input_shape, "int8", quantization))
+        self.names[self.network.input] = INPUT
+        return self._finish()
+
     def run(self, front_end: FrontEnd) -> Graph:
         """Return the verified integer graph, PCM in, A/D/V in Q14 out."""
         floor_db = 10 * np.log10(front_end.floor_power)
         log_mel = affine_quantization(floor_db, self.seen[self.network.input].high)
         frames = front_end.frame_count(self.window_samples) if self.network.needs_whole_clip else TIME
         self.names[self.network.input] = add_front_end(self.builder, front_end, log_mel, frames)
+        return self._finish()
+
+    def _finish(self) -> Graph:
         for layer in self.network.layers:
             self.names[layer.output] = ADDERS[layer.kind](self, layer)
         return self.builder.build((self.names[self.network.output],))
@@ -85,9 +105,21 @@ class Quantizer:
         assert tensor.quantization is not None, "every activation between layers is quantized"
         return name, tensor, tensor.quantization
 
+    def rows_into(self, layer: Layer) -> Array:
+        """Return (N, K) rows that calibration saw a linear layer read, in its columns' order."""
+        name, made = layer.inputs[0], {other.output: other for other in self.network.layers}
+        while name not in self.seen:
+            # A reshape that ONNX has no tensor for.
+            name = made[name].inputs[0]
+        rows = self.seen[name].tokens
+        return rows[:, layer.columns].astype(np.float64)
+
     def range_of(self, layer: Layer) -> Quantization:
-        """Return the range of a layer's results, as often as they are the ONNX tensor's."""
-        return self.choose_range(self.seen[layer.output].times(layer.gain))
+        """Return the range of a layer's results."""
+        if (layer.low, layer.high) == (0.0, 1.0):
+            # All of int8 and no more: TFLite has no activation that clips at 1.
+            return UNIT
+        return self.choose_range(self.seen[layer.output])
 
     def add_linear_constants(
         self,
@@ -203,6 +235,33 @@ def _add_lookup(quantizer: Quantizer, layer: Layer) -> str:
     return quantizer.builder.add_op(op, output)
 
 
+def _add_softmax(quantizer: Quantizer, layer: Layer) -> str:
+    name, tensor, input_q = quantizer.input_of(layer)
+    values = softmax_table(input_q.scales[0])
+    table = quantizer.builder.add_constant(f"{layer.name}_exponentials", "int32", values)
+    output = Tensor(f"{layer.name}_out", tensor.shape, "int8", FIXED_RANGES["softmax"])
+    op = Op("softmax", layer.name, (name, table), (output.name,), {}, layer.origin)
+    return quantizer.builder.add_op(op, output)
+
+
+def _add_moved(quantizer: Quantizer, layer: Layer) -> str:
+    """Add a reshape, transpose or pad: the values stay what they are."""
+    name, tensor, input_q = quantizer.input_of(layer)
+    attributes: dict[str, Attribute]
+    if layer.kind == "reshape":
+        shape, attributes = layer.shape, {"shape": layer.shape}
+    elif layer.kind == "transpose":
+        shape, attributes = tuple(tensor.shape[axis] for axis in layer.axes), {"axes": layer.axes}
+    else:
+        top, bottom, left, right = layer.padding
+        rows, columns, channels = tensor.shape
+        shape = (rows + top + bottom, columns + left + right, channels)
+        attributes = {"padding": layer.padding, "fill": input_q.zero_point}
+    output = Tensor(f"{layer.name}_out", shape, "int8", input_q)
+    op = Op(layer.kind, layer.name, (name,), (output.name,), attributes, layer.origin)
+    return quantizer.builder.add_op(op, output)
+
+
 def _add_flatten(quantizer: Quantizer, layer: Layer) -> str:
     name, tensor, input_q = quantizer.input_of(layer)
     shape = (tensor.shape[0], tensor.shape[1] * tensor.shape[2])
@@ -222,7 +281,7 @@ def _add_fully_connected(quantizer: Quantizer, layer: Layer) -> str:
     if not int4:
         # At 8 bits one scale for all rows costs no accuracy, and a .tflite 8 bytes a row less.
         scales = np.full_like(scales, scales.max())
-    inputs = quantizer.seen[layer.inputs[0]].tokens[:, layer.columns].astype(np.float64)
+    inputs = quantizer.rows_into(layer)
     stored = round_with_compensation(layer.weights, scales, largest, inputs)
     # What rounding shifts the mean output by goes into the bias.
     lost = layer.weights - stored * scales.astype(np.float64)[:, None]
@@ -340,6 +399,10 @@ ADDERS: Mapping[str, Callable[[Quantizer, Layer], str]] = {
     "fully_connected": _add_fully_connected,
     "attention_pool": _add_attention_pool,
     "second_order": _add_second_order,
+    "softmax": _add_softmax,
+    "reshape": _add_moved,
+    "transpose": _add_moved,
+    "pad": _add_moved,
 }
 
 
@@ -399,3 +462,10 @@ def quantize_network(
     graph = Quantizer(network, seen, int4_linears, window_samples, choose_range).run(front_end)
     metadata = {**graph.metadata, "licence": licence}
     return dataclasses.replace(graph, metadata=metadata)
+
+
+def quantize_plain(
+    network: Network, seen: Observations, int4_linears: bool, choose_range: RangeChoice = best_range
+) -> Graph:
+    """Return the integer graph of a network without front end; see `quantize_network`."""
+    return Quantizer(network, seen, int4_linears, WINDOW_SAMPLES, choose_range).run_plain()

@@ -22,7 +22,7 @@ from edgekit.artifact import write_bytes
 from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd
 from edgekit.errors import UnsupportedError
 from edgekit.graph import TIME, Graph, Op, Tensor
-from quantize.layers import network_input, network_ops, scales, zero_point
+from quantize.layers import MAP_RANK, network_input, network_ops, scales, zero_point
 from quantize.scales import clamp_of, requantization
 from quantize.tflite_file import TfliteFile
 
@@ -76,11 +76,8 @@ class TfliteWriter:
     def run(self) -> bytes:
         """Return the file."""
         source = network_input(self.graph)
-        front_end = FrontEnd.from_dict(json.loads(self.graph.metadata["front_end"]))
-        streams = source.shape[0] == TIME
-        frames = front_end.frame_count(DEFAULT_SECONDS * SAMPLE_RATE_HZ) if streams else source.shape[0]
-        first = self.add(source, frames)
-        if streams:
+        first = self.add(source, self._time_steps(source))
+        if source.shape[0] == TIME:
             self.file.resizable(first, TIME_AXIS)
         for op in network_ops(self.graph):
             if op.kind not in EMITTERS:
@@ -90,8 +87,16 @@ class TfliteWriter:
                 )
             EMITTERS[op.kind](self, op)
         outputs = [self.indices[name] for name in self.graph.outputs]
-        description = f"{self.graph.name}: int8 log-mels to arousal, dominance, valence"
+        student = "front_end" in self.graph.metadata
+        what = "int8 log-mels to arousal, dominance, valence" if student else "int8"
+        description = f"{self.graph.name}: {what}"
         return self.file.to_bytes(description, self.graph.metadata, [first], outputs)
+
+    def _time_steps(self, source: Tensor) -> int:
+        if len(source.shape) == 1 or source.shape[0] != TIME:
+            return source.shape[0]
+        front_end = FrontEnd.from_dict(json.loads(self.graph.metadata["front_end"]))
+        return front_end.frame_count(DEFAULT_SECONDS * SAMPLE_RATE_HZ)
 
     def layer(self, op: Op, time_steps: int) -> bytes:
         """Return a file of one operator whose inputs have that many time steps; those of size 1 keep it.
@@ -126,16 +131,22 @@ class TfliteWriter:
         """Return the file index and the graph tensor of an operator's input."""
         return self.indices[op.inputs[index]], self.graph.tensors[op.inputs[index]]
 
-    def add_padding(self, op: Op, fill: int) -> int:
-        """Append an explicit PAD, as no TFLite padding scheme pads the start of time and not its end."""
+    def add_padding(self, op: Op, fill: int, output: int | None = None) -> int:
+        """Append an explicit PAD, as no TFLite padding scheme pads the start of time and not its end.
+
+        Args:
+            op: Has the padding.
+            fill: What to pad with.
+            output: The padded tensor, where it is more than a step to the operator's result.
+        """
         index, tensor = self.source(op)
         top, bottom, left, right = op.integers("padding")
-        if not any(op.integers("padding")):
+        if not any(op.integers("padding")) and output is None:
             return index
         widths = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
         inputs = (index, self.file.constant(widths))
         shape = (np.array(self.file.shape(index)) + widths.sum(axis=1)).tolist()
-        padded = self.file.tensor(shape, tensor.dtype, tensor.quantization)
+        padded = self.file.tensor(shape, tensor.dtype, tensor.quantization) if output is None else output
         if fill == zero_point(tensor):
             return self.operator("PAD", inputs, padded, "PadOptions")
         value = self.file.constant(np.array([fill], np.int8), quantization=tensor.quantization)
@@ -256,6 +267,38 @@ def _max_pool2d(writer: TfliteWriter, op: Op) -> None:
     writer.add_windowed(op, "MAX_POOL_2D", (padded,), "Pool2DOptions", **kernel)
 
 
+def _softmax(writer: TfliteWriter, op: Op) -> None:
+    index, _ = writer.source(op)
+    output = writer.add(writer.graph.output(op), writer.file.shape(index)[TIME_AXIS])
+    writer.operator("SOFTMAX", (index,), output, "SoftmaxOptions", beta=1.0)
+
+
+def _reshape(writer: TfliteWriter, op: Op) -> None:
+    index, _ = writer.source(op)
+    result = writer.graph.output(op)
+    output = writer.add(result, result.shape[0])
+    shape = writer.integers(*writer.file.shape(output))
+    writer.operator("RESHAPE", (index, shape), output, "ReshapeOptions")
+
+
+def _transpose(writer: TfliteWriter, op: Op) -> None:
+    index, _ = writer.source(op)
+    result, axes = writer.graph.output(op), op.integers("axes")
+    # Tokens (T, F) lie as (1, T, 1, F) in the file.
+    places = (1, 2, 3) if len(axes) == MAP_RANK else (1, 3)
+    moved = [0, 1, 2, 3]
+    for place, axis in zip(places, axes, strict=True):
+        moved[place] = places[axis]
+    output = writer.add(result, result.shape[0])
+    writer.operator("TRANSPOSE", (index, writer.integers(*moved)), output, "TransposeOptions")
+
+
+def _pad(writer: TfliteWriter, op: Op) -> None:
+    writer.add_padding(
+        op, op.integer("fill"), writer.add(writer.graph.output(op), writer.graph.output(op).shape[0])
+    )
+
+
 def _flatten(writer: TfliteWriter, op: Op) -> None:
     index, _ = writer.source(op)
     tokens = writer.graph.output(op)
@@ -346,4 +389,8 @@ EMITTERS: Mapping[str, Callable[[TfliteWriter, Op], None]] = {
     "attention_pool": _attention_pool,
     "second_order": _second_order,
     "fully_connected_int16": _fully_connected_int16,
+    "softmax": _softmax,
+    "reshape": _reshape,
+    "transpose": _transpose,
+    "pad": _pad,
 }

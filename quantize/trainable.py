@@ -62,12 +62,12 @@ class TrainableGraph(nn.Module):
         return values
 
     def outputs(self, inputs: Tensor) -> Tensor:
-        """Return (B, ...) real values of the graph's output."""
+        """Return (B, D) real values of the graph's output."""
         tensor = self.graph.tensors[self.graph.outputs[0]]
         assert tensor.quantization is not None, "the output stands for real values"
         found = self(inputs)[tensor.name]
         real: Tensor = (found - tensor.quantization.zero_point) * scales(tensor)[0]
-        return real
+        return real.flatten(1)
 
     def integer_graph(self) -> Graph:
         """Return the graph with the weights and biases as they are now."""

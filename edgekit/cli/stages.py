@@ -140,8 +140,14 @@ def distill(
 
 
 @click.command()
-@click.argument("model", type=options.PATH, metavar="STUDENT|FILE.tflite")
+@click.argument("model", type=options.PATH, metavar="STUDENT|FILE.onnx|FILE.tflite")
 @click.option("--labels", type=options.PATH, help="Labelled audio to calibrate with; STUDENT needs it.")
+@click.option(
+    "--calibration",
+    type=options.PATH,
+    metavar="FILE.npy",
+    help="Real inputs (N, ...) to calibrate with; FILE.onnx needs them.",
+)
 @options.weights_option
 @click.option(
     "--ranges",
@@ -167,6 +173,7 @@ def distill(
 def quantize(
     model: Path,
     labels: Path | None,
+    calibration: Path | None,
     weights: Literal["mixed4", "int8"],
     ranges: Literal["mse", "minmax", "percentile"],
     qat_steps: int | None,
@@ -174,21 +181,26 @@ def quantize(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Make the integer graph of a student or of an int8 .tflite.
+    """Make the integer graph of a student, .onnx or int8 .tflite.
 
     STUDENT is a folder that edgekit distill wrote; its integers are also written as ONNX and TFLite.
+    FILE.onnx is any float model of one input and one output whose operators `edgekit ops` lists.
     FILE.tflite is any fully quantized model; it is imported integer for integer.
     """
-    from quantize import adoption, stage
+    from quantize import adoption, foreign, stage
     from quantize.config import QuantizeConfig
 
     with showing_progress() as progress:
+        config = QuantizeConfig(weights=weights, ranges=ranges, qat_steps=qat_steps)
         if model.suffix == ".tflite":
             made = adoption.adopt(model, out, runtime, progress)
+        elif model.suffix == ".onnx":
+            if calibration is None:
+                raise ConfigError("no inputs to calibrate with", "add --calibration, a .npy of real inputs")
+            made = foreign.quantize_model(config, model, calibration, out, progress)
         elif labels is None:
             raise ConfigError("no labels to calibrate with", "add --labels, a folder of edgekit label")
         else:
-            config = QuantizeConfig(weights=weights, ranges=ranges, qat_steps=qat_steps)
             made = stage.quantize(config, model, labels, out, progress)
     options.print_artifact(made, as_json)
 

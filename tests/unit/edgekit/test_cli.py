@@ -352,6 +352,22 @@ class TestStages:
         assert (found["pieces"], found["unreadable"]) == (5, {"b": "empty"})
         assert labelled[0][-1] == {"strict": False}
 
+    def test_an_onnx_model_is_calibrated_on_arrays(self, edgekit, monkeypatch, made):
+        seen = []
+        monkeypatch.setattr("quantize.foreign.quantize_model", lambda *words: seen.append(words) or made)
+        assert (
+            edgekit("quantize", "m.onnx", "--calibration", "d.npy", "--qat-steps", "3", "--out", "o").code
+            == 0
+        )
+        config, *files = seen[0][:4]
+        assert (config.weights, config.qat_steps) == ("mixed4", 3)
+        assert files == [Path("m.onnx"), Path("d.npy"), Path("o")]
+        ran = edgekit("quantize", "m.onnx", "--out", "o")
+        assert (ran.code, ran.err) == (
+            2,
+            "error: no inputs to calibrate with\nhint: add --calibration, a .npy of real inputs\n",
+        )
+
     def test_quantize_needs_labels_for_a_student_alone(self, edgekit, calls, made, monkeypatch):
         ran = edgekit("quantize", "a", "--out", "o")
         assert (ran.code, ran.err) == (

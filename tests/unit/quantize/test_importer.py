@@ -110,8 +110,8 @@ BROKEN = {
     "'/mix/conv' \\(Conv\\): required: group 1": set_attribute("/mix/conv", "group", 2),
     "'/l1/conv' \\(Conv\\): required: explicit pads": set_attribute("/l1/conv", "auto_pad", "VALID"),
     "'/pool' \\(MaxPool\\): required: ceil_mode": set_attribute("/pool", "ceil_mode", 1),
-    "'/sof/softmax' \\(Softmax\\): required: axis 1": set_attribute("/sof/softmax", "axis", 2),
-    "'/tokens/transpose' \\(Transpose\\): required: perm": set_attribute(
+    "'/attend/sum' \\(ReduceSum\\): required: it sums the attended": set_attribute("/sof/softmax", "axis", 2),
+    "'/tokens/reshape' \\(Reshape\\): required: sizes that are known": set_attribute(
         "/tokens/transpose", "perm", [0, 2, 3, 1]
     ),
     "'/attend/sum' \\(ReduceSum\\): required: keepdims 0": set_attribute("/attend/sum", "keepdims", 1),

@@ -8,10 +8,10 @@ from edgekit.errors import ParityError
 from edgekit.graph import Graph
 from edgekit.graph.parity import require_parity
 from quantize.onnx_writer import write_onnx
-from quantize.parity import MICRO, check_copies
+from quantize.parity import MICRO, Feed, check_copies
 from quantize.tflite_writer import write_tflite
 
-CLIPS = [noise_bursts(0.3, seed=6), noise_bursts(0.5, seed=7)]
+FEEDS = [Feed.of_clip(noise_bursts(length, seed=seed)) for length, seed in ((0.3, 6), (0.5, 7))]
 
 
 def write_copies(graph: Graph, folder: Path) -> None:
@@ -30,7 +30,7 @@ def test_untouched_copies_agree(tmp_path: Path) -> None:
     graph = student()
     write_copies(graph, tmp_path)
     steps: list[tuple[str, int, int]] = []
-    found = check_copies(graph, tmp_path, CLIPS, lambda *step: steps.append(step))
+    found = check_copies(graph, tmp_path, FEEDS, lambda *step: steps.append(step))
     assert all(row.ok for row in found.layers)
     require_parity(found.layers)
     layers = {
@@ -45,8 +45,8 @@ def test_untouched_copies_agree(tmp_path: Path) -> None:
 def test_rows_sum_over_clips(tmp_path: Path) -> None:
     graph = student()
     write_copies(graph, tmp_path)
-    both = elements(check_copies(graph, tmp_path, CLIPS).layers)
-    single = [elements(check_copies(graph, tmp_path, [clip]).layers) for clip in CLIPS]
+    both = elements(check_copies(graph, tmp_path, FEEDS).layers)
+    single = [elements(check_copies(graph, tmp_path, [feed]).layers) for feed in FEEDS]
     for (backend, layer), count in both.items():
         # TFLite Micro runs the first clip alone.
         parts = single[:1] if backend == MICRO else single
@@ -62,7 +62,7 @@ def elements(rows) -> dict[tuple[str, str], int]:
 def test_a_layer_that_differs_is_the_only_one_blamed(name: str, tmp_path: Path) -> None:
     graph = student("int8")
     write_copies(with_changed(graph, name, 40 if name.endswith("weights") else 3000), tmp_path)
-    rows = check_copies(graph, tmp_path, CLIPS).layers
+    rows = check_copies(graph, tmp_path, FEEDS).layers
     layer = name.split("_")[0]
     assert [(row.backend, row.layer) for row in rows if not row.ok] == [("tflite", layer), ("onnx", layer)]
     with pytest.raises(
@@ -75,7 +75,7 @@ def test_a_layer_that_differs_is_the_only_one_blamed(name: str, tmp_path: Path) 
 def test_last_layer_of_the_tflite_is_compared(tmp_path: Path) -> None:
     graph = student()
     write_copies(with_changed(graph, "adv_bias", 500_000), tmp_path)
-    found = check_copies(graph, tmp_path, CLIPS)
+    found = check_copies(graph, tmp_path, FEEDS)
     assert [row.layer for row in found.layers if not row.ok] == ["adv"]
     # Float in the .onnx: seen end to end.
     assert found.end_to_end["onnx"].largest > 0.01
@@ -84,7 +84,7 @@ def test_last_layer_of_the_tflite_is_compared(tmp_path: Path) -> None:
 def test_end_to_end_differences_are_small_and_in_units_of_adv(tmp_path: Path) -> None:
     graph = student()
     write_copies(graph, tmp_path)
-    differences = check_copies(graph, tmp_path, CLIPS).end_to_end
+    differences = check_copies(graph, tmp_path, FEEDS).end_to_end
     assert differences["tflite"].largest <= 2 * 2.0**-14
     assert differences["onnx"].largest < 0.002
     assert differences["onnx"].to_dict().keys() == {"largest", "mean", "clips"}

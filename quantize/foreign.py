@@ -1,0 +1,177 @@
+"""A float ONNX model from elsewhere as an artifact of the quantize stage, calibrated on arrays."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from edgekit import artifact
+from edgekit.artifact import Artifact
+from edgekit.errors import ArtifactError, ConfigError, UnsupportedError
+from edgekit.progress import Progress, silent
+from quantize.config import QuantizeConfig
+from quantize.stage import STAGE
+
+if TYPE_CHECKING:
+    from edgekit.graph import Graph
+    from quantize.network import Network
+
+Examples = NDArray[np.float32]
+COMPARED = 20
+"""Examples that the written copies are compared on."""
+
+
+def quantize_model(
+    config: QuantizeConfig, model: Path, calibration: Path, out: Path, progress: Progress = silent
+) -> Artifact:
+    """Quantize a float ONNX model that is no student: without front end, int8 in and out.
+
+    Writes graph.json, weights.npz, graph.txt, model.onnx (real values in and out), model.tflite (int8 in and
+    out) and parity.json: every layer of both copies against the graph, and how far the graph is from the
+    float model on the examples.
+
+    Args:
+        config: Weights, ranges and steps of quantization-aware training; the rest is for students.
+        model: The file, of one input of fixed size and one output.
+        calibration: A .npy file, (N, ...) real inputs as the model takes them, one beside another.
+        out: Folder to write.
+        progress: Told how much is done.
+
+    Raises:
+        ArtifactError: If a file is missing or not readable.
+        ConfigError: If the examples are not of the model's input shape.
+        UnsupportedError: If an operator is not supported; it names the node and the constraint.
+        ParityError: If a copy does not compute the graph's integers.
+    """
+    from edgekit.graph import save_graph, to_text
+    from quantize.importer import import_onnx
+
+    for file in (model, calibration):
+        if not file.is_file():
+            raise ArtifactError(f"{file}: no such file", "name a float .onnx and a .npy of real inputs")
+    inputs = {"model": artifact.sha256_file(model), "calibration": artifact.sha256_file(calibration)}
+    params = {"weights": config.weights, "ranges": config.ranges, "qat_steps": config.qat_steps}
+    with artifact.writing(out, STAGE, inputs, params) as work, TemporaryDirectory() as scratch:
+        model = _simplified(model, Path(scratch))
+        network = import_onnx(model)
+        examples = _examples(calibration, network)
+        graph = _graph(config, model, network, examples, progress)
+        save_graph(graph, work)
+        artifact.write_text(work / "graph.txt", to_text(graph) + "\n")
+        artifact.write_json(work / "parity.json", _parity(graph, model, network, examples, work, progress))
+    return artifact.read(out, STAGE)
+
+
+def _simplified(model: Path, folder: Path) -> Path:
+    """Write a model without what exporters leave behind: constants to be worked out, identities."""
+    # Imported late: it takes seconds.
+    import onnxsim
+    from onnx.checker import ValidationError
+
+    try:
+        simple, same = onnxsim.simplify(str(model))
+    except (RuntimeError, ValueError, ValidationError, DecodeError) as error:
+        raise UnsupportedError(f"{model}: not a valid ONNX model ({error})", "export it again") from error
+    if not same:
+        raise UnsupportedError(f"{model}: onnxsim changes what it computes", "export it again")
+    out = folder / "simplified.onnx"
+    onnx.save(simple, str(out))
+    return out
+
+
+def _examples(file: Path, network: "Network") -> Examples:
+    """Return (N, ...) inputs in ONNX's order."""
+    shape = network.onnx_shape
+    if not shape or min(shape) < 1:
+        what = f"input {network.input!r} has a size that the model leaves open"
+        raise UnsupportedError(what, "fix the sizes of the input, all but the batch's")
+    try:
+        found = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtifactError(f"{file}: not a .npy array ({error})", "write it with numpy.save") from error
+    if not isinstance(found, np.ndarray) or found.ndim != len(shape) + 1 or found.shape[1:] != shape:
+        has = getattr(found, "shape", "several arrays")
+        wanted = f"(N, {', '.join(map(str, shape))})"
+        raise ConfigError(f"{file}: {has}, the model takes {wanted}", "give one array of that shape")
+    if not len(found) or not np.isfinite(found).all():
+        raise ConfigError(f"{file}: no examples, or values that are not finite", "give real inputs")
+    return found.astype(np.float32)
+
+
+def _graph(
+    config: QuantizeConfig, model: Path, network: "Network", examples: Examples, progress: Progress
+) -> "Graph":
+    from edgekit.threads import torch_threads
+    from quantize.calibration import RANGES, observe
+    from quantize.quantizer import quantize_plain
+
+    seen = observe(model, network, list(examples), progress)
+    graph = quantize_plain(network, seen, config.weights == "mixed4", RANGES[config.ranges])
+    if not config.qat_steps:
+        return graph
+    # Imported late: torch takes seconds.
+    from quantize import finetuning
+
+    wanted = _float_answers(model, network, examples)
+    learned = finetuning.Examples(_integers(graph, network, examples), wanted.reshape(len(wanted), -1))
+    with torch_threads(1):
+        return finetuning.finetune(graph, network, learned, config.qat_steps, progress=progress)
+
+
+def _float_answers(model: Path, network: "Network", examples: Examples) -> Examples:
+    """Return (N, ...) results in the graph's order."""
+    from quantize.runtime import one_thread_session
+
+    session = one_thread_session(model)
+    name = session.get_inputs()[0].name
+    found = np.concatenate([session.run(None, {name: example[None]})[0] for example in examples])
+    return np.transpose(found, (0, *(1 + axis for axis in network.output_axes)))
+
+
+def _integers(graph: "Graph", network: "Network", examples: Examples) -> NDArray[np.int8]:
+    """Return (N, ...) int8 inputs in the graph's order."""
+    tensor = graph.tensors[graph.inputs[0]]
+    assert tensor.quantization is not None, "the input stands for real values"
+    ordered = np.transpose(examples, (0, *(1 + axis for axis in network.input_axes)))
+    steps = np.rint(ordered / np.float32(tensor.quantization.scales[0])) + tensor.quantization.zero_point
+    return np.asarray(np.clip(steps, -128, 127), np.int8).reshape(len(examples), *tensor.shape)
+
+
+def _parity(
+    graph: "Graph", model: Path, network: "Network", examples: Examples, work: Path, progress: Progress
+) -> dict[str, Any]:
+    from edgekit.graph import run
+    from edgekit.graph.parity import require_parity
+    from quantize.onnx_writer import write_onnx
+    from quantize.parity import Feed, check_copies, in_onnx_order
+    from quantize.tflite_writer import write_tflite
+
+    write_onnx(graph, work / "model.onnx")
+    write_tflite(graph, work / "model.tflite")
+    integers, source = _integers(graph, network, examples), graph.inputs[0]
+    order = np.transpose(examples, (0, *(1 + axis for axis in network.input_axes)))
+    real = order.reshape(len(examples), *graph.tensors[source].shape)
+    feeds = [Feed(integers[row], in_onnx_order(real[row])) for row in range(min(COMPARED, len(examples)))]
+    copies = check_copies(graph, work, feeds, progress)
+    require_parity(copies.layers)
+    result = graph.tensors[graph.outputs[0]]
+    assert result.quantization is not None, "the output stands for real values"
+    found = np.stack(
+        [result.quantization.dequantize(run(graph, {source: one})[result.name]) for one in integers]
+    )
+    wanted = _float_answers(model, network, examples).reshape(found.shape)
+    error = np.abs(found - wanted)
+    return {
+        "layers": [row.to_dict() for row in copies.layers],
+        "end_to_end": {name: difference.to_dict() for name, difference in copies.end_to_end.items()},
+        "quantized_vs_float": {
+            "largest": float(error.max()),
+            "mean": float(error.mean()),
+            "float_spread": float(wanted.std()),
+            "examples": len(examples),
+        },
+    }

@@ -155,6 +155,7 @@ def recommended_config(
         warm_start=False,
         steps=3000,
         pool=25600,
+        mixup=0.0,
         optimizer="muon",
         learning_rate=3e-3,
         evaluate_every=100,

@@ -16,7 +16,7 @@ edgekit ops --json
 What a model may be made of. Whatever breaks a constraint is refused with exit code 6, naming the operator,
 the layer and the constraint. This page is what the first of these commands prints."""
 SECTIONS = {
-    "ONNX": "Read from a float model (`edgekit quantize STUDENT`, `edgekit quantize FILE.onnx --calibration FILE.npy`).",
+    "ONNX": "Read from a float model (`edgekit quantize STUDENT`, `edgekit quantize FILE.onnx`).",
     "TFLite": "Read from a fully quantized model (`edgekit quantize FILE.tflite`), integer for integer.",
 }
 GRAPH = """Defined in `edgekit/graph/*_ops.py`; C for a device exists for the operators of wav2small."""

@@ -18,6 +18,7 @@ Array = NDArray[np.float32]
 SAMPLED_VALUES = 200_000
 """Values kept of each layer in all: enough for the range search, little enough for any machine."""
 SHRINK_STEPS = 24
+TOKENS_RANK = 2
 OUTLIERS = 1e-4
 SMALLEST_RANGE = 2.0**-6
 """Of an activation that never moves (a single token, say): smaller steps would need too large multipliers."""
@@ -28,18 +29,29 @@ class Observation:
     """What calibration saw of one activation.
 
     Attributes:
-        low, high: Smallest and largest value.
-        sample: Values drawn evenly over all clips.
-        tokens: (N, F) rows drawn evenly, only where the activation has that form; else (0, 0).
-        feature_low, feature_high: (F,) ranges of each feature, likewise.
+        rows: (N, F) values drawn evenly over all clips: of tokens their features, of maps the channels at
+            one place.
+        feature_low, feature_high: (F,) ranges of each feature, over everything that was seen.
     """
 
-    low: float
-    high: float
-    sample: Array
-    tokens: Array
+    rows: Array
     feature_low: Array
     feature_high: Array
+
+    @property
+    def low(self) -> float:
+        """Smallest value of all."""
+        return float(self.feature_low.min())
+
+    @property
+    def high(self) -> float:
+        """Largest value of all."""
+        return float(self.feature_high.max())
+
+    def divided(self, factors: NDArray[np.float64]) -> "Observation":
+        """Return what would have been seen with each feature divided by its (F,) positive factor."""
+        found = (self.rows, self.feature_low, self.feature_high)
+        return Observation(*(np.asarray(values / factors, np.float32) for values in found))
 
 
 def observe(
@@ -78,17 +90,20 @@ def _session_with_outputs(model: Path, names: list[str]) -> Any:
 
 
 def _observation(values: list[Array]) -> Observation:
-    low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+    features = [_by_feature(value) for value in values]
     per_clip = max(1, SAMPLED_VALUES // len(values))
-    sample = np.concatenate([v.ravel()[:: max(1, v.size // per_clip)] for v in values])
-    if values[0].ndim == 1:
-        values = [v[None] for v in values]
-    if values[0].ndim != 2:
-        empty = np.empty(0, np.float32)
-        return Observation(low, high, sample, np.empty((0, 0), np.float32), empty, empty)
-    tokens = np.concatenate([v[:: max(1, v.size // per_clip)] for v in values])
-    lows, highs = (np.stack([f(v, axis=0) for v in values]) for f in (np.min, np.max))
-    return Observation(low, high, sample, tokens, lows.min(axis=0), highs.max(axis=0))
+    rows = np.concatenate([rows[:: max(1, rows.size // per_clip)] for rows in features])
+    lows, highs = (np.stack([f(rows, axis=0) for rows in features]) for f in (np.min, np.max))
+    return Observation(rows, lows.min(axis=0), highs.max(axis=0))
+
+
+def _by_feature(value: Array) -> Array:
+    """Return (N, F) rows of a (C, T, W) map, of (N, F) tokens or of one (F,) row."""
+    return (
+        np.moveaxis(value, 0, -1).reshape(-1, len(value))
+        if value.ndim > TOKENS_RANK
+        else np.atleast_2d(value)
+    )
 
 
 def affine_quantization(low: float, high: float) -> Quantization:
@@ -110,7 +125,7 @@ def best_range(observation: Observation) -> Quantization:
     """
     fractions = np.linspace(1.0, 0.25, SHRINK_STEPS)
     candidates = [affine_quantization(observation.low * f, observation.high * f) for f in fractions]
-    errors = [quantization_error(observation.sample, candidate) for candidate in candidates]
+    errors = [quantization_error(observation.rows, candidate) for candidate in candidates]
     return candidates[int(np.argmin(errors))]
 
 
@@ -121,7 +136,7 @@ def full_range(observation: Observation) -> Quantization:
 
 def percentile_range(observation: Observation) -> Quantization:
     """Return the int8 quantization that covers all but the outermost 1 in 10,000 values at either end."""
-    low, high = np.quantile(observation.sample, (OUTLIERS, 1 - OUTLIERS))
+    low, high = np.quantile(observation.rows, (OUTLIERS, 1 - OUTLIERS))
     return affine_quantization(float(low), float(high))
 
 

@@ -23,6 +23,8 @@ class QuantizeConfig:
         evaluation_clips: Held-out clips that the agreement with the float student is measured on, at most.
         ranges: How the range of an activation is chosen: least square error (`mse`), all that was seen
             (`minmax`), or all but the outermost values (`percentile`).
+        equalize: Make the channels of activations alike first (see `equalization`).
+        correct_biases: Let biases make up for the mean of what rounding takes.
         window_s: What a network hears at a time that cannot stream, and of each clip that is fine-tuned on;
             shorter clips are repeated.
         qat_clips: Training clips that quantization-aware training learns from.
@@ -37,6 +39,8 @@ class QuantizeConfig:
     correction_clips: int = 32
     evaluation_clips: int = 96
     ranges: Literal["mse", "minmax", "percentile"] = "mse"
+    equalize: bool = False
+    correct_biases: bool = True
     window_s: float = 2.0
     qat_clips: int = 160
     qat_steps: int | None = None

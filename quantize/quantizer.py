@@ -69,8 +69,10 @@ class Quantizer:
         int4_linears: bool,
         window_samples: int,
         choose_range: RangeChoice,
+        correct_biases: bool = True,
     ) -> None:
         self.network = network
+        self.correct_biases = correct_biases
         self.window_samples = window_samples
         self.choose_range = choose_range
         self.seen = seen
@@ -111,8 +113,26 @@ class Quantizer:
         while name not in self.seen:
             # A reshape that ONNX has no tensor for.
             name = made[name].inputs[0]
-        rows = self.seen[name].tokens
+        rows = self.seen[name].rows
         return rows[:, layer.columns].astype(np.float64)
+
+    def lost_output(self, layer: Layer, lost: Array) -> Array:
+        """Return (O,) what rounding a convolution's weights takes from its mean output.
+
+        It goes into the bias (Nagel et al., arXiv 1906.04721).
+
+        Args:
+            layer: The convolution.
+            lost: (O, KH, KW, C) real weights less stored ones; of a depthwise one, (O, KH, KW).
+        """
+        seen = self.seen.get(layer.inputs[0])
+        channels = lost.shape[3] if lost.ndim > 3 else self.input_of(layer)[1].shape[2]
+        if not self.correct_biases or seen is None or channels not in (1, seen.rows.shape[1]):
+            return np.zeros(len(lost))
+        mean = seen.rows.reshape(-1, channels).astype(np.float64).mean(axis=0)
+        if lost.ndim > 3:
+            return np.asarray(lost.sum(axis=(1, 2)) @ mean)
+        return np.asarray(lost.sum(axis=(1, 2)) * np.repeat(mean, len(lost) // channels))
 
     def range_of(self, layer: Layer) -> Quantization:
         """Return the range of a layer's results."""
@@ -161,7 +181,11 @@ def _add_convolution(quantizer: Quantizer, layer: Layer) -> str:
     by_output = np.moveaxis(layer.weights, axis, 0)
     scales = channel_scales(by_output, 127)
     stored = np.ascontiguousarray(np.moveaxis(round_weights(by_output, scales, 127), 0, axis))
-    constants = quantizer.add_linear_constants(layer, stored, scales, layer.bias, int4=False, axis=axis)
+    lost = by_output - np.moveaxis(stored, axis, 0) * scales.astype(np.float64).reshape(
+        -1, *[1] * (by_output.ndim - 1)
+    )
+    bias = layer.bias + quantizer.lost_output(layer, lost)
+    constants = quantizer.add_linear_constants(layer, stored, scales, bias, int4=False, axis=axis)
     requantize = quantizer.add_requantization(layer, scales, output_q)
     attributes = _window_attributes(layer) | {
         "input_zero_point": input_q.zero_point,
@@ -283,9 +307,10 @@ def _add_fully_connected(quantizer: Quantizer, layer: Layer) -> str:
         scales = np.full_like(scales, scales.max())
     inputs = quantizer.rows_into(layer)
     stored = round_with_compensation(layer.weights, scales, largest, inputs)
-    # What rounding shifts the mean output by goes into the bias.
-    lost = layer.weights - stored * scales.astype(np.float64)[:, None]
-    constants = quantizer.add_linear_constants(layer, stored, scales, bias + lost @ inputs.mean(axis=0), int4)
+    if quantizer.correct_biases:
+        lost = layer.weights - stored * scales.astype(np.float64)[:, None]
+        bias = bias + lost @ inputs.mean(axis=0)
+    constants = quantizer.add_linear_constants(layer, stored, scales, bias, int4)
     requantize = quantizer.add_requantization(layer, scales, output_q)
     attributes: dict[str, Attribute] = {
         "input_zero_point": input_q.zero_point,
@@ -444,6 +469,7 @@ def quantize_network(
     licence: str = "",
     window_samples: int = WINDOW_SAMPLES,
     choose_range: RangeChoice = best_range,
+    correct_biases: bool = True,
 ) -> Graph:
     """Return the integer graph of a float network.
 
@@ -455,11 +481,13 @@ def quantize_network(
         licence: Of the weights, for the files written from the graph.
         window_samples: What a network hears at a time that cannot stream.
         choose_range: One of `calibration.RANGES`.
+        correct_biases: Let biases make up for what rounding weights shifts mean outputs by.
 
     Raises:
         UnsupportedError: If a layer or the resulting graph is not supported; it names the layer.
     """
-    graph = Quantizer(network, seen, int4_linears, window_samples, choose_range).run(front_end)
+    quantizer = Quantizer(network, seen, int4_linears, window_samples, choose_range, correct_biases)
+    graph = quantizer.run(front_end)
     metadata = {**graph.metadata, "licence": licence}
     return dataclasses.replace(graph, metadata=metadata)
 

@@ -1,6 +1,6 @@
 """A float student, calibrated and fine-tuned on labelled audio, as an integer graph."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ from edgekit.graph import Graph, run
 from edgekit.labels import LabelSet
 from edgekit.progress import Progress
 from edgekit.threads import torch_threads
-from quantize.calibration import RANGES, observe
+from quantize.calibration import RANGES, Observation, observe
 from quantize.config import QuantizeConfig
+from quantize.equalization import equalize
 from quantize.importer import import_onnx
 from quantize.layers import front_end_graph
 from quantize.network import Network
@@ -42,13 +43,17 @@ def quantize_student(
     window = config.window_samples if network.needs_whole_clip else None
     clips = [heard(labels.clip(i), window) for i in rows]
     features = [log_mel(clip, front_end) for clip in clips]
+    seen: Mapping[str, Observation] = observe(model, network, features, progress)
+    if config.equalize:
+        network, seen = equalize(network, seen)
     graph = quantize_network(
         network,
         front_end,
-        observe(model, network, features, progress),
+        seen,
         config.weights == "mixed4",
         window_samples=config.window_samples,
         choose_range=RANGES[config.ranges],
+        correct_biases=config.correct_biases,
     )
     student = OnnxModel(model)
     if config.qat_steps:

@@ -134,14 +134,14 @@ def _agreements(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def ccc_cell(ccc: Ccc) -> str:
+def ccc_cell(ccc: Ccc, places: int = 3) -> str:
     """Return agreement as a cell of a table.
 
     Example:
         >>> ccc_cell({"arousal": 0.9123, "dominance": -0.01, "valence": 0.5})
         '.912 / -.010 / .500'
     """
-    return " / ".join(f"{ccc[name]:.3f}".replace("0.", ".", 1) for name in DIMENSIONS)
+    return " / ".join(f"{ccc[name]:.{places}f}".replace("0.", ".", 1) for name in DIMENSIONS)
 
 
 def line(cells: Sequence[str]) -> str:

@@ -60,5 +60,5 @@ def test_rows_that_were_not_trained_are_named():
     page = markdown({"base": {name: {"compact": values} for name in SETS}}, hours=0.8)
     assert "the recipe (`base`)" in page
     assert "(`loss-mse`)" not in page.split("## Commands")[0]
-    assert "Not trained yet: loss-mse, mixup-0," in page
+    assert "Not trained yet: loss-mse, adamw, mixup-0.2," in page
     assert "power law" not in page

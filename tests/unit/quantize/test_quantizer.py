@@ -40,8 +40,7 @@ def test_an_activation_that_never_moves_keeps_a_usable_scale():
 
 
 def observation(values):
-    empty = np.empty(0, np.float32)
-    return Observation(float(values.min()), float(values.max()), values, empty[:, None], empty, empty)
+    return Observation(values[:, None], values.min(keepdims=True), values.max(keepdims=True))
 
 
 def test_best_range_gives_up_outliers_for_the_rest():
@@ -90,7 +89,7 @@ def test_observation_holds_every_layer(student):
     _, _, network, seen = student
     assert set(seen) == {"logmel", *(layer.output for layer in network.layers)}
     assert seen["/l1/relu"].low == 0
-    assert seen["/lin/add"].tokens.shape[1] == seen["/lin/add"].feature_low.size == 16
+    assert seen["/lin/add"].rows.shape[1] == seen["/lin/add"].feature_low.size == 16
 
 
 @pytest.mark.parametrize(("int4", "allowed"), [(False, 0.02), (True, 0.15)])
@@ -133,7 +132,7 @@ def test_scores_are_centred_over_time(student):
 
 def test_outputs_beyond_q14_are_refused(student):
     _, front_end, network, seen = student
-    wide = dataclasses.replace(seen["adv"], high=3.5)
+    wide = dataclasses.replace(seen["adv"], feature_high=np.full(3, 3.5, np.float32))
     with pytest.raises(UnsupportedError, match="leaves"):
         quantize_network(network, front_end, {**seen, "adv": wide}, int4_linears=False)
 
@@ -164,8 +163,7 @@ def test_a_network_that_pads_the_end_hears_one_window_at_a_time(student):
 
 def test_ranges_cover_all_or_leave_out_the_outermost():
     values = np.append(np.random.default_rng(0).normal(size=100_000), [50.0]).astype(np.float32)
-    empty = np.empty(0, np.float32)
-    seen = Observation(float(values.min()), 50.0, values, np.empty((0, 0), np.float32), empty, empty)
+    seen = Observation(values[:, None], values.min(keepdims=True), values.max(keepdims=True))
     tops = {}
     for name, choose in RANGES.items():
         found = choose(seen)
@@ -183,7 +181,23 @@ def test_calibration_sees_a_linear_layers_inputs_in_its_own_order(tmp_path):
     front_end = FrontEnd(mel_bands=8, memory_frames=64)
     seen = observe(tmp_path / "student.onnx", network, [log_mel(pcm / 32768, front_end)])
     layer = next(layer for layer in network.layers if layer.name == "lin")
-    expected = seen[layer.inputs[0]].tokens[:, layer.columns].mean(axis=0)
+    expected = seen[layer.inputs[0]].rows[:, layer.columns].mean(axis=0)
     source = graph.tensors[graph.op("lin").inputs[0]]
     found = source.quantization.dequantize(run(graph, {"pcm": pcm})[source.name]).mean(axis=0)
     np.testing.assert_allclose(found, expected, atol=0.1 * np.abs(expected).max())
+
+
+def test_biases_make_up_for_what_rounding_takes(student):
+    """With coarse weights, the mean of each output channel stays the float one's."""
+    _, front_end, network, seen = student
+    errors = []
+    for correct in (False, True):
+        graph = quantize_network(
+            network, front_end, seen, int4_linears=True, choose_range=RANGES["minmax"], correct_biases=correct
+        )
+        found = run(graph, {"pcm": noise(seed=2)})
+        layer = next(layer for layer in network.layers if layer.name == "lin")
+        tensor = graph.output(graph.op("lin"))
+        mean = tensor.quantization.dequantize(found[tensor.name]).mean(axis=0)
+        errors.append(np.abs(mean - seen[layer.output].rows.mean(axis=0)).mean())
+    assert errors[1] < errors[0]

@@ -466,7 +466,6 @@ def quantize_network(
     front_end: FrontEnd,
     seen: Observations,
     int4_linears: bool,
-    licence: str = "",
     window_samples: int = WINDOW_SAMPLES,
     choose_range: RangeChoice = best_range,
     correct_biases: bool = True,
@@ -478,7 +477,6 @@ def quantize_network(
         front_end: The settings that its log-mels were computed with.
         seen: What `observe` saw, by ONNX name.
         int4_linears: Store the wide fully connected layers in int4.
-        licence: Of the weights, for the files written from the graph.
         window_samples: What a network hears at a time that cannot stream.
         choose_range: One of `calibration.RANGES`.
         correct_biases: Let biases make up for what rounding weights shifts mean outputs by.
@@ -487,9 +485,7 @@ def quantize_network(
         UnsupportedError: If a layer or the resulting graph is not supported; it names the layer.
     """
     quantizer = Quantizer(network, seen, int4_linears, window_samples, choose_range, correct_biases)
-    graph = quantizer.run(front_end)
-    metadata = {**graph.metadata, "licence": licence}
-    return dataclasses.replace(graph, metadata=metadata)
+    return quantizer.run(front_end)
 
 
 def quantize_plain(

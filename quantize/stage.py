@@ -1,16 +1,18 @@
 """The quantize stage: a student and the labelled audio in, the integer graph and its copies out."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from edgekit import artifact
 from edgekit.artifact import Artifact
+from edgekit.metrics import DIMENSIONS
 from edgekit.progress import Progress, silent
 from quantize.config import QuantizeConfig
 
 STAGE = "quantize"
+TEACHER_RECORD = "teacher.json"
 
 
 def identity(
@@ -52,8 +54,22 @@ def quantize(
     with artifact.writing(out, STAGE, inputs, params) as work:
         model = source.file("student.onnx")
         graph = quantize_student(config, model, front_end, label_set, progress)
+        graph = replace(graph, metadata={**graph.metadata, **_facts(config, source, labels)})
         save_graph(graph, work)
         artifact.write_text(work / "graph.txt", to_text(graph) + "\n")
         parity = write_copies(config, graph, model, front_end, label_set, work, progress)
         artifact.write_json(work / "parity.json", parity)
     return artifact.read(out, STAGE)
+
+
+def _facts(config: QuantizeConfig, student: Artifact, labels: Path) -> dict[str, str]:
+    """Return what the written files say of themselves beside the front end."""
+    trained, record = json.loads(student.file("metrics.json").read_text()), labels / TEACHER_RECORD
+    teacher = json.loads(record.read_text()) if record.is_file() else {}
+    return {
+        "student": f"{trained['student']}, hop {trained['hop']}, {trained['level']}",
+        "weights": config.weights,
+        "output": ", ".join(DIMENSIONS),
+        "teachers": ", ".join(trained["teachers"]),
+        "licence": f"of the teacher's labels: {teacher.get('licence', 'not recorded')}",
+    }

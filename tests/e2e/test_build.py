@@ -122,6 +122,18 @@ def test_every_back_end_computes_the_graphs_integers(built):
         assert parity[exact].elements > 10_000
 
 
+def test_the_graph_and_its_copies_say_what_they_are(built):
+    stored = json.loads((built.config.out / "graph" / "graph.json").read_text())["metadata"]
+    assert stored["student"] == "wav2small, hop 32, causal"
+    assert stored["output"] == "arousal, dominance, valence"
+    assert stored["licence"].startswith("of the teacher's labels: ")
+    assert json.loads(stored["front_end"])["sample_rate_hz"] == 16000
+    for file in ("model.onnx", "model.tflite"):
+        content = (built.config.out / "graph" / file).read_bytes()
+        for value in (stored["student"], stored["licence"]):
+            assert value.encode() in content, file
+
+
 def test_the_report_adds_up(built):
     report = built.build.report
     assert report.size["parameters"].value == 72_659

@@ -12,10 +12,12 @@ from quantize.network import Network
 from quantize.trainable import TrainableGraph
 
 BATCH = 8
-LEARNING_RATE = 0.001
-"""In steps of the weights: what flips is what lies near a rounding's edge."""
-BIAS_RATE = 0.01
-"""In steps of the results: a bias is stored finely, so all of its way counts."""
+LEARNING_RATE = 0.003
+"""In steps of int8 weights: what flips is what lies near a rounding's edge."""
+INT4_STEPS = 16
+"""A step of int4 is as wide as so many of int8: such weights move by so much less of one."""
+BIAS_RATE = 0.002
+"""In steps of the results."""
 HELD_BACK = 0.2
 
 
@@ -58,7 +60,10 @@ def finetune(
     trainable = TrainableGraph(graph, {layer.name: layer.weights for layer in network.layers})
     before = _error(trainable, examples, judges, spread)
     groups = [
-        {"params": list(trainable.weights.parameters()), "lr": LEARNING_RATE},
+        *(
+            {"params": [weights], "lr": _weight_rate(graph, name)}
+            for name, weights in trainable.weights.items()
+        ),
         {"params": list(trainable.biases.parameters()), "lr": BIAS_RATE},
     ]
     optimizer = torch.optim.Adam(groups)
@@ -78,6 +83,11 @@ def finetune(
     progress("fine-tune", steps, steps)
     after = _error(trainable, examples, judges, spread)
     return trainable.integer_graph() if after < before else graph
+
+
+def _weight_rate(graph: Graph, name: str) -> float:
+    int4 = graph.tensors[graph.op(name).inputs[1]].dtype == "int4"
+    return LEARNING_RATE / INT4_STEPS if int4 else LEARNING_RATE
 
 
 @torch.no_grad()

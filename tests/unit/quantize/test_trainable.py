@@ -90,16 +90,18 @@ def answers(graph, inputs):
 
 
 def test_finetuning_repairs_poor_rounding(tmp_path):
-    """One in fifty of the weights of an int4 layer rounded down: their errors add up."""
+    """A third of the weights of two convolutions rounded down: their errors add up."""
     graph = small_graph(tmp_path, channels=13, bands=26, int4=True)
     network = import_onnx(tmp_path / "student.onnx")
     inputs = inputs_of(graph, [noise(0.3, seed) for seed in range(10)])
-    wanted, name = answers(graph, inputs), graph.op("lin").inputs[1]
-    scales = np.array(graph.tensors[name].quantization.scales)[:, None]
-    down = np.clip(np.floor(real_weights(tmp_path)["lin"] / scales), -8, 7)
-    some = np.random.default_rng(0).random(down.shape) < 0.02
-    graph.constants[name][some] = down[some]
-    found = finetune(graph, network, Examples(inputs, wanted), steps=40)
+    wanted = answers(graph, inputs)
+    for layer in ("l2", "mix"):
+        name = graph.op(layer).inputs[1]
+        scales = np.array(graph.tensors[name].quantization.scales)[:, None, None, None]
+        down = np.clip(np.floor(real_weights(tmp_path)[layer] / scales), -128, 127)
+        some = np.random.default_rng(0).random(down.shape) < 0.33
+        graph.constants[name][some] = down[some]
+    found = finetune(graph, network, Examples(inputs, wanted), steps=25)
     before, after = (np.abs(answers(g, inputs) - wanted).mean() for g in (graph, found))
     assert after < 0.7 * before
 

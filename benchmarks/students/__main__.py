@@ -1,8 +1,9 @@
 """What every student costs and how well it agrees: python -m benchmarks.students [--out FILE] [--cache DIR].
 
 Reads the shared corpora and encoder (EDGEKIT_SHARED, without it ../shared) and writes benchmarks/students.md.
-Students that do not ship are trained first, which takes hours; a rerun goes on where it was. With --costs,
-they are not trained: what they cost does not depend on their weights, and their agreement is left out.
+Students that do not ship are trained first, which takes hours; a rerun goes on where it was. With --only, one
+of them is trained and nothing written: two shells can share the work. With --costs, nothing is trained: what
+students cost does not depend on their weights, and the agreement of those not trained yet is left out.
 """
 
 import argparse
@@ -42,9 +43,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "students.md")
     parser.add_argument("--cache", type=Path, default=Path(".benchmarks/students"))
     parser.add_argument("--costs", action="store_true", help="train nothing")
+    variants = {variant.name: variant for variant in VARIANTS}
+    parser.add_argument("--only", choices=variants, help="train this student and write no page")
     options = parser.parse_args()
     torch.set_num_threads(1)
     try:
+        if options.only:
+            labels = label_everything(shared_folder(), options.cache)
+            trained(variants[options.only], labels, options.cache, show)
+            return 0
         artifact.write_text(options.out, _page(shared_folder(), options.cache, costs=options.costs))
     except EdgekitError as error:
         print(f"{error}\nhint: {error.hint}", file=sys.stderr)
@@ -57,7 +64,7 @@ def _page(shared: Path, cache: Path, *, costs: bool) -> str:
     sets = TestSets.of_both_teachers(shared, cache)
     rows = []
     for variant in VARIANTS:
-        measured = variant.ships or not costs
+        measured = variant.ships or not costs or (cache / variant.name).is_dir()
         made = (trained if measured else untrained)(variant, labels, cache, show)
         rows.append(_row(variant, made, labels, sets if measured else None))
     return report.markdown(rows, _processor())

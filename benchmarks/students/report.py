@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.students.agreement import EMODB, NOISY, NOISY_HEARD, RAVDESS, SYNTHETIC, TITLES, Ccc
 from benchmarks.students.cost import RUNS, Run, runtime_version
+from benchmarks.students.training import POOL, STEPS
 from edgekit.metrics import DIMENSIONS
 
 SETS = (EMODB, NOISY, NOISY_HEARD, RAVDESS, SYNTHETIC)
@@ -126,7 +127,8 @@ def _agreements(rows: Sequence[Row]) -> list[str]:
         lines.append("")
     if any(row.ccc and not row.shipped for row in rows):
         lines += [
-            "\\* trained for this table with the same recipe; its weights do not come with edgekit.",
+            f"\\* trained for this table by the same recipe cut to {STEPS} steps on {POOL:,} crops: not as good as",
+            "it can be; its weights do not come with edgekit.",
             "",
         ]
     if left_out := [row.name for row in rows if not row.ccc]:

@@ -1,7 +1,7 @@
 """The students of the table: those that ship as they are, the others trained with the same recipe."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import edgekit
@@ -40,6 +40,9 @@ class Variant:
         """Whether its weights come with edgekit."""
         return self.name in shipped_variants()
 
+
+STEPS, POOL = 600, 6400
+"""Of students that do not ship: a fifth and a quarter of the recipe's."""
 
 VARIANTS = (
     Variant("wav2small", "causal"),
@@ -81,7 +84,8 @@ def trained(variant: Variant, labels: Path, cache: Path, progress: Progress) -> 
     if variant.ships:
         config = DistillConfig(variant.student, variant.level, variant.hop, steps=0, pool=2)
         return once(config, labels, cache / variant.name, progress)
-    config = recommended_config(variant.student, variant.level, variant.hop, from_scratch=True)
+    recommended = recommended_config(variant.student, variant.level, variant.hop, from_scratch=True)
+    config = replace(recommended, steps=STEPS, pool=POOL, final=True)
     return once(config, labels, cache / variant.name, progress, listener("compact"))
 
 

@@ -127,8 +127,8 @@ def _agreements(rows: Sequence[Row]) -> list[str]:
         lines.append("")
     if any(row.ccc and not row.shipped for row in rows):
         lines += [
-            f"\\* trained for this table by the same recipe cut to {STEPS} steps on {POOL:,} crops: not as good as",
-            "it can be; its weights do not come with edgekit.",
+            f"\\* trained for this table by the same recipe cut to {STEPS} steps on {POOL:,} crops: not as",
+            "good as it can be; its weights do not come with edgekit.",
             "",
         ]
     if left_out := [row.name for row in rows if not row.ccc]:

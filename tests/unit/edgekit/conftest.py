@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from unit.edgekit.commands import Ran
 
 from edgekit import artifact, pipeline
+from edgekit.cli.app import main
 from edgekit.graph.parity import LayerParity
 from edgekit.progress import Progress
 from edgekit.report import STAGES
@@ -139,3 +141,13 @@ def stand_in(name: str, seed: int, files: dict[str, dict[str, object]]) -> pipel
         return artifact.read(out, name)
 
     return pipeline.Stage(name, identity, run)
+
+
+@pytest.fixture
+def edgekit(capsys) -> Callable[..., Ran]:
+    def run(*words: object) -> Ran:
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run

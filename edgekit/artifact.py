@@ -230,6 +230,8 @@ def _exclusive(lock: Path) -> Iterator[None]:
 
 def _require_replaceable(path: Path, stage: str) -> None:
     """Refuse to replace anything but an artifact of the same stage: what is there may be somebody's work."""
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path}: is a file, not replaced by a folder", "choose another --out")
     if not path.is_dir() or not any(path.iterdir()):
         return
     if not (path / MANIFEST).exists():

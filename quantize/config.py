@@ -21,8 +21,8 @@ class QuantizeConfig:
         calibration_clips: Training clips that the activation ranges are read from.
         correction_clips: How many of those the last bias is corrected on.
         evaluation_clips: Held-out clips that the agreement with the float student is measured on, at most.
-        ranges: How the range of an activation is chosen: least square error (`mse`), all that was seen
-            (`minmax`), or all but the outermost values (`percentile`).
+        ranges: How the range of an activation is chosen: all that was seen (`minmax`), least square error
+            (`mse`), or all but the outermost values (`percentile`).
         equalize: Make the channels of activations alike first (see `equalization`).
         correct_biases: Let biases make up for the mean of what rounding takes.
         window_s: What a network hears at a time that cannot stream, and of each clip that is fine-tuned on;
@@ -38,7 +38,7 @@ class QuantizeConfig:
     calibration_clips: int = 64
     correction_clips: int = 32
     evaluation_clips: int = 96
-    ranges: Literal["mse", "minmax", "percentile"] = "mse"
+    ranges: Literal["mse", "minmax", "percentile"] = "minmax"
     equalize: bool = False
     correct_biases: bool = True
     window_s: float = 2.0

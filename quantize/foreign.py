@@ -1,5 +1,6 @@
 """A float ONNX model from elsewhere as an artifact of the quantize stage, calibrated on arrays."""
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgekit import artifact
 from edgekit.artifact import Artifact
-from edgekit.errors import ArtifactError, ConfigError, UnsupportedError
+from edgekit.errors import ArtifactError, ConfigError, ParityError, UnsupportedError
 from edgekit.progress import Progress, silent
 from quantize.config import QuantizeConfig
 from quantize.stage import STAGE
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from quantize.network import Network
 
 Examples = NDArray[np.float32]
+LARGEST_ERROR = 0.5
+"""Of the answers' spread."""
+SMALLEST_ERROR = 1e-3
 COMPARED = 20
 """Examples that the written copies are compared on."""
 
@@ -55,15 +59,28 @@ def quantize_model(
             raise ArtifactError(f"{file}: no such file", "name a float .onnx and a .npy of real inputs")
     inputs = {"model": artifact.sha256_file(model), "calibration": artifact.sha256_file(calibration)}
     params = {"weights": config.weights, "ranges": config.ranges, "qat_steps": config.qat_steps}
-    with artifact.writing(out, STAGE, inputs, params) as work, TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch:
         model = _simplified(model, Path(scratch))
         network = import_onnx(model)
         examples = _examples(calibration, network)
-        graph = _graph(config, model, network, examples, progress)
-        save_graph(graph, work)
-        artifact.write_text(work / "graph.txt", to_text(graph) + "\n")
-        artifact.write_json(work / "parity.json", _parity(graph, model, network, examples, work, progress))
+        require_runs(model, examples[:1])
+        with artifact.writing(out, STAGE, inputs, params) as work:
+            graph = _graph(config, model, network, examples, progress)
+            graph = replace(graph, metadata={**graph.metadata, **_facts(config, network)})
+            save_graph(graph, work)
+            artifact.write_text(work / "graph.txt", to_text(graph) + "\n")
+            parity = _parity(graph, model, network, examples, work, progress)
+            artifact.write_json(work / "parity.json", parity)
     return artifact.read(out, STAGE)
+
+
+def _facts(config: QuantizeConfig, network: "Network") -> dict[str, str]:
+    """Return what the written files say of themselves: where each axis was in the float model."""
+    return {
+        "input": f"{network.input}, axes {' '.join(str(axis + 1) for axis in network.input_axes)}",
+        "output": f"{network.output}, axes {' '.join(str(axis + 1) for axis in network.output_axes)}",
+        "weights": config.weights,
+    }
 
 
 def _simplified(model: Path, folder: Path) -> Path:
@@ -73,7 +90,10 @@ def _simplified(model: Path, folder: Path) -> Path:
     from onnx.checker import ValidationError
 
     try:
-        simple, same = onnxsim.simplify(str(model))
+        # Constants are folded and nothing is fused: what is fused is told by its layers' names.
+        simple, same = onnxsim.simplify(
+            str(model), overwrite_input_shapes=_one_at_a_time(model), perform_optimization=False
+        )
     except (RuntimeError, ValueError, ValidationError, DecodeError) as error:
         raise UnsupportedError(f"{model}: not a valid ONNX model ({error})", "export it again") from error
     if not same:
@@ -83,12 +103,46 @@ def _simplified(model: Path, folder: Path) -> Path:
     return out
 
 
+def _one_at_a_time(model: Path) -> dict[str, list[int]] | None:
+    """Return the input's shape with a batch of one, where the model leaves the batch open."""
+    proto = onnx.load(str(model), load_external_data=False)
+    constants = {item.name for item in proto.graph.initializer}
+    inputs = [item for item in proto.graph.input if item.name not in constants]
+    if len(inputs) != 1 or not inputs[0].type.tensor_type.shape.dim:
+        return None
+    tensor = inputs[0].type.tensor_type
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
+        what = f"input {inputs[0].name!r} is no float32 tensor"
+        raise UnsupportedError(f"{model}: {what}", "export the model in float32")
+    sizes = [size.dim_value for size in tensor.shape.dim]
+    if sizes[0] > 1:
+        raise UnsupportedError(f"{model}: a batch of {sizes[0]}", "export it for a batch of 1, or any")
+    if not sizes[1:] or min(sizes[1:]) < 1:
+        what = f"input {inputs[0].name!r} has a size that the model leaves open"
+        raise UnsupportedError(f"{model}: {what}", "fix the sizes of the input, all but the batch's")
+    return {inputs[0].name: [1, *sizes[1:]]} if sizes[0] == 0 else None
+
+
+def require_runs(model: Path, examples: Examples) -> None:
+    """Require that onnxruntime computes finite numbers from the examples.
+
+    Raises:
+        UnsupportedError: If it does not.
+    """
+    from quantize.runtime import one_thread_session
+
+    try:
+        session = one_thread_session(model)
+        found = session.run(None, {session.get_inputs()[0].name: examples})[0]
+    except Exception as error:  # onnxruntime has a class of its own for each fault, with no common base
+        raise UnsupportedError(f"onnxruntime cannot run the model ({error})", "export it again") from error
+    if not np.isfinite(found).all():
+        raise UnsupportedError("the model's results are not finite", "check its weights")
+
+
 def _examples(file: Path, network: "Network") -> Examples:
     """Return (N, ...) inputs in ONNX's order."""
     shape = network.onnx_shape
-    if not shape or min(shape) < 1:
-        what = f"input {network.input!r} has a size that the model leaves open"
-        raise UnsupportedError(what, "fix the sizes of the input, all but the batch's")
     try:
         found = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -97,9 +151,15 @@ def _examples(file: Path, network: "Network") -> Examples:
         has = getattr(found, "shape", "several arrays")
         wanted = f"(N, {', '.join(map(str, shape))})"
         raise ConfigError(f"{file}: {has}, the model takes {wanted}", "give one array of that shape")
+    if found.dtype.kind not in "fiu":
+        raise ConfigError(f"{file}: {found.dtype} values", "give real numbers")
+    with np.errstate(over="ignore"):
+        found = found.astype(np.float32)
     if not len(found) or not np.isfinite(found).all():
-        raise ConfigError(f"{file}: no examples, or values that are not finite", "give real inputs")
-    return found.astype(np.float32)
+        raise ConfigError(
+            f"{file}: no examples, or values that are not finite in float32", "give real inputs"
+        )
+    return found
 
 
 def _graph(
@@ -165,6 +225,7 @@ def _parity(
     )
     wanted = _float_answers(model, network, examples).reshape(found.shape)
     error = np.abs(found - wanted)
+    _require_likeness(error, wanted)
     return {
         "layers": [row.to_dict() for row in copies.layers],
         "end_to_end": {name: difference.to_dict() for name, difference in copies.end_to_end.items()},
@@ -175,3 +236,14 @@ def _parity(
             "examples": len(examples),
         },
     }
+
+
+def _require_likeness(error: NDArray[np.float64], wanted: Examples) -> None:
+    """Require that the graph answers as the float model does, roughly: anything else is no quantization."""
+    mean, spread = float(error.mean()), float(wanted.std())
+    if mean > LARGEST_ERROR * spread and mean > SMALLEST_ERROR:
+        raise ParityError(
+            f"the integer graph answers otherwise than the float model: a mean error of {mean:.3g} "
+            f"where its answers spread by {spread:.3g}",
+            "calibrate on inputs as the model will see them; try --weights int8 or --ranges minmax",
+        )

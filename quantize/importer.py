@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from edgekit.errors import UnsupportedError
 from quantize.network import Layer, Network
 from quantize.onnx_operators import read_node
+from quantize.onnx_shapes import reads_channels_last
 
 MAP_AXES = (1, 2, 0)
 """Time, mel and channel in an ONNX map, without its batch."""
@@ -33,6 +34,7 @@ class Importer:
         for node in model.graph.node:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        self.opset = max((item.version for item in model.opset_import if not item.domain), default=1)
         inputs = [item.name for item in model.graph.input if item.name not in self.constants]
         outputs = [item.name for item in model.graph.output]
         if len(inputs) != 1 or len(outputs) != 1:
@@ -42,11 +44,11 @@ class Importer:
             )
         self.input, self.output = inputs[0], outputs[0]
         self.shapes = _shapes(model)
-        self.input_axes = MAP_AXES if len(self.shapes[self.input]) == len(MAP_AXES) else ()
         self.layers: dict[str, Layer] = {}
         self.alias: dict[str, str] = {self.input: self.input}
         self.has_one_channel = False
-        self.as_they_are: set[str] = set()
+        self.as_they_are = {self.input} if reads_channels_last(self.nodes, self.input) else set()
+        self.input_axes = MAP_AXES if self.is_map(self.input) else ()
         self.channels_first: dict[str, int] = {}
         self.weights_of_time: dict[str, str] = {}
         self.squeezed: set[str] = set()
@@ -60,10 +62,12 @@ class Importer:
         for node in self.nodes:
             read_node(self, node)
         layers = tuple(self.layers.values())
-        if not layers or self.alias.get(self.output) != layers[-1].output:
-            raise UnsupportedError(
-                "the model's output is not the result of its last layer", "export it again"
-            )
+        last = self.nodes[-1]
+        self.require(last, bool(layers), "a layer that computes something")
+        whole = self.alias.get(self.output) == layers[-1].output
+        self.require(last, whole, "the model's output is the result of its last layer")
+        in_order = self.output not in self.channels_first and self.output not in self.squeezed
+        self.require(last, in_order, "an output in ONNX's order: end with a layer that reads all features")
         shape = self.shapes[self.input]
         axes = self.input_axes or tuple(range(len(shape)))
         sizes = (*(shape[axis] for axis in axes), *([1] if self.has_one_channel else []))
@@ -107,14 +111,18 @@ class Importer:
         self.layers[layer.output] = layer
         return layer.output
 
-    def is_only_reader(self, node: onnx.NodeProto) -> bool:
-        """Return whether no other node reads the node's first input, and the model does not return it."""
-        readers = [other for other in self.nodes if node.input[0] in other.input]
-        return len(readers) == 1 and node.input[0] != self.output
+    def is_only_reader(self, node: onnx.NodeProto, index: int = 0) -> bool:
+        """Return whether no other node reads an input of the node, and the model does not return it."""
+        source = self.alias.get(node.input[index])
+        same = {node.input[index], *(name for name, layer in self.alias.items() if layer == source)}
+        readers = [other for other in self.nodes if same & set(other.input)]
+        # Nodes that only gave the tensor another name have been read already.
+        seen = [other for other in readers if other is not node and not set(other.output) & same]
+        return not seen and self.output not in same
 
     def layer_name(self, node: onnx.NodeProto) -> str:
         """Return a C identifier that no layer has: `/l1/conv` becomes l1, or l1_conv if l1 is taken."""
-        parts = [part for part in (node.name or node.output[0]).split("/") if part]
+        parts = [part for part in (node.name or node.output[0]).split("/") if part] or [node.op_type]
         stem = "_".join(parts[:-1]) if len(parts) > 1 else parts[0]
         words = (stem, "_".join(parts))
         names = [re.sub(r"\W", "_", word if not word[0].isdigit() else f"n{word}") for word in words]
@@ -132,10 +140,10 @@ class Importer:
         """Return whether an ONNX tensor is (batch, channel, time, mel), which the graph has the other way."""
         return len(self.shapes.get(name, ())) == len(MAP_AXES) and name not in self.as_they_are
 
-    def extend(self, node: onnx.NodeProto, **changes: Any) -> None:
-        """Let the node join the layer that computes its input, which nothing else may read."""
-        source = self.source(node)
-        alone = source in self.layers and self.is_only_reader(node)
+    def extend(self, node: onnx.NodeProto, index: int = 0, **changes: Any) -> None:
+        """Let the node join the layer that computes an input of it, which nothing else may read."""
+        source = self.source(node, index)
+        alone = source in self.layers and self.is_only_reader(node, index)
         self.require(node, alone, "it alone reads a layer's result")
         layer = self.layers.pop(source)
         output = node.output[0]

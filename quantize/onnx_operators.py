@@ -1,15 +1,15 @@
 """How each node of a float ONNX file becomes a layer, or joins the layer before it."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from quantize.network import Array, Columns, Layer
-from quantize.onnx_shapes import add_padding, add_reshape, add_row, add_transpose
+from quantize.network import Columns, Layer
+from quantize.onnx_shapes import KEEP_ORDER, add_padding, add_reshape, add_row, add_transpose
 
 if TYPE_CHECKING:
     from quantize.importer import Importer
@@ -20,6 +20,7 @@ MAP_AXES = [2, 3]
 """Time and mel of (batch, channel, time, mel) maps."""
 CLIPPED = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "mul")
 """Layers that can clip their own results."""
+MAP_OPERATORS = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool")
 LINEAR = ("conv2d", "depthwise_conv2d", "fully_connected")
 
 
@@ -33,7 +34,19 @@ def read_node(importer: "Importer", node: onnx.NodeProto) -> None:
     if handler is None:
         what = f"operator {node.op_type}, supported: {', '.join(HANDLERS)}"
         raise importer.unsupported(node, what)
+    read = [name for name in node.input if name in importer.alias]
+    orders = {(name in importer.as_they_are, importer.channels_first.get(name, 0)) for name in read}
+    if node.op_type in KEEP_ORDER:
+        importer.require(node, len(orders) < 2, "inputs whose axes lie in one order")
+    elif node.op_type in MAP_OPERATORS:
+        importer.require(node, all(map(importer.is_map, read)), "maps (batch, channel, time, mel)")
     handler(importer, node)
+    if node.op_type in KEEP_ORDER and orders:
+        as_they_are, channels = orders.pop()
+        if as_they_are:
+            importer.as_they_are.add(node.output[0])
+        if channels:
+            importer.channels_first[node.output[0]] = channels
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -49,6 +62,11 @@ def _conv(importer: "Importer", node: onnx.NodeProto) -> None:
     depthwise = groups > 1
     importer.require(node, not depthwise or weights.shape[1] == 1, "group 1, or one group for each channel")
     bias = importer.constant(node, 2) if len(node.input) > 2 else np.zeros(len(weights))
+    kernel, dilation = _pair(weights.shape[2:]), _pair(attributes.get("dilations", [1, 1]))
+    padding = _padding(importer, node, attributes)
+    reach = [(size - 1) * step for size, step in zip(kernel, dilation, strict=True)]
+    if max(padding[:2]) > reach[0] or max(padding[2:]) > reach[1]:
+        source, padding = _padded_first(importer, node, source, padding), (0, 0, 0, 0)
     layer = Layer(
         "depthwise_conv2d" if depthwise else "conv2d",
         importer.layer_name(node),
@@ -57,16 +75,24 @@ def _conv(importer: "Importer", node: onnx.NodeProto) -> None:
         (node.name,),
         np.moveaxis(weights[:, 0], 0, -1) if depthwise else np.transpose(weights, (0, 2, 3, 1)),
         bias.astype(np.float64),
-        kernel=(weights.shape[2], weights.shape[3]),
+        kernel=kernel,
         stride=_pair(attributes.get("strides", [1, 1])),
-        dilation=_pair(attributes.get("dilations", [1, 1])),
-        padding=_padding(importer, node, attributes),
+        dilation=dilation,
+        padding=padding,
     )
     importer.add(node, layer)
 
 
-def _pair(values: list[int]) -> tuple[int, int]:
+def _pair(values: Sequence[int]) -> tuple[int, int]:
     return values[0], values[1]
+
+
+def _padded_first(
+    importer: "Importer", node: onnx.NodeProto, source: str, padding: tuple[int, int, int, int]
+) -> str:
+    """Add a layer that pads a node's input with zeros, and return its output's name."""
+    name, output = importer.layer_name(node), f"{node.output[0]}:padded"
+    return importer.add_hidden(Layer("pad", name, (source,), output, (node.name,), padding=padding))
 
 
 def _padding(
@@ -81,14 +107,20 @@ def _padding(
 def _batch_norm(importer: "Importer", node: onnx.NodeProto) -> None:
     gamma, beta, mean, variance = (importer.constant(node, i).astype(np.float64) for i in range(1, 5))
     layer = importer.layers.get(importer.source(node))
-    follows = layer is not None and layer.kind in LINEAR and layer.low == -math.inf
+    follows = layer is not None and layer.kind in LINEAR and not _clips(layer)
     importer.require(node, follows, "it follows a Conv, Gemm or MatMul")
     assert layer is not None
+    rows = layer.kind == "fully_connected" and len(importer.shapes.get(node.input[0], ())) == 1
+    importer.require(node, rows or importer.is_map(node.input[0]), "channels, or features of one row")
     gain = gamma / np.sqrt(variance + _attributes(node).get("epsilon", 1e-5))
     # Outputs are the first axis of a layer's weights, the last of a depthwise convolution's.
     first = (-1,) + (1,) * (layer.weights.ndim - 1)
     by_output = gain if layer.kind == "depthwise_conv2d" else gain.reshape(first)
     importer.extend(node, weights=layer.weights * by_output, bias=(layer.bias - mean) * gain + beta)
+
+
+def _clips(layer: Layer) -> bool:
+    return (layer.low, layer.high) != (-math.inf, math.inf)
 
 
 def _relu(importer: "Importer", node: onnx.NodeProto) -> None:
@@ -134,7 +166,7 @@ def _hard_sigmoid(importer: "Importer", node: onnx.NodeProto) -> None:
     follows = layer is not None and layer.kind in LINEAR and importer.is_only_reader(node)
     importer.require(node, follows, "it alone reads a Conv, Gemm or MatMul")
     assert layer is not None
-    importer.require(node, layer.low == -math.inf, "no activation before it")
+    importer.require(node, not _clips(layer), "no activation before it")
     importer.extend(node, weights=alpha * layer.weights, bias=alpha * layer.bias + beta, low=0.0, high=1.0)
 
 
@@ -158,7 +190,8 @@ def _mean(importer: "Importer", node: onnx.NodeProto) -> None:
 
 def _squeeze(importer: "Importer", node: onnx.NodeProto) -> None:
     axes = importer.constant(node, 1).tolist() if len(node.input) > 1 else _attributes(node).get("axes")
-    if axes == [3]:
+    readers = [other.op_type for other in importer.nodes if node.output[0] in other.input]
+    if axes == [3] and set(readers) == {"Transpose"}:
         importer.alias[node.output[0]] = importer.source(node)
         importer.squeezed.add(node.output[0])
         return
@@ -168,8 +201,14 @@ def _squeeze(importer: "Importer", node: onnx.NodeProto) -> None:
 def _pool(importer: "Importer", node: onnx.NodeProto) -> None:
     attributes, source = _attributes(node), importer.source(node)
     importer.require(node, attributes.get("ceil_mode", 0) == 0, "ceil_mode 0")
-    counted = attributes.get("count_include_pad", 0) and any(attributes.get("pads", []))
-    importer.require(node, not counted, "count_include_pad 0")
+    importer.require(node, set(attributes.get("dilations", [1])) == {1}, "dilations 1")
+    importer.require(node, len(attributes["kernel_shape"]) == len(MAP_AXES), "two-dimensional windows")
+    padding = _padding(importer, node, attributes)
+    if node.op_type == "AveragePool" and any(padding):
+        # TFLite has no mean that leaves out padding of this kind; one that counts it is a pad and a mean.
+        counted = attributes.get("count_include_pad", 0) == 1
+        importer.require(node, counted, "no padding, or count_include_pad 1")
+        source, padding = _padded_first(importer, node, source, padding), (0, 0, 0, 0)
     layer = Layer(
         "max_pool2d" if node.op_type == "MaxPool" else "average_pool2d",
         importer.layer_name(node),
@@ -178,7 +217,7 @@ def _pool(importer: "Importer", node: onnx.NodeProto) -> None:
         (node.name,),
         kernel=_pair(attributes["kernel_shape"]),
         stride=_pair(attributes.get("strides", [1, 1])),
-        padding=_padding(importer, node, attributes),
+        padding=padding,
     )
     importer.add(node, layer)
 
@@ -205,7 +244,9 @@ def _transpose(importer: "Importer", node: onnx.NodeProto) -> None:
         return
     if axes == [0, 2, 1, 3] and _makes_tokens(importer, node):
         importer.alias[node.output[0]] = source
-        importer.channels_first[node.output[0]] = len(_last_weights(importer, source))
+        channels = importer.shapes.get(node.input[0], (0,))[0]
+        importer.require(node, channels > 0, "a number of channels that is known")
+        importer.channels_first[node.output[0]] = channels
         return
     add_transpose(importer, node, axes)
 
@@ -214,14 +255,6 @@ def _makes_tokens(importer: "Importer", node: onnx.NodeProto) -> bool:
     """Return whether all that reads a Transpose takes channels and mel positions for a token's features."""
     readers = [other for other in importer.nodes if node.output[0] in other.input]
     return all(reader.op_type in ("Reshape", "Mul", "Softmax") for reader in readers)
-
-
-def _last_weights(importer: "Importer", name: str) -> Array:
-    """Return the weights of the convolution that decided a map's channels."""
-    layer = importer.layers[name]
-    while layer.kind != "conv2d":
-        layer = importer.layers[layer.inputs[0]]
-    return layer.weights
 
 
 def _reshape(importer: "Importer", node: onnx.NodeProto) -> None:
@@ -248,7 +281,9 @@ def _columns(importer: "Importer", source: str, count: int) -> Columns:
 
 
 def _linear(importer: "Importer", node: onnx.NodeProto, weights: NDArray[Any], bias: NDArray[Any]) -> None:
-    source = importer.source(node)
+    source, read = importer.source(node), node.input[0]
+    tokens = not importer.is_map(read) and read not in importer.squeezed and read not in importer.as_they_are
+    importer.require(node, tokens, "tokens (batch, time, features) or rows (batch, features)")
     columns = _columns(importer, source, weights.shape[1])
     layer = Layer(
         "fully_connected",
@@ -293,9 +328,10 @@ def _flatten(importer: "Importer", node: onnx.NodeProto) -> None:
 
 
 def _identity(importer: "Importer", node: onnx.NodeProto) -> None:
+    if node.input[0] in importer.constants:
+        importer.constants[node.output[0]] = importer.constants[node.input[0]]
+        return
     importer.alias[node.output[0]] = importer.source(node)
-    if node.input[0] in importer.as_they_are:
-        importer.as_they_are.add(node.output[0])
 
 
 def _second_order_columns(numbers: Columns, channels: int) -> Columns:
@@ -311,18 +347,23 @@ def _gemm(importer: "Importer", node: onnx.NodeProto) -> None:
     importer.require(node, plain == (1.0, 1.0, 0), "alpha 1, beta 1, transA 0")
     weights = importer.constant(node, 1)
     rows = weights if attributes.get("transB", 0) else weights.T
-    bias = importer.constant(node, 2) if len(node.input) > 2 else np.zeros(len(rows))
+    bias = importer.constant(node, 2).ravel() if len(node.input) > 2 else np.zeros(len(rows))
+    bias = np.broadcast_to(bias, len(rows)) if len(bias) == 1 else bias
     _linear(importer, node, rows, bias)
 
 
 def _add(importer: "Importer", node: onnx.NodeProto) -> None:
-    if node.input[1] not in importer.constants:
+    constants = [index for index in (0, 1) if node.input[index] in importer.constants]
+    if not constants:
         _combine(importer, node, "add")
         return
-    layer = importer.layers.get(importer.source(node))
-    importer.require(node, layer is not None and layer.kind == "fully_connected", "it follows a MatMul")
+    bias, read = importer.constant(node, constants[0]).astype(np.float64), 1 - constants[0]
+    layer = importer.layers.get(importer.source(node, read))
+    follows = layer is not None and layer.kind == "fully_connected" and not _clips(layer)
+    importer.require(node, follows, "it follows a MatMul")
     assert layer is not None
-    importer.extend(node, bias=layer.bias + importer.constant(node, 1).astype(np.float64))
+    importer.require(node, bias.size in (1, len(layer.bias)), "one number for each output")
+    importer.extend(node, read, bias=layer.bias + bias.ravel())
 
 
 def _combine(importer: "Importer", node: onnx.NodeProto, kind: str) -> None:
@@ -331,12 +372,20 @@ def _combine(importer: "Importer", node: onnx.NodeProto, kind: str) -> None:
 
 
 def _softmax(importer: "Importer", node: onnx.NodeProto) -> None:
-    axis, rank = _attributes(node).get("axis", -1), len(importer.shapes.get(node.input[0], (0, 0))) + 1
+    old = importer.opset < 13
+    rank = len(importer.shapes.get(node.input[0], (0, 0))) + 1
+    axis = _attributes(node).get("axis", 1 if old else -1)
+    # Before opset 13, everything from the axis on is one row.
+    importer.require(node, not old or rank == 2, "opset 13 or later, or rows")
     if axis % rank == rank - 1:
-        source = importer.source(node)
-        importer.add(
-            node, Layer("softmax", importer.layer_name(node), (source,), node.output[0], (node.name,))
+        plain = rank < 4 and node.input[0] not in importer.channels_first
+        importer.require(
+            node, plain and node.input[0] not in importer.squeezed, "rows or tokens in ONNX's order"
         )
+        layer = Layer(
+            "softmax", importer.layer_name(node), (importer.source(node),), node.output[0], (node.name,)
+        )
+        importer.add(node, layer)
         return
     importer.require(node, axis == TIME_AXIS, "the last axis, or axis 1: over time")
     importer.weights_of_time[node.output[0]] = importer.source(node)

@@ -61,7 +61,11 @@ def write_onnx(graph: Graph, path: Path) -> None:
     if student:
         ends = [_float(WAVEFORM, [1, "samples"]), _float(result.name, [1, 3])]
     else:
-        nodes.add("DequantizeLinear", result.name, *_meaning(nodes, result), output=REAL_OUTPUT)
+        if result.dtype == "int8":
+            nodes.add("DequantizeLinear", result.name, *_meaning(nodes, result), output=REAL_OUTPUT)
+        else:
+            # What attention pools is float there already.
+            nodes.add("Identity", result.name, output=REAL_OUTPUT)
         ends = [_float(REAL_INPUT, _onnx_shape(source)), _float(REAL_OUTPUT, _onnx_shape(result))]
     model = nodes.model(graph.name, ends[:1], ends[1:])
     model.producer_name = "edgekit"
@@ -76,7 +80,7 @@ def _float(name: str, shape: Sequence[int | str]) -> ValueInfoProto:
 def _onnx_shape(tensor: Tensor) -> list[int]:
     """Return a map's (1, channel, T, mel), or the (T, features) of tokens."""
     if len(tensor.shape) < MAP_RANK:
-        return list(tensor.shape)
+        return list(tensor.shape if len(tensor.shape) > 1 else (1, *tensor.shape))
     rows, columns, channels = tensor.shape
     return [1, channels, rows, columns]
 
@@ -214,13 +218,13 @@ def _mean(nodes: Nodes, graph: Graph, op: Op) -> None:
     centred = _centred(nodes, op.inputs[0], op.integer("input_zero_point"))
     total = nodes.add("ReduceSum", centred, nodes.integers(2, 3), keepdims=1)
     rows, columns, _ = graph.tensors[op.inputs[0]].shape
-    _requantize(nodes, op, total, _one_multiplier(op), (1, 1, 1), rows * columns * INT8_STEPS)
+    _requantize(nodes, op, total, _one_multiplier(op), (1,), rows * columns * INT8_STEPS)
 
 
 def _mul(nodes: Nodes, graph: Graph, op: Op) -> None:  # noqa: ARG001 - emitters share one signature
     points = op.integers("input_zero_points")
     one, other = (_centred(nodes, name, point) for name, point in zip(op.inputs, points, strict=True))
-    _requantize(nodes, op, nodes.add("Mul", one, other), _one_multiplier(op), (1, 1, 1), INT8_STEPS**2)
+    _requantize(nodes, op, nodes.add("Mul", one, other), _one_multiplier(op), (1,), INT8_STEPS**2)
 
 
 def _centred(nodes: Nodes, name: str, zero_point: int) -> str:

@@ -129,7 +129,9 @@ class OnnxLayers:
         whole = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(onnx.load(str(path))))
         self._sessions = {
             op.name: one_thread_session(
-                whole.extract_model(_activations(graph, op), [op.outputs[0]]).SerializeToString()
+                whole.extract_model(
+                    list(dict.fromkeys(_activations(graph, op))), [op.outputs[0]]
+                ).SerializeToString()
             )
             for op in network_ops(graph)
             if op.kind in ONNX_KINDS
@@ -159,7 +161,7 @@ class MicroLayers:
         """Return a layer's result for the graph's own inputs."""
         fed = [values[name] for name in _activations(self._graph, op)]
         # What was pooled over time is one step.
-        steps = fed[0].shape[0] if fed[0].ndim > 1 else 1
+        steps = max(value.shape[0] if value.ndim > 1 else 1 for value in fed)
         interpreter = self._interpreter(op, steps)
         for number, value in enumerate(fed):
             shape = interpreter.get_input_details(number)["shape"]

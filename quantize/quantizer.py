@@ -32,7 +32,7 @@ from quantize.scales import (
     requantization,
     sum_attributes,
 )
-from quantize.weights import channel_scales, round_weights, round_with_compensation
+from quantize.weights import Scales, channel_scales, round_weights, round_with_compensation
 
 INT4_FEATURES = 64
 """`mixed4` stores fully connected layers with at least this many outputs in int4."""
@@ -43,6 +43,7 @@ ADV_QUANTIZATION = Quantization((2.0**-14,))
 POOLED_HEADROOM = 2.0
 """Room of a second-order pooling above what calibration saw: 16 bits can spare one."""
 WINDOW_SAMPLES = 2 * SAMPLE_RATE_HZ
+LARGEST_BIAS = 1 << 30
 UNIT = Quantization((1 / 255,), -128)
 SHARES = Quantization((1 / 256,), -128)
 FIXED_RANGES = {"sigmoid": SHARES, "softmax": SHARES, "tanh": Quantization((1 / 128,))}
@@ -106,6 +107,11 @@ class Quantizer:
         tensor = self.builder.tensors[name]
         assert tensor.quantization is not None, "every activation between layers is quantized"
         return name, tensor, tensor.quantization
+
+    def room_for_bias(self, layer: Layer, scales: Scales, bias: Array) -> Scales:
+        """Return (O,) scales, wider where weights are so small that the bias beside would leave int32."""
+        least = np.abs(bias) / (self.input_of(layer)[2].scales[0] * LARGEST_BIAS)
+        return np.asarray(np.maximum(scales, least), np.float32)
 
     def rows_into(self, layer: Layer) -> Array:
         """Return (N, K) rows that calibration saw a linear layer read, in its columns' order."""
@@ -179,7 +185,7 @@ def _add_convolution(quantizer: Quantizer, layer: Layer) -> str:
     output_q = quantizer.range_of(layer)
     axis = 2 if layer.kind == "depthwise_conv2d" else 0
     by_output = np.moveaxis(layer.weights, axis, 0)
-    scales = channel_scales(by_output, 127)
+    scales = quantizer.room_for_bias(layer, channel_scales(by_output, 127), layer.bias)
     stored = np.ascontiguousarray(np.moveaxis(round_weights(by_output, scales, 127), 0, axis))
     lost = by_output - np.moveaxis(stored, axis, 0) * scales.astype(np.float64).reshape(
         -1, *[1] * (by_output.ndim - 1)
@@ -238,19 +244,24 @@ def _add_mean(quantizer: Quantizer, layer: Layer) -> str:
 
 def _add_pair(quantizer: Quantizer, layer: Layer) -> str:
     """Add the sum or the product of two tensors."""
-    (one, tensor, one_q), (other, _, other_q) = (quantizer.input_of(layer, index) for index in (0, 1))
+    (one, tensor, one_q), (other, other_tensor, other_q) = (
+        quantizer.input_of(layer, index) for index in (0, 1)
+    )
     output_q = quantizer.range_of(layer)
     attributes_of = sum_attributes if layer.kind == "add" else product_attributes
     clamp = clamp_of(output_q, layer.low, layer.high)
     attributes = attributes_of(one_q, other_q, output_q, clamp)
-    output = Tensor(f"{layer.name}_out", tensor.shape, "int8", output_q)
+    shape = np.broadcast_shapes(tensor.shape, other_tensor.shape)
+    output = Tensor(f"{layer.name}_out", shape, "int8", output_q)
     op = Op(layer.kind, layer.name, (one, other), (output.name,), attributes, layer.origin)
     return quantizer.builder.add_op(op, output)
 
 
 def _add_lookup(quantizer: Quantizer, layer: Layer) -> str:
     name, tensor, input_q = quantizer.input_of(layer)
-    output_q = FIXED_RANGES.get(layer.function) or quantizer.range_of(layer)
+    # TFLite Micro's RELU6 has one scale for both sides.
+    kept = input_q if layer.function == "relu6" else None
+    output_q = kept or FIXED_RANGES.get(layer.function) or quantizer.range_of(layer)
     values = FUNCTION_TABLES[layer.function](input_q, output_q)
     table = quantizer.builder.add_constant(f"{layer.name}_table", "int8", values)
     output = Tensor(f"{layer.name}_out", tensor.shape, "int8", output_q)
@@ -301,7 +312,7 @@ def _add_fully_connected(quantizer: Quantizer, layer: Layer) -> str:
     bias, output_q = _bias_and_range(quantizer, layer)
     int4 = quantizer.int4_linears and len(layer.weights) >= INT4_FEATURES
     largest, search_steps = (7, INT4_SEARCH_STEPS) if int4 else (127, 1)
-    scales = channel_scales(layer.weights, largest, search_steps)
+    scales = quantizer.room_for_bias(layer, channel_scales(layer.weights, largest, search_steps), bias)
     if not int4:
         # At 8 bits one scale for all rows costs no accuracy, and a .tflite 8 bytes a row less.
         scales = np.full_like(scales, scales.max())

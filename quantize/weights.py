@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from quantize.network import Array
 
 Scales = NDArray[np.float32]
+SMALLEST_POWER = 1e-12
+"""Of inputs that are all 0: then nothing is known of them, and rounding is plain."""
 DAMPING = 0.01
 """Share of the mean diagonal added to the input correlations, so that they can be inverted."""
 
@@ -49,7 +51,8 @@ def round_with_compensation(weights: Array, scales: Scales, largest: int, inputs
         inputs: (N, K) real inputs of the layer.
     """
     correlation = inputs.T @ inputs / len(inputs)
-    correlation += np.eye(len(correlation)) * DAMPING * np.trace(correlation) / len(correlation)
+    mean = max(float(np.trace(correlation)) / len(correlation), SMALLEST_POWER)
+    correlation += np.eye(len(correlation)) * DAMPING * mean
     factor = np.linalg.cholesky(np.linalg.inv(correlation)).T
     remaining, step = weights.copy(), scales.astype(np.float64)
     stored = np.empty(weights.shape, np.int8)

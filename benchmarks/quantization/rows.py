@@ -33,7 +33,7 @@ def changes(weights: str) -> tuple[Row, ...]:
     base: dict[str, Any] = {"weights": weights, "qat_steps": 0}
     return (
         Row("without fine-tuning", base),
-        Row("ranges: `minmax`", {**base, "ranges": "minmax"}),
+        Row("ranges: `mse`", {**base, "ranges": "mse"}),
         Row("ranges: `percentile`", {**base, "ranges": "percentile"}),
         Row("biases not corrected", {**base, "correct_biases": False}),
         Row("channels equalised first", {**base, "equalize": True}),

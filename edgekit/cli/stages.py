@@ -151,10 +151,10 @@ def distill(
 @options.weights_option
 @click.option(
     "--ranges",
-    type=click.Choice(["mse", "minmax", "percentile"]),
-    default="mse",
+    type=click.Choice(["minmax", "mse", "percentile"]),
+    default="minmax",
     show_default=True,
-    help="Ranges of activations: of least square error, of all that was seen, or without the outermost.",
+    help="Ranges of activations: of all that was seen, of least square error, or without the outermost.",
 )
 @click.option(
     "--qat-steps",
@@ -192,9 +192,9 @@ def quantize(
 
     with showing_progress() as progress:
         config = QuantizeConfig(weights=weights, ranges=ranges, qat_steps=qat_steps)
-        if model.suffix == ".tflite":
+        if model.suffix.lower() == ".tflite":
             made = adoption.adopt(model, out, runtime, progress)
-        elif model.suffix == ".onnx":
+        elif model.suffix.lower() == ".onnx":
             if calibration is None:
                 raise ConfigError("no inputs to calibrate with", "add --calibration, a .npy of real inputs")
             made = foreign.quantize_model(config, model, calibration, out, progress)

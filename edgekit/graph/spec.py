@@ -67,10 +67,15 @@ def output_is(dtype: str) -> Constraint:
 
 
 def kernel_and_stride_are_positive(graph: Graph, op: Op) -> bool:
-    """kernel and stride are two positive integers, padding four from 0 to below the kernel size."""
+    """kernel and stride are two positive integers, padding four from 0 to below the kernel's reach."""
     kernel, stride, padding = (op.integers(name) for name in ("kernel", "stride", "padding"))
-    sizes_ok = len(kernel) == len(stride) == 2 and min(kernel + stride) > 0 and len(padding) == 4
-    return sizes_ok and min(padding) >= 0 and max(padding[:2]) < kernel[0] and max(padding[2:]) < kernel[1]
+    if not (len(kernel) == len(stride) == 2 and min(kernel + stride) > 0):
+        return False
+    # A dilation that is none has a constraint of its own.
+    dilation = op.integers("dilation") if "dilation" in op.attributes else (1, 1)
+    sizes = [(size - 1) * step + 1 for size, step in zip(kernel, dilation, strict=False)] + [1]
+    fits = len(padding) == 4 and min(padding) >= 0
+    return fits and max(padding[:2]) < sizes[0] and max(padding[2:]) < sizes[1]
 
 
 def a_stream_is_not_padded_at_its_end(graph: Graph, op: Op) -> bool:

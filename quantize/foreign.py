@@ -63,7 +63,7 @@ def quantize_model(
         model = _simplified(model, Path(scratch))
         network = import_onnx(model)
         examples = _examples(calibration, network)
-        require_runs(model, examples[:1])
+        _require_runs(model, examples[:1])
         with artifact.writing(out, STAGE, inputs, params) as work:
             graph = _graph(config, model, network, examples, progress)
             graph = replace(graph, metadata={**graph.metadata, **_facts(config, network)})
@@ -123,7 +123,7 @@ def _one_at_a_time(model: Path) -> dict[str, list[int]] | None:
     return {inputs[0].name: [1, *sizes[1:]]} if sizes[0] == 0 else None
 
 
-def require_runs(model: Path, examples: Examples) -> None:
+def _require_runs(model: Path, examples: Examples) -> None:
     """Require that onnxruntime computes finite numbers from the examples.
 
     Raises:
@@ -196,9 +196,14 @@ def _integers(graph: "Graph", network: "Network", examples: Examples) -> NDArray
     """Return (N, ...) int8 inputs in the graph's order."""
     tensor = graph.tensors[graph.inputs[0]]
     assert tensor.quantization is not None, "the input stands for real values"
+    real = _in_graph_order(graph, network, examples)
+    steps = np.rint(real / np.float32(tensor.quantization.scales[0])) + tensor.quantization.zero_point
+    return np.asarray(np.clip(steps, -128, 127), np.int8)
+
+
+def _in_graph_order(graph: "Graph", network: "Network", examples: Examples) -> Examples:
     ordered = np.transpose(examples, (0, *(1 + axis for axis in network.input_axes)))
-    steps = np.rint(ordered / np.float32(tensor.quantization.scales[0])) + tensor.quantization.zero_point
-    return np.asarray(np.clip(steps, -128, 127), np.int8).reshape(len(examples), *tensor.shape)
+    return ordered.reshape(len(examples), *graph.tensors[graph.inputs[0]].shape)
 
 
 def _parity(
@@ -213,8 +218,7 @@ def _parity(
     write_onnx(graph, work / "model.onnx")
     write_tflite(graph, work / "model.tflite")
     integers, source = _integers(graph, network, examples), graph.inputs[0]
-    order = np.transpose(examples, (0, *(1 + axis for axis in network.input_axes)))
-    real = order.reshape(len(examples), *graph.tensors[source].shape)
+    real = _in_graph_order(graph, network, examples)
     feeds = [Feed(integers[row], in_onnx_order(real[row])) for row in range(min(COMPARED, len(examples)))]
     copies = check_copies(graph, work, feeds, progress)
     require_parity(copies.layers)

@@ -22,6 +22,7 @@ from edgekit.artifact import write_bytes
 from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd
 from edgekit.errors import UnsupportedError
 from edgekit.graph import TIME, Graph, Op, Tensor
+from edgekit.graph.linear_ops import dilation_of
 from quantize.layers import MAP_RANK, network_input, network_ops, scales, zero_point
 from quantize.scales import clamp_of, requantization
 from quantize.tflite_file import TfliteFile
@@ -155,7 +156,7 @@ class TfliteWriter:
     def add_windowed(self, op: Op, kind: str, inputs: Sequence[int], options: str, **values: float) -> None:
         """Append a VALID convolution or pool of the first input, and its output."""
         kernel_t, (stride_t, stride_w) = op.integers("kernel")[0], op.integers("stride")
-        step_t, step_w = op.integers("dilation") if "dilation" in op.attributes else (1, 1)
+        step_t, step_w = dilation_of(op)
         time_steps = (self.file.shape(inputs[0])[TIME_AXIS] - (kernel_t - 1) * step_t - 1) // stride_t + 1
         output = self.add(self.graph.output(op), time_steps)
         values |= {"strideH": stride_t, "strideW": stride_w}

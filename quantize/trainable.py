@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from edgekit.graph import Graph, Op
 from edgekit.graph.fixedpoint import POOL_BITS
-from edgekit.graph.linear_ops import requantize
+from edgekit.graph.linear_ops import dilation_of, requantize
 from edgekit.graph.reference import OPERATORS
 from quantize.layers import network_ops, scales
 
@@ -155,19 +155,15 @@ def _padded(op: Op, x: Tensor, fill: float = 0.0) -> Tensor:
     return functional.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom), value=fill)
 
 
-def _dilation(op: Op) -> tuple[int, ...]:
-    return op.integers("dilation") if "dilation" in op.attributes else (1, 1)
-
-
 def _conv2d(op: Op, x: Tensor, weights: Tensor) -> Tensor:
     kernels, stride = weights.permute(0, 3, 1, 2), op.integers("stride")
-    found = functional.conv2d(_padded(op, x), kernels, stride=stride, dilation=_dilation(op))
+    found = functional.conv2d(_padded(op, x), kernels, stride=stride, dilation=dilation_of(op))
     return found.permute(0, 2, 3, 1)
 
 
 def _depthwise_conv2d(op: Op, x: Tensor, weights: Tensor) -> Tensor:
     kernels, stride, groups = weights.permute(2, 0, 1)[:, None], op.integers("stride"), x.shape[3]
-    found = functional.conv2d(_padded(op, x), kernels, None, stride, 0, _dilation(op), groups)
+    found = functional.conv2d(_padded(op, x), kernels, None, stride, 0, dilation_of(op), groups)
     return found.permute(0, 2, 3, 1)
 
 

@@ -20,11 +20,16 @@ SINGLE_ROUNDING = "single"
 """`rounding` of a fully connected layer as LiteRT 2.3.0 computes it; without, it is TFLite Micro's."""
 
 
+def dilation_of(op: Op) -> tuple[int, ...]:
+    """Return the (time, mel) steps between a window's taps; 1 where the operator says nothing."""
+    return op.integers("dilation") if "dilation" in op.attributes else (1, 1)
+
+
 def patches(x: NDArray[Any], op: Op, fill: int) -> NDArray[Any]:
     """Return (T', W', KH, KW, C) windows of a (T, W, C) map padded with `fill`, taps `dilation` apart."""
     top, bottom, left, right = op.integers("padding")
     (kernel_t, kernel_w), (stride_t, stride_w) = op.integers("kernel"), op.integers("stride")
-    dilation_t, dilation_w = op.integers("dilation") if "dilation" in op.attributes else (1, 1)
+    dilation_t, dilation_w = dilation_of(op)
     reach_t, reach_w = (kernel_t - 1) * dilation_t + 1, (kernel_w - 1) * dilation_w + 1
     padded = np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=fill)
     if padded.shape[0] < reach_t:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import UnsupportedError
-from edgekit.graph.linear_ops import SINGLE_ROUNDING
+from edgekit.graph.linear_ops import SINGLE_ROUNDING, dilation_of
 from edgekit.graph.reference import OPERATORS, storage_dtype
 from edgekit.graph.types import TIME, Graph, Op, Tensor
 
@@ -72,7 +72,7 @@ def kernel_and_stride_are_positive(graph: Graph, op: Op) -> bool:
     if not (len(kernel) == len(stride) == 2 and min(kernel + stride) > 0):
         return False
     # A dilation that is none has a constraint of its own.
-    dilation = op.integers("dilation") if "dilation" in op.attributes else (1, 1)
+    dilation = dilation_of(op)
     sizes = [(size - 1) * step + 1 for size, step in zip(kernel, dilation, strict=False)] + [1]
     fits = len(padding) == 4 and min(padding) >= 0
     return fits and max(padding[:2]) < sizes[0] and max(padding[2:]) < sizes[1]

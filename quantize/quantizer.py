@@ -1,14 +1,13 @@
 """From a float network and what calibration saw to the integer graph."""
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd
 from edgekit.errors import UnsupportedError
-from edgekit.graph import TIME, Graph, Op, Quantization, Tensor, run
+from edgekit.graph import TIME, Graph, Op, Quantization, Tensor
 from edgekit.graph.fixedpoint import POOL_BITS, exp_table, quantize_multiplier
 from edgekit.graph.tables import (
     hard_swish_table,
@@ -19,7 +18,6 @@ from edgekit.graph.tables import (
     tanh_table,
 )
 from edgekit.graph.types import Attribute
-from edgekit.progress import Progress, silent
 from quantize.calibration import SMALLEST_RANGE, Observation, affine_quantization, best_range
 from quantize.frontend_ops import add_front_end
 from quantize.graph_builder import GraphBuilder
@@ -440,36 +438,6 @@ ADDERS: Mapping[str, Callable[[Quantizer, Layer], str]] = {
     "transpose": _add_moved,
     "pad": _add_moved,
 }
-
-
-def correct_outputs(
-    graph: Graph,
-    clips: Sequence[NDArray[np.int16]],
-    wanted: NDArray[np.floating],
-    progress: Progress = silent,
-) -> Graph:
-    """Return the graph with its last bias moved so that it agrees with the float model on average.
-
-    What all roundings together shift A/D/V by is nearly the same for every clip; on speech of little
-    variety it would cost more agreement than the rest of the quantization.
-
-    Args:
-        graph: The graph.
-        clips: Calibration audio as PCM.
-        wanted: (N, 3) the float model's A/D/V of each.
-        progress: Told how many clips are done.
-    """
-    found = []
-    for done, clip in enumerate(clips):
-        progress("correct the outputs", done, len(clips))
-        found.append(ADV_QUANTIZATION.dequantize(run(graph, {"pcm": clip})[graph.outputs[0]]))
-    progress("correct the outputs", len(clips), len(clips))
-    bias = graph.ops[-1].inputs[2]
-    quantization = graph.tensors[bias].quantization
-    assert quantization is not None, "biases carry their scales"
-    steps = np.rint((wanted - np.array(found)).mean(axis=0) / np.array(quantization.scales))
-    corrected = (graph.constants[bias] + steps).astype(np.int32)
-    return dataclasses.replace(graph, constants={**graph.constants, bias: corrected})
 
 
 def quantize_network(

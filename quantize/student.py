@@ -13,11 +13,12 @@ from edgekit.progress import Progress
 from edgekit.threads import torch_threads
 from quantize.calibration import RANGES, Observation, observe
 from quantize.config import QuantizeConfig
+from quantize.correction import correct_outputs
 from quantize.equalization import equalize
 from quantize.importer import import_onnx
 from quantize.layers import front_end_graph
 from quantize.network import Network
-from quantize.quantizer import correct_outputs, quantize_network
+from quantize.quantizer import quantize_network
 from quantize.runtime import OnnxModel
 
 Clip = NDArray[np.float32]

@@ -17,8 +17,9 @@ from quantize.calibration import (
     observe,
     quantization_error,
 )
+from quantize.correction import correct_outputs
 from quantize.importer import import_onnx
-from quantize.quantizer import correct_outputs, quantize_network
+from quantize.quantizer import quantize_network
 from quantize.runtime import OnnxModel
 from quantize.weights import channel_scales, round_weights, round_with_compensation
 

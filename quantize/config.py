@@ -39,7 +39,7 @@ class QuantizeConfig:
     correction_clips: int = 32
     evaluation_clips: int = 96
     ranges: Literal["mse", "minmax", "percentile"] = "minmax"
-    equalize: bool = False
+    equalize: bool = True
     correct_biases: bool = True
     window_s: float = 2.0
     qat_clips: int = 160

@@ -14,6 +14,7 @@ import numpy as np
 from quantize.calibration import Observation
 from quantize.network import Array, Layer, Network
 
+CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
 PASSES = ("max_pool2d", "average_pool2d", "flatten")
 """Layers that a positive factor of a channel goes through unchanged."""
 LARGEST_FACTOR = 8.0
@@ -34,20 +35,19 @@ def equalize(network: Network, seen: Mapping[str, Observation]) -> tuple[Network
             continue
         *between, second = chain
         one, other = layers[first.output], layers[second.output]
-        channels = len(one.weights)
-        factors = _factors(observed[first.output], _by_input(other, channels))
+        factors = _factors(observed[first.output], _by_input(other, len(one.bias)))
         layers[first.output] = _divided(one, factors)
         layers[second.output] = _multiplied(other, factors)
         for passed in (first, *between):
             if passed.output in observed:
-                observed[passed.output] = _divided_seen(observed[passed.output], factors)
+                observed[passed.output] = _divided_seen(observed[passed.output], factors, other)
     return dataclasses.replace(network, layers=tuple(layers.values())), observed
 
 
 def _chain(network: Network, first: Layer) -> list[Layer]:
     """Return what follows a convolution up to the next linear layer; nothing if a factor cannot pass."""
     homogeneous = first.low in (0.0, -np.inf) and first.high == np.inf
-    if first.kind != "conv2d" or not homogeneous:
+    if first.kind not in CONVOLUTIONS or not homogeneous:
         return []
     chain = [first]
     while True:
@@ -55,10 +55,16 @@ def _chain(network: Network, first: Layer) -> list[Layer]:
         if len(readers) != 1 or chain[-1].output == network.output:
             return []
         chain.append(readers[0])
-        if readers[0].kind in ("conv2d", "fully_connected"):
-            return chain[1:]
+        if readers[0].kind in (*CONVOLUTIONS, "fully_connected"):
+            return chain[1:] if _reads_each_alike(readers[0], len(first.bias)) else []
         if readers[0].kind not in PASSES:
             return []
+
+
+def _reads_each_alike(layer: Layer, channels: int) -> bool:
+    """Return whether the last axis of a layer's weights runs over the channels that it reads."""
+    # A depthwise convolution may have several outputs a channel.
+    return layer.kind != "depthwise_conv2d" or len(layer.bias) == channels
 
 
 def _by_input(layer: Layer, channels: int) -> Array:
@@ -77,8 +83,8 @@ def _factors(seen: Observation, weights: Array) -> Array:
 
 
 def _divided(layer: Layer, factors: Array) -> Layer:
-    weights = layer.weights / factors[:, None, None, None]
-    return dataclasses.replace(layer, weights=weights, bias=layer.bias / factors)
+    by_output = factors if layer.kind == "depthwise_conv2d" else factors[:, None, None, None]
+    return dataclasses.replace(layer, weights=layer.weights / by_output, bias=layer.bias / factors)
 
 
 def _multiplied(layer: Layer, factors: Array) -> Layer:
@@ -86,7 +92,10 @@ def _multiplied(layer: Layer, factors: Array) -> Layer:
     return dataclasses.replace(layer, weights=by_input.reshape(layer.weights.shape))
 
 
-def _divided_seen(seen: Observation, factors: Array) -> Observation:
-    features = seen.feature_low.size
-    # ONNX's tokens are (channel, mel).
-    return seen.divided(np.repeat(factors, features // len(factors)))
+def _divided_seen(seen: Observation, factors: Array, reader: Layer) -> Observation:
+    if seen.feature_low.size == len(factors):
+        return seen.divided(factors)
+    # Tokens: the layer that reads them knows where ONNX has each of its columns.
+    by_feature = np.ones(seen.feature_low.size)
+    by_feature[reader.columns] = np.resize(factors, len(reader.columns))
+    return seen.divided(by_feature)

@@ -167,9 +167,10 @@ def _graph(
 ) -> "Graph":
     from edgekit.threads import torch_threads
     from quantize.calibration import RANGES, observe
+    from quantize.equalization import equalize
     from quantize.quantizer import quantize_plain
 
-    seen = observe(model, network, list(examples), progress)
+    network, seen = equalize(network, observe(model, network, list(examples), progress))
     graph = quantize_plain(network, seen, config.weights == "mixed4", RANGES[config.ranges])
     if not config.qat_steps:
         return graph

@@ -36,7 +36,7 @@ def changes(weights: str) -> tuple[Row, ...]:
         Row("ranges: `mse`", {**base, "ranges": "mse"}),
         Row("ranges: `percentile`", {**base, "ranges": "percentile"}),
         Row("biases not corrected", {**base, "correct_biases": False}),
-        Row("channels equalised first", {**base, "equalize": True}),
+        Row("channels not equalised", {**base, "equalize": False}),
         Row("fine-tuned, 50 steps", {"weights": weights, "qat_steps": 50}),
     )
 

@@ -56,6 +56,7 @@ def generate(graph_dir: Path, target: Target, out: Path, progress: Progress = si
 
     source = artifact.read(graph_dir, "quantize")
     graph = load_graph(graph_dir)
+    plan = plan_stream(graph)
     sample_rate_hz = _sample_rate_hz(graph, target)
     inputs, params = generate_identity(source.digest, target)
     with artifact.writing(out, GENERATE, inputs, params) as work:
@@ -63,7 +64,7 @@ def generate(graph_dir: Path, target: Target, out: Path, progress: Progress = si
         for name, text in emit_sources(graph, sample_rate_hz).items():
             artifact.write_text(work / name, text)
         artifact.write_bytes(work / "model.bin", build_blob(graph))
-        needed = state_bytes(plan_stream(graph), DEFAULT_WINDOW_FRAMES)
+        needed = state_bytes(plan, DEFAULT_WINDOW_FRAMES)
         artifact.write_json(work / "memory.json", {"state_bytes_by_layer": needed})
         rows = _check_on_host(graph, work, progress)
         artifact.write_json(work / "parity.json", {"layers": [row.to_dict() for row in rows]})
@@ -100,7 +101,7 @@ def _check_on_host(graph: "Graph", work: Path, progress: Progress) -> "list[Laye
             rows += compare_traces("c-host", graph, run(graph, {"pcm": pcm}), run_traced(model, graph, pcm))
     progress("compare C with the graph", len(clips), len(clips))
     rows = merge(rows)
-    require_parity(rows)
+    require_parity(rows, work)
     write_self_test(graph, clips[0][:SELF_TEST_SAMPLES], work)
     return rows
 

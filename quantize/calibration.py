@@ -9,9 +9,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from edgekit.errors import UnsupportedError
 from edgekit.graph import Quantization
 from edgekit.progress import Progress, silent
-from quantize.network import Network
+from quantize.network import Layer, Network
 from quantize.runtime import one_thread_session
 
 Array = NDArray[np.float32]
@@ -20,8 +21,8 @@ SAMPLED_VALUES = 200_000
 SHRINK_STEPS = 24
 TOKENS_RANK = 2
 OUTLIERS = 1e-4
-SMALLEST_RANGE = 2.0**-6
-"""Of an activation that never moves (a single token, say): smaller steps would need too large multipliers."""
+SMALLEST_RANGE = 2.0**-20
+"""Of an activation that never moves (a single token, say)."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +68,35 @@ def observe(
 
     Returns:
         ONNX tensor name to what was seen.
+
+    Raises:
+        UnsupportedError: If a layer gives what is not finite; it names the layer and the input.
     """
     computed = {name for node in onnx.load(str(model)).graph.node for name in node.output}
     # Tokens that ONNX leaves as maps have no tensor of their own there; their map has been seen.
-    names = [layer.output for layer in network.layers if layer.output in computed]
+    made = {layer.output: layer for layer in network.layers if layer.output in computed}
+    names = list(made)
     session = _session_with_outputs(model, names)
     seen: dict[str, list[Array]] = {name: [] for name in (network.input, *names)}
     for done, log_mel in enumerate(features):
         progress("calibrate", done, len(features))
         results = session.run(names, {network.input: log_mel[None]})
         for name, value in zip(seen, [log_mel[None], *results], strict=True):
+            if not np.isfinite(value).all():
+                raise UnsupportedError(
+                    f"{_described(made.get(name))} are not finite on input {done} of {len(features)}",
+                    "check that input and the model's weights",
+                )
             seen[name].append(np.asarray(value[0], np.float32))
     progress("calibrate", len(features), len(features))
-    return {name: _observation(values) for name, values in seen.items()}
+    last = {name for name, layer in made.items() if layer.channels_last}
+    if network.input_axes == (0, 1, 2):
+        last.add(network.input)
+    return {name: _observation(values, name in last) for name, values in seen.items()}
+
+
+def _described(layer: Layer | None) -> str:
+    return "the model's inputs" if layer is None else f"results of layer {layer.name!r}"
 
 
 def _session_with_outputs(model: Path, names: list[str]) -> Any:
@@ -89,21 +106,20 @@ def _session_with_outputs(model: Path, names: list[str]) -> Any:
     return one_thread_session(proto.SerializeToString())
 
 
-def _observation(values: list[Array]) -> Observation:
-    features = [_by_feature(value) for value in values]
+def _observation(values: list[Array], channels_last: bool) -> Observation:
+    features = [_by_feature(value, channels_last) for value in values]
     per_clip = max(1, SAMPLED_VALUES // len(values))
     rows = np.concatenate([rows[:: max(1, rows.size // per_clip)] for rows in features])
     lows, highs = (np.stack([f(rows, axis=0) for rows in features]) for f in (np.min, np.max))
     return Observation(rows, lows.min(axis=0), highs.max(axis=0))
 
 
-def _by_feature(value: Array) -> Array:
-    """Return (N, F) rows of a (C, T, W) map, of (N, F) tokens or of one (F,) row."""
-    return (
-        np.moveaxis(value, 0, -1).reshape(-1, len(value))
-        if value.ndim > TOKENS_RANK
-        else np.atleast_2d(value)
-    )
+def _by_feature(value: Array, channels_last: bool) -> Array:
+    """Return (N, F) rows of a (C, T, W) or (T, W, C) map, of (N, F) tokens or of one (F,) row."""
+    if value.ndim <= TOKENS_RANK:
+        return np.atleast_2d(value)
+    ordered = value if channels_last else np.moveaxis(value, 0, -1)
+    return ordered.reshape(-1, ordered.shape[-1])
 
 
 def affine_quantization(low: float, high: float) -> Quantization:

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -25,7 +25,18 @@ def onnx_operators() -> list[Readable]:
     """Return the ONNX operators that a float model may have."""
     from quantize import onnx_operators, onnx_shapes
 
-    return _readable(onnx_operators.HANDLERS, onnx_operators, onnx_shapes)
+    common = Readable("every operator", tuple(_common()))
+    return [common, *_readable(onnx_operators.HANDLERS, onnx_operators, onnx_shapes)]
+
+
+def _common() -> Iterator[str]:
+    """Yield what the importer requires of a model whatever operator is read, and what attention pooled."""
+    from quantize import attention, importer, onnx_operators
+
+    for module in (importer, attention):
+        yield from dict.fromkeys(_texts(ast.walk(ast.parse(inspect.getsource(module))), module))
+    reading = ast.parse(inspect.getsource(onnx_operators.read_node))
+    yield from _texts(ast.walk(reading), onnx_operators)
 
 
 def tflite_operators() -> list[Readable]:
@@ -58,11 +69,31 @@ def _required(functions: Functions, name: str, seen: set[str]) -> Iterator[str]:
     seen.add(name)
     function, module = functions[name]
     for node in ast.walk(function):
-        if not isinstance(node, ast.Call):
-            continue
-        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if called == "require":
-            text = node.args[-1]
-            yield getattr(module, text.id) if isinstance(text, ast.Name) else ast.literal_eval(text)
+        if isinstance(node, ast.Call) and _called(node) not in REFUSING:
+            yield from _required(functions, _called(node), seen)
         else:
-            yield from _required(functions, called, seen)
+            yield from _texts([node], module)
+
+
+REFUSING = ("require", "_unsupported")
+"""Functions whose last argument says what has to hold."""
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _texts(nodes: Iterable[ast.AST], module: ModuleType) -> Iterator[str]:
+    """Yield what the calls among the nodes say has to hold; `...` stands for what is filled in."""
+    for node in nodes:
+        if not isinstance(node, ast.Call) or _called(node) not in REFUSING:
+            continue
+        text = node.args[-1]
+        if isinstance(text, ast.JoinedStr):
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "..." for part in text.values
+            )
+        elif isinstance(text, ast.Constant):
+            yield str(text.value)
+        elif isinstance(text, ast.Name) and isinstance(found := getattr(module, text.id, None), str):
+            yield found

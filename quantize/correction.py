@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edgekit.graph import Graph, run
 from edgekit.progress import Progress, silent
-from quantize.quantizer import ADV_QUANTIZATION
+from quantize.attention import ADV_QUANTIZATION
 
 
 def correct_outputs(

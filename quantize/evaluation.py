@@ -13,11 +13,11 @@ from edgekit.graph.parity import require_parity
 from edgekit.labels import LabelSet
 from edgekit.metrics import defined_adv_ccc
 from edgekit.progress import Progress
+from quantize.attention import ADV_QUANTIZATION
 from quantize.config import QuantizeConfig
 from quantize.layers import network_input
 from quantize.onnx_writer import write_onnx
 from quantize.parity import Feed, check_copies
-from quantize.quantizer import ADV_QUANTIZATION
 from quantize.runtime import OnnxModel
 from quantize.student import heard, spread
 from quantize.tflite_writer import write_tflite
@@ -57,7 +57,7 @@ def write_copies(
     clips = [heard(labels.clip(i), window) for i in rows]
     feeds = [Feed.of_clip(clip) for clip in _first_seconds(clips, PARITY_AUDIO_S)]
     copies = check_copies(graph, work, feeds, progress)
-    require_parity(copies.layers)
+    require_parity(copies.layers, work)
     accuracy = _accuracy(graph, work, model, front_end, clips, labels.adv[rows], progress)
     return {
         "layers": [row.to_dict() for row in copies.layers],

@@ -58,6 +58,8 @@ def finetune(
     judges, learning = order[:judging], order[judging:] if len(order) > 1 else order
     spread = torch.from_numpy(examples.wanted.std(axis=0) + np.float32(1e-4))
     trainable = TrainableGraph(graph, {layer.name: layer.weights for layer in network.layers})
+    if not trainable.weights:
+        return graph
     before = _error(trainable, examples, judges, spread)
     groups = [
         *(

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
@@ -40,8 +41,10 @@ class Importer:
         if len(inputs) != 1 or len(outputs) != 1:
             raise UnsupportedError(
                 f"model has {len(inputs)} inputs and {len(outputs)} outputs, one of each is supported",
-                "export it with one log-mel input and one A/D/V output",
+                "export it with one input and one output",
             )
+        if not self.nodes:
+            raise UnsupportedError("model has no operators", "export it again")
         self.input, self.output = inputs[0], outputs[0]
         self.shapes = _shapes(model)
         self.layers: dict[str, Layer] = {}
@@ -61,7 +64,11 @@ class Importer:
         """Return the network; UnsupportedError names the first node that cannot be imported."""
         for node in self.nodes:
             read_node(self, node)
-        layers = tuple(self.layers.values())
+        # What lies in the graph as in ONNX has its channels last there too.
+        layers = tuple(
+            dataclasses.replace(layer, channels_last=layer.output in self.as_they_are)
+            for layer in self.layers.values()
+        )
         last = self.nodes[-1]
         self.require(last, bool(layers), "a layer that computes something")
         whole = self.alias.get(self.output) == layers[-1].output
@@ -97,9 +104,12 @@ class Importer:
 
     def constant(self, node: onnx.NodeProto, index: int) -> NDArray[Any]:
         """Return a constant input of the node."""
-        name = node.input[index]
-        self.require(node, name in self.constants, f"input {name!r} is a constant")
-        return self.constants[name]
+        name = node.input[index] if index < len(node.input) else ""
+        self.require(node, name in self.constants, f"input {name or index!r} is a constant")
+        found = self.constants[name]
+        finite = found.dtype.kind != "f" or bool(np.isfinite(found).all())
+        self.require(node, finite, f"input {name!r} holds finite numbers")
+        return found
 
     def add(self, node: onnx.NodeProto, layer: Layer) -> None:
         """Append a layer that the node starts."""
@@ -132,9 +142,9 @@ class Importer:
 
     def shape(self, node: onnx.NodeProto, name: str) -> tuple[int, ...]:
         """Return the sizes of an ONNX tensor that the node reads or makes, without the batch."""
-        shape = self.shapes.get(name, ())
-        self.require(node, bool(shape) and min(shape) > 0, "sizes that are known: fix those of the input")
-        return shape
+        known = name in self.shapes and min(self.shapes[name], default=1) > 0
+        self.require(node, known, "sizes that are known: fix those of the input")
+        return self.shapes[name]
 
     def is_map(self, name: str) -> bool:
         """Return whether an ONNX tensor is (batch, channel, time, mel), which the graph has the other way."""
@@ -144,7 +154,7 @@ class Importer:
         """Let the node join the layer that computes an input of it, which nothing else may read."""
         source = self.source(node, index)
         alone = source in self.layers and self.is_only_reader(node, index)
-        self.require(node, alone, "it alone reads a layer's result")
+        self.require(node, alone, "what joins the layer before it is the only reader of its result")
         layer = self.layers.pop(source)
         output = node.output[0]
         self.layers[output] = dataclasses.replace(
@@ -154,11 +164,13 @@ class Importer:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Return the sizes of every tensor that are known, without the batch; 0 for one that is not."""
+    """Return the sizes of every tensor whose axes are known, without the batch; 0 for one that is not."""
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     known = (*graph.input, *graph.value_info, *graph.output)
     return {
-        item.name: tuple(size.dim_value for size in item.type.tensor_type.shape.dim[1:]) for item in known
+        item.name: tuple(size.dim_value for size in item.type.tensor_type.shape.dim[1:])
+        for item in known
+        if item.type.tensor_type.HasField("shape")
     }
 
 

@@ -32,6 +32,7 @@ class Layer:
         function: Of lookup: `hard_swish`, `sigmoid`, `tanh`, `relu`, `relu6` or `hard_sigmoid`.
         kernel, stride, dilation: (time, mel).
         padding: (top, bottom, left, right).
+        channels_last: Whether the ONNX tensor is (time, mel, channel) where it is a map.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Layer:
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    channels_last: bool = False
 
 
 @dataclass(frozen=True)

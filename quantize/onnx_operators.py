@@ -39,7 +39,11 @@ def read_node(importer: "Importer", node: onnx.NodeProto) -> None:
     if node.op_type in KEEP_ORDER:
         importer.require(node, len(orders) < 2, "inputs whose axes lie in one order")
     elif node.op_type in MAP_OPERATORS:
-        importer.require(node, all(map(importer.is_map, read)), "maps (batch, channel, time, mel)")
+        importer.require(
+            node,
+            all(map(importer.is_map, read)),
+            "convolutions and pools read maps (batch, channel, time, mel)",
+        )
     handler(importer, node)
     if node.op_type in KEEP_ORDER and orders:
         as_they_are, channels = orders.pop()
@@ -128,7 +132,10 @@ def _relu(importer: "Importer", node: onnx.NodeProto) -> None:
 
 
 def _clip(importer: "Importer", node: onnx.NodeProto) -> None:
-    limits = [float(importer.constant(node, i)) for i in range(1, len(node.input)) if node.input[i]]
+    limits = [importer.constant(node, i).item() for i in range(1, len(node.input)) if node.input[i]]
+    # Before opset 11 they were attributes.
+    attributes = _attributes(node)
+    limits += [attributes[name] for name in ("min", "max") if name in attributes]
     importer.require(node, limits == [0.0, 6.0], "0 to 6")
     _clip_to(importer, node, 0.0, 6.0, "relu6")
 
@@ -170,26 +177,43 @@ def _hard_sigmoid(importer: "Importer", node: onnx.NodeProto) -> None:
     importer.extend(node, weights=alpha * layer.weights, bias=alpha * layer.bias + beta, low=0.0, high=1.0)
 
 
-def _mean(importer: "Importer", node: onnx.NodeProto) -> None:
-    attributes = _attributes(node)
-    if node.op_type == "ReduceMean":
-        axes = attributes.get("axes") or importer.constant(node, 1).tolist()
-        rank = len(MAP_AXES) + 2
-        importer.require(
-            node, sorted(axis % rank for axis in axes) == MAP_AXES, "axes 2 and 3: time and mel of a map"
-        )
+def _reduce_mean(importer: "Importer", node: onnx.NodeProto) -> None:
+    rank = len(MAP_AXES) + 2
+    axes = sorted(axis % rank for axis in _axes(importer, node) or range(rank))
+    wanted = [1, 2] if node.input[0] in importer.as_they_are else MAP_AXES
+    over_places = len(importer.shapes.get(node.input[0], ())) == rank - 1 and axes == wanted
+    importer.require(node, over_places, "a mean over time and mel of a map")
+    _mean(importer, node)
+
+
+def _axes(importer: "Importer", node: onnx.NodeProto) -> list[int] | None:
+    """Return the axes of a node, an attribute or, in later opsets, an input; None if it has neither."""
+    if len(node.input) > 1 and node.input[1]:
+        return [int(axis) for axis in importer.constant(node, 1).ravel()]
+    found = _attributes(node).get("axes")
+    return None if found is None else list(found)
+
+
+def _global_mean(importer: "Importer", node: onnx.NodeProto) -> None:
     importer.require(node, importer.is_map(node.input[0]), "the mean of a map")
+    _mean(importer, node)
+
+
+def _mean(importer: "Importer", node: onnx.NodeProto) -> None:
     source, output = importer.source(node), node.output[0]
     importer.add(node, Layer("mean", importer.layer_name(node), (source,), output, (node.name,)))
-    if attributes.get("keepdims", 1) == 0:
-        channels = importer.shape(node, node.input[0])[0]
+    as_they_are = node.input[0] in importer.as_they_are
+    if _attributes(node).get("keepdims", 1) == 0:
+        channels = importer.shape(node, node.input[0])[-1 if as_they_are else 0]
         name = importer.layer_name(node)
         row = Layer("reshape", name, (output,), f"{output}:row", (node.name,), shape=(1, channels))
         importer.alias[output] = importer.add_hidden(row)
+    elif as_they_are:
+        importer.as_they_are.add(output)
 
 
 def _squeeze(importer: "Importer", node: onnx.NodeProto) -> None:
-    axes = importer.constant(node, 1).tolist() if len(node.input) > 1 else _attributes(node).get("axes")
+    axes = _axes(importer, node)
     readers = [other.op_type for other in importer.nodes if node.output[0] in other.input]
     if axes == [3] and set(readers) == {"Transpose"}:
         importer.alias[node.output[0]] = importer.source(node)
@@ -198,19 +222,30 @@ def _squeeze(importer: "Importer", node: onnx.NodeProto) -> None:
     add_reshape(importer, node)
 
 
-def _pool(importer: "Importer", node: onnx.NodeProto) -> None:
+def _max_pool(importer: "Importer", node: onnx.NodeProto) -> None:
+    _pool(importer, node, "max_pool2d", importer.source(node), _padding(importer, node, _attributes(node)))
+
+
+def _average_pool(importer: "Importer", node: onnx.NodeProto) -> None:
     attributes, source = _attributes(node), importer.source(node)
-    importer.require(node, attributes.get("ceil_mode", 0) == 0, "ceil_mode 0")
-    importer.require(node, set(attributes.get("dilations", [1])) == {1}, "dilations 1")
-    importer.require(node, len(attributes["kernel_shape"]) == len(MAP_AXES), "two-dimensional windows")
     padding = _padding(importer, node, attributes)
-    if node.op_type == "AveragePool" and any(padding):
+    if any(padding):
         # TFLite has no mean that leaves out padding of this kind; one that counts it is a pad and a mean.
         counted = attributes.get("count_include_pad", 0) == 1
         importer.require(node, counted, "no padding, or count_include_pad 1")
         source, padding = _padded_first(importer, node, source, padding), (0, 0, 0, 0)
+    _pool(importer, node, "average_pool2d", source, padding)
+
+
+def _pool(
+    importer: "Importer", node: onnx.NodeProto, kind: str, source: str, padding: tuple[int, int, int, int]
+) -> None:
+    attributes = _attributes(node)
+    importer.require(node, attributes.get("ceil_mode", 0) == 0, "ceil_mode 0")
+    importer.require(node, set(attributes.get("dilations", [1])) == {1}, "dilations 1")
+    importer.require(node, len(attributes["kernel_shape"]) == len(MAP_AXES), "two-dimensional windows")
     layer = Layer(
-        "max_pool2d" if node.op_type == "MaxPool" else "average_pool2d",
+        kind,
         importer.layer_name(node),
         (source,),
         node.output[0],
@@ -223,7 +258,7 @@ def _pool(importer: "Importer", node: onnx.NodeProto) -> None:
 
 
 def _unsqueeze(importer: "Importer", node: onnx.NodeProto) -> None:
-    if importer.source(node) != importer.input or importer.constant(node, 1).tolist() != [1]:
+    if importer.source(node) != importer.input or _axes(importer, node) != [1]:
         add_reshape(importer, node)
         return
     # The channel axis of the input.
@@ -232,7 +267,8 @@ def _unsqueeze(importer: "Importer", node: onnx.NodeProto) -> None:
 
 
 def _transpose(importer: "Importer", node: onnx.NodeProto) -> None:
-    source, axes = importer.source(node), list(_attributes(node)["perm"])
+    source, rank = importer.source(node), len(importer.shapes.get(node.input[0], ())) + 1
+    axes = list(_attributes(node).get("perm", reversed(range(rank))))
     if source in importer.pooled_channels:
         importer.require(node, axes == [0, 2, 1], "perm 0 2 1: mel and channel change places")
         importer.turned[node.output[0]] = source
@@ -284,6 +320,7 @@ def _linear(importer: "Importer", node: onnx.NodeProto, weights: NDArray[Any], b
     source, read = importer.source(node), node.input[0]
     tokens = not importer.is_map(read) and read not in importer.squeezed and read not in importer.as_they_are
     importer.require(node, tokens, "tokens (batch, time, features) or rows (batch, features)")
+    importer.require(node, min(weights.shape) > 0, "a matrix that is not empty")
     columns = _columns(importer, source, weights.shape[1])
     layer = Layer(
         "fully_connected",
@@ -347,9 +384,9 @@ def _gemm(importer: "Importer", node: onnx.NodeProto) -> None:
     importer.require(node, plain == (1.0, 1.0, 0), "alpha 1, beta 1, transA 0")
     weights = importer.constant(node, 1)
     rows = weights if attributes.get("transB", 0) else weights.T
-    bias = importer.constant(node, 2).ravel() if len(node.input) > 2 else np.zeros(len(rows))
-    bias = np.broadcast_to(bias, len(rows)) if len(bias) == 1 else bias
-    _linear(importer, node, rows, bias)
+    bias = importer.constant(node, 2) if len(node.input) > 2 and node.input[2] else np.zeros(len(rows))
+    _require_by_output(importer, node, bias, len(rows))
+    _linear(importer, node, rows, np.broadcast_to(bias.ravel(), len(rows)))
 
 
 def _add(importer: "Importer", node: onnx.NodeProto) -> None:
@@ -360,13 +397,21 @@ def _add(importer: "Importer", node: onnx.NodeProto) -> None:
     bias, read = importer.constant(node, constants[0]).astype(np.float64), 1 - constants[0]
     layer = importer.layers.get(importer.source(node, read))
     follows = layer is not None and layer.kind == "fully_connected" and not _clips(layer)
-    importer.require(node, follows, "it follows a MatMul")
+    importer.require(node, follows, "two tensors, or a constant after a MatMul")
     assert layer is not None
-    importer.require(node, bias.size in (1, len(layer.bias)), "one number for each output")
+    _require_by_output(importer, node, bias, len(layer.bias))
     importer.extend(node, read, bias=layer.bias + bias.ravel())
 
 
+def _require_by_output(importer: "Importer", node: onnx.NodeProto, bias: NDArray[Any], outputs: int) -> None:
+    """Require a constant of the last axis: one that differs from token to token is no bias."""
+    along_last = bias.size == 1 or (bias.size == outputs and bias.shape[-1] == outputs)
+    importer.require(node, along_last, "a constant of one number, or one for each output")
+
+
 def _combine(importer: "Importer", node: onnx.NodeProto, kind: str) -> None:
+    ranks = {len(importer.shapes[name]) for name in node.input if name in importer.shapes}
+    importer.require(node, len(ranks) == 1, "two tensors of as many axes")
     sources = (importer.source(node, 0), importer.source(node, 1))
     importer.add(node, Layer(kind, importer.layer_name(node), sources, node.output[0], (node.name,)))
 
@@ -387,7 +432,9 @@ def _softmax(importer: "Importer", node: onnx.NodeProto) -> None:
         )
         importer.add(node, layer)
         return
-    importer.require(node, axis == TIME_AXIS, "the last axis, or axis 1: over time")
+    # Axis 1 of a map is its channels, unless a Transpose has put time there.
+    over_time = axis == TIME_AXIS and (rank == 3 or node.input[0] in importer.channels_first)
+    importer.require(node, over_time, "the last axis, or time: axis 1 of tokens")
     importer.weights_of_time[node.output[0]] = importer.source(node)
 
 
@@ -419,7 +466,7 @@ def _reduce_sum(importer: "Importer", node: onnx.NodeProto) -> None:
     importer.require(
         node, layer is not None and layer.kind == "attention_pool", "it sums the attended values"
     )
-    importer.require(node, importer.constant(node, 1).tolist() == [TIME_AXIS], "axis 1: over time")
+    importer.require(node, _axes(importer, node) == [TIME_AXIS], "axis 1: over time")
     importer.require(node, _attributes(node).get("keepdims", 1) == 0, "keepdims 0")
     importer.extend(node)
     if channels := importer.attended_channels.get(node.input[0]):
@@ -435,11 +482,11 @@ HANDLERS: Mapping[str, Callable[["Importer", onnx.NodeProto], None]] = {
     "HardSigmoid": _hard_sigmoid,
     "Sigmoid": _sigmoid,
     "Tanh": _tanh,
-    "ReduceMean": _mean,
-    "GlobalAveragePool": _mean,
-    "AveragePool": _pool,
+    "ReduceMean": _reduce_mean,
+    "GlobalAveragePool": _global_mean,
+    "AveragePool": _average_pool,
     "Squeeze": _squeeze,
-    "MaxPool": _pool,
+    "MaxPool": _max_pool,
     "Unsqueeze": _unsqueeze,
     "Transpose": _transpose,
     "Reshape": _reshape,

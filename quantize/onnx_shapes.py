@@ -58,7 +58,7 @@ def add_reshape(importer: "Importer", node: onnx.NodeProto) -> None:
     source = importer.source(node)
     before, after = (importer.shape(node, name) for name in (node.input[0], node.output[0]))
     importer.require(node, math.prod(before) == math.prod(after), "it keeps the batch")
-    if len(after) == 1:
+    if len(after) <= 1:
         add_row(importer, node, source)
         return
     importer.require(node, len(after) <= MAP_RANK, "at most three axes beside the batch")

@@ -46,16 +46,20 @@ ONNX_ALLOWED_FRACTION = 0.001
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a copy's A/D/V are from the integer graph's, in the units of A/D/V (0 to 1).
+    """How far a copy's results are from the integer graph's, from the input on.
 
     Attributes:
-        largest: Over all clips and the three dimensions.
+        largest: In the results' own unit, as A/D/V from 0 to 1.
         mean: Likewise.
-        clips: How many.
+        elements: Results compared.
+        mismatches: Those that are another integer: more than half of the graph's step off.
+        clips: How many inputs.
     """
 
     largest: float
     mean: float
+    elements: int
+    mismatches: int
     clips: int
 
     def to_dict(self) -> dict[str, float | int]:
@@ -155,7 +159,7 @@ class MicroLayers:
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._interpreters: dict[tuple[str, int], Any] = {}
+        self._interpreters: dict[str, tuple[int, Any]] = {}
 
     def __call__(self, op: Op, values: Values) -> Array:
         """Return a layer's result for the graph's own inputs."""
@@ -172,11 +176,13 @@ class MicroLayers:
     def _interpreter(self, op: Op, steps: int) -> Any:
         from tflite_micro.python.tflite_micro import runtime
 
-        key = op.name, steps
-        if key not in self._interpreters:
+        # One for each layer, of the latest length: each holds an arena of its own.
+        made, interpreter = self._interpreters.get(op.name, (0, None))
+        if made != steps:
             model = TfliteWriter(self._graph).layer(op, steps)
-            self._interpreters[key] = runtime.Interpreter.from_bytes(model, arena_size=MICRO_ARENA_BYTES)
-        return self._interpreters[key]
+            interpreter = runtime.Interpreter.from_bytes(model, arena_size=MICRO_ARENA_BYTES)
+            self._interpreters[op.name] = steps, interpreter
+        return interpreter
 
 
 def has_micro() -> bool:
@@ -243,7 +249,7 @@ def check_copies(
         ParityError: If a layer's result has another shape than in the graph.
     """
     tflite, layers = TfliteModel(folder / "model.tflite", graph), OnnxLayers(folder / "model.onnx", graph)
-    onnx = OnnxModel(folder / "model.onnx")
+    onnx, micro = OnnxModel(folder / "model.onnx"), MicroLayers(graph) if has_micro() else None
     output, rows = graph.outputs[0], []
     meaning = graph.tensors[output].quantization
     assert meaning is not None, "the output stands for real values"
@@ -253,15 +259,17 @@ def check_copies(
         values = run(graph, {graph.inputs[0]: feed.integers})
         found = tflite(values[network_input(graph).name])
         rows += [*tflite_rows(graph, values, found), *onnx_rows(graph, values, layers)]
-        if done == 0 and has_micro():
-            rows += micro_rows(graph, values, MicroLayers(graph))
+        if micro is not None:
+            rows += micro_rows(graph, values, micro)
         real = meaning.dequantize(values[output])
         differences[TFLITE].append((meaning.dequantize(found[output]) - real).ravel())
         differences[ONNX].append(onnx(feed.real) - in_onnx_order(real).ravel())
     progress("compare copies", len(feeds), len(feeds))
-    return CopiesParity(merge(rows), {name: _difference(items) for name, items in differences.items()})
+    found_far = {name: _difference(items, meaning.scales[0]) for name, items in differences.items()}
+    return CopiesParity(merge(rows), found_far)
 
 
-def _difference(differences: Sequence[NDArray[np.float64]]) -> Difference:
-    magnitudes = np.abs(np.array(differences))
-    return Difference(float(magnitudes.max()), float(magnitudes.mean()), len(differences))
+def _difference(differences: Sequence[NDArray[np.float64]], step: float) -> Difference:
+    far = np.abs(np.array(differences))
+    mismatches = int((far > step / 2).sum())
+    return Difference(float(far.max()), float(far.mean()), far.size, mismatches, len(differences))

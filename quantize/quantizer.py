@@ -1,5 +1,6 @@
 """From a float network and what calibration saw to the integer graph."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -8,7 +9,6 @@ from numpy.typing import NDArray
 from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd
 from edgekit.errors import UnsupportedError
 from edgekit.graph import TIME, Graph, Op, Quantization, Tensor
-from edgekit.graph.fixedpoint import POOL_BITS, exp_table, quantize_multiplier
 from edgekit.graph.tables import (
     hard_swish_table,
     logistic_table,
@@ -18,7 +18,13 @@ from edgekit.graph.tables import (
     tanh_table,
 )
 from edgekit.graph.types import Attribute
-from quantize.calibration import SMALLEST_RANGE, Observation, affine_quantization, best_range
+from quantize.attention import (
+    add_attention_pool,
+    add_fully_connected_int16,
+    add_second_order,
+    bias_and_range,
+)
+from quantize.calibration import Observation, affine_quantization, best_range
 from quantize.frontend_ops import add_front_end
 from quantize.graph_builder import GraphBuilder
 from quantize.network import Array, Layer, Network
@@ -35,13 +41,10 @@ from quantize.weights import Scales, channel_scales, round_weights, round_with_c
 INT4_FEATURES = 64
 """`mixed4` stores fully connected layers with at least this many outputs in int4."""
 INT4_SEARCH_STEPS = 32
-ADV_RANGE = (-2.0, 1.9999)
-ADV_QUANTIZATION = Quantization((2.0**-14,))
-
-POOLED_HEADROOM = 2.0
-"""Room of a second-order pooling above what calibration saw: 16 bits can spare one."""
+LARGEST_MULTIPLIER = 64
+"""Of a layer's result by its accumulator: half of what the graph allows."""
 WINDOW_SAMPLES = 2 * SAMPLE_RATE_HZ
-LARGEST_BIAS = 1 << 30
+LARGEST_BIAS = 1 << 28
 UNIT = Quantization((1 / 255,), -128)
 SHARES = Quantization((1 / 256,), -128)
 FIXED_RANGES = {"sigmoid": SHARES, "softmax": SHARES, "tanh": Quantization((1 / 128,))}
@@ -76,6 +79,7 @@ class Quantizer:
         self.choose_range = choose_range
         self.seen = seen
         self.int4_linears = int4_linears
+        self.has_front_end = False
         self.builder = GraphBuilder("edgekit")
         self.names: dict[str, str] = {}
 
@@ -88,6 +92,7 @@ class Quantizer:
 
     def run(self, front_end: FrontEnd) -> Graph:
         """Return the verified integer graph, PCM in, A/D/V in Q14 out."""
+        self.has_front_end = True
         floor_db = 10 * np.log10(front_end.floor_power)
         log_mel = affine_quantization(floor_db, self.seen[self.network.input].high)
         frames = front_end.frame_count(self.window_samples) if self.network.needs_whole_clip else TIME
@@ -96,8 +101,17 @@ class Quantizer:
 
     def _finish(self) -> Graph:
         for layer in self.network.layers:
+            self._require_readable(layer)
             self.names[layer.output] = ADDERS[layer.kind](self, layer)
         return self.builder.build((self.names[self.network.output],))
+
+    def _require_readable(self, layer: Layer) -> None:
+        """Require that what attention pooled, in 16 bits, goes into a linear layer alone."""
+        pooled = any(self.builder.tensors[self.names[name]].dtype == "int16" for name in layer.inputs)
+        if pooled and layer.kind not in ("fully_connected", "second_order"):
+            what = f"layer {layer.name!r} ({layer.kind}, from {', '.join(layer.origin)})"
+            why = "reads what attention pooled, which only a Gemm or MatMul may"
+            raise UnsupportedError(f"{what} {why}", "change the model there")
 
     def input_of(self, layer: Layer, index: int = 0) -> tuple[str, Tensor, Quantization]:
         """Return an input's graph name, tensor and quantization."""
@@ -143,7 +157,18 @@ class Quantizer:
         if (layer.low, layer.high) == (0.0, 1.0):
             # All of int8 and no more: TFLite has no activation that clips at 1.
             return UNIT
-        return self.choose_range(self.seen[layer.output])
+        return self.no_finer_than_multipliers(layer, self.choose_range(self.seen[layer.output]))
+
+    def no_finer_than_multipliers(self, layer: Layer, found: Quantization) -> Quantization:
+        """Return a range, wider where large terms cancel: a multiplier is below 2^7."""
+        sources = [self.input_of(layer, index)[2].scales[0] for index in range(len(layer.inputs))]
+        largest = float(np.abs(layer.weights).max()) / 127 if layer.weights.size else 1.0
+        terms = math.prod(sources) if layer.kind == "mul" else max(sources) * largest
+        wider = terms / (LARGEST_MULTIPLIER * found.scales[0])
+        if wider <= 1:
+            return found
+        scale = float(np.float32(found.scales[0] * wider))
+        return Quantization((scale,), found.zero_point)
 
     def add_linear_constants(
         self,
@@ -306,8 +331,8 @@ def _add_flatten(quantizer: Quantizer, layer: Layer) -> str:
 def _add_fully_connected(quantizer: Quantizer, layer: Layer) -> str:
     name, tensor, input_q = quantizer.input_of(layer)
     if tensor.dtype == "int16":
-        return _add_fully_connected_int16(quantizer, layer)
-    bias, output_q = _bias_and_range(quantizer, layer)
+        return add_fully_connected_int16(quantizer, layer)
+    bias, output_q = bias_and_range(quantizer, layer)
     int4 = quantizer.int4_linears and len(layer.weights) >= INT4_FEATURES
     largest, search_steps = (7, INT4_SEARCH_STEPS) if int4 else (127, 1)
     scales = quantizer.room_for_bias(layer, channel_scales(layer.weights, largest, search_steps), bias)
@@ -338,88 +363,6 @@ def _add_fully_connected(quantizer: Quantizer, layer: Layer) -> str:
     return quantizer.builder.add_op(op, output)
 
 
-def _bias_and_range(quantizer: Quantizer, layer: Layer) -> tuple[Array, Quantization]:
-    """Return a linear layer's bias and output range.
-
-    Softmax over time does not see an offset that a feature has at all times: scores are centred feature
-    by feature, so that one range fits all features closely.
-    """
-    seen = quantizer.seen[layer.output]
-    is_score = any(
-        other.kind == "attention_pool" and other.inputs[1] == layer.output
-        for other in quantizer.network.layers
-    )
-    if not is_score:
-        return layer.bias, quantizer.choose_range(seen)
-    centre = (seen.feature_low.astype(np.float64) + seen.feature_high) / 2
-    reach = float((seen.feature_high - seen.feature_low).max()) / 2
-    return layer.bias - centre, affine_quantization(-reach, reach)
-
-
-def _add_attention_pool(quantizer: Quantizer, layer: Layer) -> str:
-    value, tensor, value_q = quantizer.input_of(layer)
-    score, _, score_q = quantizer.input_of(layer, 1)
-    table = quantizer.builder.add_constant(f"{layer.name}_exp", "uint16", exp_table(score_q.scales[0]))
-    output_q = Quantization((value_q.scales[0] / 2**POOL_BITS,))
-    output = Tensor(f"{layer.name}_out", (tensor.shape[1],), "int16", output_q)
-    attributes = {"value_zero_point": value_q.zero_point}
-    op = Op("attention_pool", layer.name, (value, score, table), (output.name,), attributes, layer.origin)
-    return quantizer.builder.add_op(op, output)
-
-
-def _add_second_order(quantizer: Quantizer, layer: Layer) -> str:
-    name, tensor, input_q = quantizer.input_of(layer)
-    seen = quantizer.seen[layer.output]
-    reach = max(-seen.low, seen.high, SMALLEST_RANGE)
-    output_q = Quantization((float(np.float32(POOLED_HEADROOM * reach / 32767)),))
-    # The map that was pooled still has its channels.
-    channels = _pooled_channels(quantizer, layer)
-    pairs = [
-        quantize_multiplier(scale / output_q.scales[0])
-        for scale in (input_q.scales[0], input_q.scales[0] ** 2)
-    ]
-    attributes: dict[str, Attribute] = {
-        "channels": channels,
-        "multipliers": (pairs[0][0], pairs[1][0]),
-        "shifts": (pairs[0][1], pairs[1][1]),
-    }
-    output = Tensor(f"{layer.name}_out", (tensor.shape[0] + channels**2,), "int16", output_q)
-    op = Op("second_order", layer.name, (name,), (output.name,), attributes, layer.origin)
-    return quantizer.builder.add_op(op, output)
-
-
-def _pooled_channels(quantizer: Quantizer, layer: Layer) -> int:
-    """Return the channels of the map whose tokens were pooled."""
-    by_output = {other.output: other for other in quantizer.network.layers}
-    tokens = by_output[by_output[layer.inputs[0]].inputs[0]]
-    return quantizer.builder.tensors[quantizer.names[tokens.inputs[0]]].shape[2]
-
-
-def _add_fully_connected_int16(quantizer: Quantizer, layer: Layer) -> str:
-    seen = quantizer.seen[layer.output]
-    if not ADV_RANGE[0] <= seen.low <= seen.high <= ADV_RANGE[1]:
-        raise UnsupportedError(
-            f"layer {layer.name!r}: A/D/V from {seen.low:.2f} to {seen.high:.2f} leaves {ADV_RANGE} (Q14)",
-            "train on labels between 0 and 1",
-        )
-    if layer.output != quantizer.network.output:
-        raise UnsupportedError(
-            f"layer {layer.name!r}: after attention pooling only the A/D/V layer is supported",
-            "change the model",
-        )
-    name = quantizer.input_of(layer)[0]
-    # One scale for all rows: per-channel int16 layers are not what TFLite runtimes share.
-    scales = np.full(len(layer.weights), channel_scales(layer.weights, 127).max(), np.float32)
-    stored = round_weights(layer.weights, scales, 127)
-    constants = quantizer.add_linear_constants(layer, stored, scales, layer.bias, int4=False)
-    requantize = quantizer.add_requantization(layer, scales, ADV_QUANTIZATION)
-    output = Tensor(f"{layer.name}_out", (len(layer.weights),), "int16", ADV_QUANTIZATION)
-    op = Op(
-        "fully_connected_int16", layer.name, (name, *constants, *requantize), (output.name,), {}, layer.origin
-    )
-    return quantizer.builder.add_op(op, output)
-
-
 ADDERS: Mapping[str, Callable[[Quantizer, Layer], str]] = {
     "conv2d": _add_convolution,
     "depthwise_conv2d": _add_convolution,
@@ -431,8 +374,8 @@ ADDERS: Mapping[str, Callable[[Quantizer, Layer], str]] = {
     "lookup": _add_lookup,
     "flatten": _add_flatten,
     "fully_connected": _add_fully_connected,
-    "attention_pool": _add_attention_pool,
-    "second_order": _add_second_order,
+    "attention_pool": add_attention_pool,
+    "second_order": add_second_order,
     "softmax": _add_softmax,
     "reshape": _add_moved,
     "transpose": _add_moved,

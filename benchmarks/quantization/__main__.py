@@ -29,8 +29,8 @@ from edgekit.errors import EdgekitError
 from edgekit.graph import run
 from edgekit.labels import read_labels
 from edgekit.metrics import DIMENSIONS, adv_ccc
+from quantize.attention import ADV_QUANTIZATION
 from quantize.onnx_writer import write_onnx
-from quantize.quantizer import ADV_QUANTIZATION
 from quantize.student import quantize_student
 from quantize.tflite_writer import write_tflite
 

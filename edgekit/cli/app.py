@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = cli.main(args=arguments, prog_name="edgekit", standalone_mode=False)
             sys.stdout.flush()
     except KeyboardInterrupt:
-        click.echo("interrupted; run the same command to resume", err=True)
+        click.echo("interrupted; run the same command again: what was finished is kept", err=True)
         return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
         # Whoever read the output has left; the interpreter must not flush into the closed pipe at its end.

@@ -190,6 +190,7 @@ def quantize(
     from quantize import adoption, foreign, stage
     from quantize.config import QuantizeConfig
 
+    _require_options_apply(model)
     with showing_progress() as progress:
         config = QuantizeConfig(weights=weights, ranges=ranges, qat_steps=qat_steps)
         if model.suffix.lower() == ".tflite":
@@ -203,6 +204,28 @@ def quantize(
         else:
             made = stage.quantize(config, model, labels, out, progress)
     options.print_artifact(made, as_json)
+
+
+OPTIONS_OF = {
+    ".tflite": ("runtime",),
+    ".onnx": ("calibration", "weights", "ranges", "qat_steps"),
+    "": ("labels", "weights", "ranges", "qat_steps"),
+}
+"""What `edgekit quantize` can be told about each kind of model."""
+
+
+def _require_options_apply(model: Path) -> None:
+    context = click.get_current_context()
+    applying = OPTIONS_OF.get(model.suffix.lower(), OPTIONS_OF[""])
+    for name in sorted({name for names in OPTIONS_OF.values() for name in names}):
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in applying:
+            what = f"--{name.replace('_', '-')} does not apply to {model}"
+            raise ConfigError(what, f"leave it out; {_flags(applying)} apply")
+
+
+def _flags(names: tuple[str, ...]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 @click.command()

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.artifact import write_json
 from edgekit.errors import ParityError
 from edgekit.graph.types import Graph
 
@@ -116,16 +118,25 @@ def merge(rows: Sequence[LayerParity]) -> list[LayerParity]:
     return list(merged.values())
 
 
-def require_parity(rows: Sequence[LayerParity]) -> None:
+def require_parity(rows: Sequence[LayerParity], folder: Path | None = None) -> None:
     """Check that no layer differs more than allowed.
+
+    Args:
+        rows: What was compared.
+        folder: Where they are written as parity.json if one does.
 
     Raises:
         ParityError: Naming the first layer that does.
     """
     for row in rows:
-        if not row.ok:
-            raise ParityError(
-                f"{row.backend} differs from the integer graph at layer {row.layer}: "
-                f"{row.mismatches} of {row.elements} values, by up to {row.max_lsb} LSB",
-                "a defect of edgekit or of that runtime's version: report it with the build directory",
-            )
+        if row.ok:
+            continue
+        evidence = "the build directory"
+        if folder is not None:
+            write_json(folder / "parity.json", {"layers": [each.to_dict() for each in rows]})
+            evidence = str(folder / "parity.json")
+        raise ParityError(
+            f"{row.backend} differs from the integer graph at layer {row.layer}: "
+            f"{row.mismatches} of {row.elements} values, by up to {row.max_lsb} LSB",
+            f"a defect of edgekit or of that runtime's version: report it with {evidence}",
+        )

@@ -93,8 +93,20 @@ def weights_are_int8_or_int4(graph: Graph, op: Op) -> bool:
     return _tensors(graph, op)[1].dtype in ("int8", "int4")
 
 
+def accumulators_fit(graph: Graph, op: Op) -> bool:
+    """accumulators stay below 2^30: (|bias| + largest |input| * sum of |weights|) * 2^shift, if shift > 0."""
+    # One bit less than int32 has: kernels double them before they take the high half of a product.
+    shift = graph.constant_inputs(op)[3].astype(np.int64)
+    return bool((_reach(graph, op) << np.clip(shift, 0, 7) < 1 << 30).all())
+
+
 def accumulators_fit_int32(graph: Graph, op: Op) -> bool:
     """no accumulator can leave int32: |bias| + largest |input| * sum of |weights| stays below 2^31."""
+    return bool((_reach(graph, op) < 1 << 31).all())
+
+
+def _reach(graph: Graph, op: Op) -> NDArray[np.int64]:
+    """Return how large the accumulator of each output can be."""
     weights, bias = (value.astype(np.int64) for value in graph.constant_inputs(op)[:2])
     if op.kind == "depthwise_conv2d":
         weights = np.moveaxis(weights, -1, 0)
@@ -102,7 +114,7 @@ def accumulators_fit_int32(graph: Graph, op: Op) -> bool:
     zero_point = op.integer("input_zero_point") if "input_zero_point" in op.attributes else 0
     largest = max(high - zero_point, zero_point - low)
     reach = np.abs(bias) + largest * np.abs(weights.reshape(len(weights), -1)).sum(axis=1)
-    return bool((reach < 1 << 31).all())
+    return np.asarray(reach, np.int64)
 
 
 def multipliers_are_normalized(graph: Graph, op: Op) -> bool:
@@ -258,7 +270,7 @@ def spectrum_fits_51_bits(graph: Graph, op: Op) -> bool:
 
 
 INT8 = (input_is("int8"), output_is("int8"))
-CONVOLUTION = (channels_agree, multipliers_are_normalized, accumulators_fit_int32)
+CONVOLUTION = (channels_agree, multipliers_are_normalized, accumulators_fit)
 WINDOW = (
     kernel_and_stride_are_positive,
     a_stream_is_not_padded_at_its_end,
@@ -279,7 +291,7 @@ CONSTRAINTS: Mapping[str, tuple[Constraint, ...]] = {
         weights_are_int8,
         each_channel_has_its_kernels,
         multipliers_are_normalized,
-        accumulators_fit_int32,
+        accumulators_fit,
         clamp_is_int8,
     ),
     "max_pool2d": WINDOW,
@@ -308,7 +320,14 @@ CONSTRAINTS: Mapping[str, tuple[Constraint, ...]] = {
         products_fit,
         both_multipliers_are_in_range,
     ),
-    "fully_connected_int16": (input_is("int16"), output_is("int16"), weights_are_int8, *CONVOLUTION),
+    "fully_connected_int16": (
+        input_is("int16"),
+        output_is("int16"),
+        weights_are_int8,
+        channels_agree,
+        multipliers_are_normalized,
+        accumulators_fit_int32,
+    ),
 }
 
 

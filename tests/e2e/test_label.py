@@ -199,7 +199,7 @@ def test_ctrl_c_leaves_work_that_the_same_command_finishes(run, teacher, audio, 
         child.send_signal(signal.SIGINT)
         said = child.communicate(timeout=60)[1].decode()
     assert child.returncode == 130
-    assert said.endswith("interrupted; run the same command to resume\n")
+    assert said.endswith("interrupted; run the same command again: what was finished is kept\n")
     assert not out.exists()
     assert run(audio)[0] == 0
     assert artifact.read(out, "label").manifest == artifact.read(tmp_path / "expected", "label").manifest

@@ -150,7 +150,7 @@ class TestInterrupted:
         monkeypatch.setattr("edgekit.target.list_targets", interrupt)
         ran = edgekit("targets")
         assert (ran.code, ran.out) == (130, "")
-        assert ran.err.strip() == "interrupted; run the same command to resume"
+        assert ran.err.strip() == "interrupted; run the same command again: what was finished is kept"
 
     def test_by_sigterm(self, edgekit, monkeypatch):
         def terminate() -> list[str]:

@@ -133,6 +133,20 @@ class TestStages:
         edgekit(*self.CALLS[1][0])
         assert (calls[0][1].weights, *calls[0][2:4]) == ("int8", Path("a"), Path("b"))
 
+    @pytest.mark.parametrize(
+        ("words", "named"),
+        [
+            (["m.tflite", "--weights", "int8"], "--weights"),
+            (["m.tflite", "--qat-steps", "3"], "--qat-steps"),
+            (["m.onnx", "--calibration", "d.npy", "--runtime", "litert"], "--runtime"),
+            (["a", "--labels", "b", "--calibration", "d.npy"], "--calibration"),
+        ],
+    )
+    def test_an_option_of_another_kind_of_model_is_refused(self, edgekit, calls, words, named):
+        ran = edgekit("quantize", *words, "--out", "o")
+        assert ran.code == 2
+        assert error(ran)[0] == f"{named} does not apply to {words[0]}"
+
     def test_codegen_settings(self, edgekit, calls):
         edgekit(*self.CALLS[2][0])
         assert (calls[0][1], calls[0][2].name) == (Path("a"), "hearing-aid")

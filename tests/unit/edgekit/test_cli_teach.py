@@ -166,6 +166,6 @@ def test_ctrl_c_says_how_to_go_on(words, tmp_path):
                 break
         rest = process.stderr.read()
         assert process.wait() == 130
-    assert rest.endswith("interrupted; run the same command to resume\n")
+    assert rest.endswith("interrupted; run the same command again: what was finished is kept\n")
     assert (tmp_path / ".t.partial/.checkpoint.pt").is_file()
     assert not (tmp_path / "t").exists()

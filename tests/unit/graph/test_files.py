@@ -126,6 +126,13 @@ def test_a_mismatch_names_backend_and_layer():
         require_parity([row])
 
 
+def test_what_differs_is_written_before_it_is_said(tmp_path):
+    with pytest.raises(ParityError) as caught:
+        require_parity([compare("c-host", "l1", np.array([1, 2]), np.array([1, 4]))], tmp_path)
+    assert str(tmp_path / "parity.json") in caught.value.hint
+    assert json.loads((tmp_path / "parity.json").read_text())["layers"][0]["mismatches"] == 1
+
+
 def test_allowed_differences_are_allowed():
     row = compare("onnx", "l3", np.arange(1000), np.arange(1000) + (np.arange(1000) == 5), 1, 0.001)
     assert row.ok

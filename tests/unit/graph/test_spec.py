@@ -47,7 +47,10 @@ BROKEN = {
     "weights are int8\\.": lambda g: with_dtype(
         with_constant(g, "l1_weights", g.constants["l1_weights"].astype(np.int16)), "l1_weights", "int16"
     ),
-    "leave int32": lambda g: with_constant(g, "l1_bias", np.full(4, 2**31 - 5, np.int32)),
+    "stay below": lambda g: with_constant(g, "l1_bias", np.full(4, 2**31 - 5, np.int32)),
+    "2\\^shift": lambda g: with_constant(
+        with_constant(g, "l1_bias", np.full(4, 1 << 26, np.int32)), "l1_shift", np.full(4, 5, np.int8)
+    ),
     "multiplier is 0": lambda g: with_constant(g, "l1_multiplier", np.full(4, 5, np.int32)),
     "shift in": lambda g: with_constant(g, "l1_shift", np.full(4, 9, np.int8)),
     "one row for each output": lambda g: dataclasses.replace(

@@ -6,9 +6,10 @@ its identity (what its artifact is made from) is known without running it.
 
 import contextlib
 import fcntl
+import hashlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ from edgekit.report import STAGES, Report, assemble
 from edgekit.target import Target, load_target
 
 if TYPE_CHECKING:
+    from distill.crops import Labeller
     from distill.training import Relabel
 
 MARKER = "build.json"
@@ -213,21 +215,32 @@ def usual_listener(labels: Artifact) -> "Relabel | None":
     return listener("compact") if labels.manifest.inputs.get("teacher") == teacher_digest("compact") else None
 
 
-def listener(teacher: str) -> "Relabel":
-    """Return a teacher as one that labels crops.
+def listener(*teachers: str) -> "Relabel":
+    """Return who labels crops: a teacher, or several whose labels are averaged.
 
     Args:
-        teacher: A name, a teacher folder or a repository.
+        teachers: Names, teacher folders or repositories.
 
     Raises:
         ConfigError: If there is no such teacher, or it is not here and cannot be downloaded.
         ArtifactError: If it is damaged.
     """
     from distill.training import Relabel
-    from wavllm_teacher.registry import find_teacher, load_teacher
+    from wavllm_teacher.registry import find_teacher
 
-    found = find_teacher(teacher)
-    return Relabel(found.facts["name"], found.digest(), lambda: load_teacher(teacher).predict)
+    found = [find_teacher(teacher) for teacher in teachers]
+    digests = " ".join(each.digest() for each in found)
+    digest = digests if len(found) == 1 else hashlib.sha256(digests.encode()).hexdigest()
+    return Relabel(" + ".join(each.facts["name"] for each in found), digest, lambda: _loaded(teachers))
+
+
+def _loaded(teachers: Sequence[str]) -> "Labeller":
+    import numpy as np
+
+    from wavllm_teacher.registry import load_teacher
+
+    loaded = [load_teacher(teacher) for teacher in teachers]
+    return lambda clips: np.mean([each.predict(clips) for each in loaded], axis=0, dtype=np.float32)
 
 
 def _quantize(config: BuildConfig) -> Stage:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from benchmarks.distillation import report
-from benchmarks.distillation.rows import ABLATIONS, AMOUNTS, Row
-from benchmarks.students.agreement import TestSets
+from benchmarks.distillation.rows import ABLATIONS, AMOUNTS, FULL, Row
+from benchmarks.students.agreement import TestSets, full_teacher
 from benchmarks.students.training import label_everything, once, show
 from benchmarks.teachers.features import shared_folder
 from distill.training import load_student
@@ -41,14 +41,14 @@ def main() -> int:
     torch.set_num_threads(1)
     try:
         shared, cache = shared_folder(), options.cache
-        labels = label_everything(shared, cache)
+        labels, full = label_everything(shared, cache), full_teacher(shared, cache)
         if options.only:
             for name in options.only:
-                _trained(rows[name], labels, cache)
+                _trained(rows[name], labels, cache, full)
             return 0
         sets = TestSets.of_both_teachers(shared, cache)
         found = {
-            name: sets.agreement(load_student(_trained(row, labels, cache).path, "wav2small").eval())
+            name: sets.agreement(load_student(_trained(row, labels, cache, full).path, "wav2small").eval())
             for name, row in rows.items()
             if not options.done or (cache / name).is_dir()
         }
@@ -59,9 +59,10 @@ def main() -> int:
     return 0
 
 
-def _trained(row: Row, labels: Path, cache: Path) -> Artifact:
+def _trained(row: Row, labels: Path, cache: Path, full: Path) -> Artifact:
     source = labels if row.share == 1 else _share(row.share, labels, cache)
-    relabel = listener(row.relabel) if row.relabel else None
+    teachers = [str(full) if name == FULL else name for name in row.relabel]
+    relabel = listener(*teachers) if teachers else None
     return once(row.config, source, cache / row.name, show, relabel)
 
 

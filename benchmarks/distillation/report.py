@@ -33,9 +33,10 @@ def _introduction() -> str:
 Written by `python -m benchmarks.distillation`; every figure but the bars comes from that run.
 
 Each row is one training of wav2small from random weights, changed in one thing from the recipe of the
-students that ship, at a fraction of its cost: {STEPS:,} steps on {POOL:,} crops, hop 128 (but where the row
-says otherwise). Everything is learned from `corpus/free` without its test speakers and from edgekit's
-synthetic speech; the last weights are kept, so that no held-out clip chooses anything.
+students that ship, at a fraction of its cost: {STEPS:,} steps on {POOL:,} crops labelled by the compact
+teacher alone, hop 128 (but where the row says otherwise). Everything is learned from `corpus/free` without
+its test speakers and from edgekit's synthetic speech; the last weights are kept, so that no held-out clip
+chooses anything.
 
 CCC of arousal / dominance / valence against the {TEACHER} teacher, over whole clips of speakers never trained
 on. Differences of about .02 between rows are not a finding: see the row with another seed.

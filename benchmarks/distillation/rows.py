@@ -7,6 +7,7 @@ from distill.config import DistillConfig, recommended_config, with_settings
 from edgekit.audio.logmel import Level
 
 STEPS, POOL = 600, 6400
+FULL = "whisper-base"
 BASE = ("final=true", f"steps={STEPS}", f"pool={POOL}", "precision=bfloat16")
 
 
@@ -20,7 +21,7 @@ class Row:
         settings: As `edgekit distill --set` takes them, after the base's.
         level: Level normalisation.
         hop: Samples between frames.
-        relabel: Who labels the crops; empty: they have the labels of their clips.
+        relabel: Who labels the crops, of several the mean; empty: they have the labels of their clips.
         share: Of the clips that are learned from.
     """
 
@@ -29,7 +30,7 @@ class Row:
     settings: tuple[str, ...] = ()
     level: Level = "causal"
     hop: int = 128
-    relabel: str = "compact"
+    relabel: tuple[str, ...] = ("compact",)
     share: float = 1.0
 
     @property
@@ -43,7 +44,8 @@ class Row:
         """The same as a command."""
         words = ["edgekit", "distill", "labels" if self.share == 1 else f"labels-{self.share:g}"]
         words += ["--from-scratch", "--level", self.level, "--hop", str(self.hop)]
-        words += ["--relabel", self.relabel or "none"]
+        for teacher in self.relabel or ("none",):
+            words += ["--relabel", teacher]
         for setting in (*BASE, *self.settings):
             words += ["--set", setting]
         return shlex.join([*words, "--out", self.name])
@@ -56,7 +58,9 @@ ABLATIONS = (
     Row("mixup-0.2", "mixup: a fifth of the crops", ("mixup=0.2",)),
     Row("mixup-0.5", "mixup: half of the crops", ("mixup=0.5",)),
     Row("augment-off", "augmentation: none; speed and filters stay", ("augment=false",)),
-    Row("labels-of-clips", "labels: those of the clips, no speed, no filters", relabel=""),
+    Row("labels-of-clips", "labels: those of the clips, no speed, no filters", relabel=()),
+    Row("labels-full", "labels: of the full teacher", relabel=(FULL,)),
+    Row("labels-both", "labels: the mean of both teachers'", relabel=("compact", FULL)),
     Row("labels-heard", "labels: of what the student hears, noise and rooms included", ("labels=heard",)),
     Row("utterance", "normaliser: over the whole clip", level="utterance"),
     Row("hop-64", "hop 64", hop=64),

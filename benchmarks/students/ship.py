@@ -35,6 +35,8 @@ LEVELS = {
 }
 OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon for the matrices at ten times the rate, AdamW for the rest"}
 
+TOGETHER = " + "
+"""Between the names of teachers whose labels are averaged."""
 CARD = Path(__file__).parent / "card.md"
 
 
@@ -115,9 +117,29 @@ def _card(name: str, params: dict[str, Any], teacher: str, metrics: dict[str, An
         optimizer=OPTIMIZERS[params["optimizer"]],
         mixing="mixtures of two clips, " if params["mixup"] else "",
         settings=settings,
-        teacher=teacher,
+        relabel=_flags(teacher),
+        labelled=_labelled(teacher.split(TOGETHER)),
         table="\n".join(line(row) for row in rows),
     )
+
+
+def _flags(teacher: str) -> str:
+    """Return the options that name who labelled the crops, nothing for who does so unasked."""
+    names = teacher.split(TOGETHER)
+    return "" if names == ["compact"] else "".join(f"--relabel {name} " for name in names)
+
+
+def _labelled(names: list[str]) -> str:
+    """Return a sentence's beginning.
+
+    Example:
+        >>> _labelled(["compact", "whisper-base"])
+        'The **compact** and **whisper-base** teachers labelled every crop, the mean of both is learned'
+    """
+    if len(names) == 1:
+        return f"The **{names[0]}** teacher labelled every crop"
+    listed = " and ".join(f"**{name}**" for name in names)
+    return f"The {listed} teachers labelled every crop, the mean of both is learned"
 
 
 def _text(value: object) -> str:

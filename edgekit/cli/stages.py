@@ -91,8 +91,9 @@ def _print_labelled(made: "Artifact", found: "Summary", as_json: bool) -> None:
 @click.option(
     "--relabel",
     metavar="NAME|DIR|none",
-    help="Teacher that labels the crops anew that the student hears.  [default: compact, if it made LABELS; "
-    "else none]",
+    multiple=True,
+    help="Teacher that labels the crops anew that the student hears; of several, the mean.  "
+    "[default: compact, if it made LABELS; else none]",
 )
 @options.from_scratch_option
 @click.option(
@@ -110,7 +111,7 @@ def distill(
     student: str,
     level: Literal["causal", "utterance"],
     hop: str,
-    relabel: str | None,
+    relabel: tuple[str, ...],
     from_scratch: bool,
     settings: tuple[str, ...],
     seed: int,
@@ -127,13 +128,16 @@ def distill(
 
     config = recommended_config(student, level, int(hop), seed, from_scratch=from_scratch)
     config = with_settings(config, settings)
-    if relabel is None:
+    if not relabel:
         listener = pipeline.usual_listener(artifact.read(labels, "label"))
-    elif relabel == "none":
+    elif relabel == ("none",):
         listener = None
+    elif "none" in relabel:
+        raise ConfigError("--relabel none beside a teacher", "name teachers alone, or none alone")
     else:
-        announce(relabel)
-        listener = pipeline.listener(relabel)
+        for teacher in relabel:
+            announce(teacher)
+        listener = pipeline.listener(*relabel)
     with showing_progress() as progress:
         made = training.distill(config, labels, out, progress, relabel=listener)
     options.print_artifact(made, as_json)

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from unit.edgekit.commands import error
 
 from edgekit import artifact
+from edgekit.pipeline import listener
 from wavllm_teacher import labelling
 
 
@@ -128,6 +130,24 @@ class TestStages:
         )
         edgekit("distill", made.path, "--out", "o")
         assert calls[2][0]["relabel"].name == "compact"
+
+    def test_labels_of_several_teachers_are_averaged(self, edgekit, calls, made, monkeypatch):
+        class Teacher:
+            def __init__(self, level):
+                self.level = level
+
+            def predict(self, clips):
+                return np.full((len(clips), 3), self.level, np.float32)
+
+        edgekit("distill", made.path, "--relabel", "compact", "--relabel", "compact", "--out", "o")
+        relabel = calls[0][0]["relabel"]
+        assert relabel.name == "compact + compact"
+        assert relabel.digest != listener("compact").digest
+        levels = iter([0.25, 0.5])
+        monkeypatch.setattr("wavllm_teacher.registry.load_teacher", lambda _: Teacher(next(levels)))
+        assert relabel.load()([np.zeros(9, np.float32)]).tolist() == [[0.375] * 3]
+        ran = edgekit("distill", made.path, "--relabel", "none", "--relabel", "compact", "--out", "o")
+        assert (ran.code, error(ran)[0]) == (2, "--relabel none beside a teacher")
 
     def test_quantize_settings(self, edgekit, calls):
         edgekit(*self.CALLS[1][0])

@@ -1,48 +1,16 @@
 """The reference against the formulas written out a second time: loops over exact fractions, no numpy."""
 
-import math
 from fractions import Fraction
 
 import numpy as np
-from hypothesis import given, settings
+from exact import FAST, clipped, nearest, nearest_away, rescaled, scaling, seeds
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.graph import Op
 from edgekit.graph.elementwise_ops import add, mul
 from edgekit.graph.linear_ops import conv2d, depthwise_conv2d, fully_connected
 from edgekit.graph.pooling_ops import average_pool2d, mean
-
-FAST = settings(max_examples=60, deadline=None, derandomize=True)
-seeds = st.integers(0, 2**32 - 1)
-
-
-def nearest(value: Fraction) -> int:
-    """Return the nearest integer, halves up."""
-    return math.floor(value + Fraction(1, 2))
-
-
-def nearest_away(value: Fraction) -> int:
-    """Return the nearest integer, halves away from zero."""
-    return nearest(value) if value >= 0 else -nearest(-value)
-
-
-def rescaled(accumulator: int, multiplier: int, shift: int) -> int:
-    """Return accumulator * multiplier / 2^31 * 2^shift, rounded at 2^31 and again by the right shift."""
-    left, right = max(shift, 0), max(-shift, 0)
-    high = nearest(Fraction(accumulator * 2**left * multiplier, 2**31))
-    return nearest_away(Fraction(high, 2**right))
-
-
-def clipped(value: int, op: Op) -> int:
-    low, high = op.attributes["clamp"]
-    return min(max(value, low), high)
-
-
-def scaling(rng, count):
-    multiplier = rng.integers(1 << 30, 1 << 31, count)
-    # Powers of two meet halves.
-    multiplier[rng.random(count) < 0.3] = 1 << 30
-    return multiplier, rng.integers(-12, -3, count)
 
 
 def window_op(kind, rng, kernel):
@@ -93,7 +61,7 @@ def test_convolutions(seed, kernel, depthwise):
         outputs = channels * int(rng.integers(1, 3))
     weights = rng.integers(-127, 128, (*kernel, outputs) if depthwise else (outputs, *kernel, channels))
     bias = rng.integers(-5000, 5000, outputs)
-    multiplier, shift = scaling(rng, outputs)
+    multiplier, shift = scaling(rng, outputs, -31, 8)
     found = (depthwise_conv2d if depthwise else conv2d)(op, x, weights, bias, multiplier, shift)
     zero_point = op.attributes["input_zero_point"]
     for (t, w), places in taps(op, rows, columns):
@@ -123,13 +91,13 @@ def test_fully_connected(seed, once):
         op = Op(op.kind, op.name, (), ("y",), {**op.attributes, "rounding": "single"})
     x, weights = rng.integers(-128, 128, (rows, inputs)), rng.integers(-127, 128, (outputs, inputs))
     bias = rng.integers(-5000, 5000, outputs)
-    multiplier, shift = scaling(rng, outputs)
+    multiplier, shift = scaling(rng, outputs, -31, 8)
     found = fully_connected(op, x, weights, bias, multiplier, shift)
     for r in range(rows):
         for o in range(outputs):
             pairs = zip(x[r].tolist(), weights[o].tolist(), strict=True)
             total = int(bias[o]) + sum((a - op.attributes["input_zero_point"]) * b for a, b in pairs)
-            exact = Fraction(total * int(multiplier[o]), 2**31) / 2 ** -int(shift[o])
+            exact = Fraction(total * int(multiplier[o]), 2**31) * Fraction(2) ** int(shift[o])
             scaled = nearest(exact) if once else rescaled(total, int(multiplier[o]), int(shift[o]))
             assert found[r, o] == clipped(scaled + op.attributes["output_zero_point"], op)
 

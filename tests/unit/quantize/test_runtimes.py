@@ -7,11 +7,17 @@ from unit.quantize.graphs import random_student, wav2small
 
 import edgekit
 from distill.config import DistillConfig
-from edgekit.audio import read_audio, to_pcm16
+from distill.export import student_onnx
+from distill.registry import shipped_student
+from distill.training import load_student
+from edgekit.audio import log_mel, read_audio, to_pcm16
 from edgekit.graph import run
 from edgekit.graph.parity import merge
+from quantize.calibration import observe
+from quantize.importer import import_onnx
 from quantize.onnx_writer import write_onnx
 from quantize.parity import MicroLayers, OnnxLayers, TfliteModel, micro_rows, onnx_rows, tflite_rows
+from quantize.quantizer import quantize_network
 from quantize.tflite_writer import write_tflite
 
 WINDOW_SAMPLES = 6400
@@ -49,6 +55,20 @@ def check(rows, least):
 
 def test_wav2small(speech, tmp_path):
     graph = wav2small()
+    write_onnx(graph, tmp_path / "model.onnx")
+    write_tflite(graph, tmp_path / "model.tflite")
+    check(rows_of(graph, speech, tmp_path), 12)
+
+
+@pytest.mark.parametrize("weights", ["mixed4", "int8"])
+@pytest.mark.parametrize(("level", "hop"), [("causal", 32), ("utterance", 32), ("causal", 128)])
+def test_the_students_that_ship(level, hop, weights, speech, tmp_path):
+    student = load_student(shipped_student("wav2small", level, hop), "wav2small").eval()
+    model, front_end = tmp_path / "student.onnx", student.front_end
+    model.write_bytes(student_onnx(student).SerializeToString())
+    network = import_onnx(model)
+    seen = observe(model, network, [log_mel(clip, front_end) for clip in speech[:6]])
+    graph = quantize_network(network, front_end, seen, int4_linears=weights == "mixed4")
     write_onnx(graph, tmp_path / "model.onnx")
     write_tflite(graph, tmp_path / "model.tflite")
     check(rows_of(graph, speech, tmp_path), 12)

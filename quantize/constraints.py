@@ -41,9 +41,9 @@ def _common() -> Iterator[str]:
 
 def tflite_operators() -> list[Readable]:
     """Return the TFLite operators that an int8 model may have."""
-    from quantize import tflite_operators
+    from quantize import tflite_operators, tflite_source
 
-    return _readable(tflite_operators.HANDLERS, tflite_operators)
+    return _readable(tflite_operators.HANDLERS, tflite_operators, tflite_source)
 
 
 Functions = Mapping[str, tuple[ast.FunctionDef, ModuleType]]

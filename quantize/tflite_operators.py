@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from edgekit.errors import UnsupportedError
-from edgekit.graph import Op, Quantization, Tensor
+from edgekit.graph import Quantization
 from edgekit.graph.linear_ops import SINGLE_ROUNDING
 from edgekit.graph.tables import (
     hard_swish_table,
@@ -29,113 +30,54 @@ from quantize.scales import (
     requantization,
     sum_attributes,
 )
+from quantize.tflite_contents import HINT, Entry
+from quantize.tflite_source import ACTIVATIONS, BOUNDS, SourceOperator, Weights
 
 if TYPE_CHECKING:
     from quantize.tflite_reader import Reader
 
-HINT = "export the model as fully int8, or quantize its float ONNX: edgekit quantize model.onnx"
-NAMES: Mapping[int, str] = {
-    value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()
-}
-MAP_RANK = 3
-SOFTMAX_QUANTIZATION = Quantization((1 / 256,), -128)
-BOUNDS = {
-    "NONE": (-math.inf, math.inf),
-    "RELU": (0.0, math.inf),
-    "RELU6": (0.0, 6.0),
-    "RELU_N1_TO_1": (-1.0, 1.0),
-}
-FUSED = f"a fused activation of {', '.join(BOUNDS)}"
-ACTIVATIONS: Mapping[int, str] = {
-    value: name for name, value in vars(schema.ActivationFunctionType).items() if name.isupper()
-}
+Window = dict[str, Attribute]
+
+LARGEST_REACH = 4096
+LARGEST_RATIO = 1 << 22
+"""Of an input's scale to the output's: 9 bits of an input less its zero point, so shifted, fit int32."""
+LARGEST_SCALE = 1 << 16
+SOFTMAX_FRACTION_BITS = 26
+HIGH_RESOLUTION = 128
+"""By how much hard swish refines its input; its outputs are no finer."""
+PROBABILITY = Quantization((1 / 256,), -128)
+HYPERBOLIC_TANGENT = Quantization((1 / 128,), 0)
 
 
-def read_operator(reader: "Reader", number: int, source: Any) -> None:
+def read_operator(reader: "Reader", entry: Entry) -> None:
     """Add an operator of the file to the graph in the making.
 
     Raises:
         UnsupportedError: If it cannot be imported; the message names it and the constraint.
     """
-    code = reader.model.operatorCodes[source.opcodeIndex]
-    kind = NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "custom")
-    operator = _Operator(reader, number, source, kind)
-    if kind not in HANDLERS:
-        raise operator.unsupported(f"operator {kind}, supported: {', '.join(HANDLERS)}")
-    HANDLERS[kind](operator)
+    if entry.kind not in HANDLERS:
+        supported = ", ".join(HANDLERS)
+        raise UnsupportedError(f"{entry}: operator {entry.kind}, supported: {supported}", HINT)
+    HANDLERS[entry.kind](SourceOperator(reader, entry))
 
 
-class _Operator:
-    """One operator of the file."""
-
-    def __init__(self, reader: "Reader", number: int, source: Any, kind: str) -> None:
-        self.reader = reader
-        self.name = f"{kind.lower()}_{number}"
-        self.kind = kind
-        self.source = source
-        self.options = source.builtinOptions
-        self.require(len(source.outputs) == 1, "one output")
-        reader.names[source.outputs[0]] = f"{self.name}_out"
-        self.result = reader.tensor(source.outputs[0])
-
-    def unsupported(self, constraint: str) -> UnsupportedError:
-        """Return the error that names the operator and what it would have to be."""
-        return UnsupportedError(f"{self.kind} {self.name!r}: {constraint}", HINT)
-
-    def require(self, holds: bool, constraint: str) -> None:
-        """Raise the operator's UnsupportedError unless the constraint holds."""
-        if not holds:
-            raise self.unsupported(f"required: {constraint}")
-
-    def input(self, index: int = 0) -> Tensor:
-        """Return an input that is computed; int8."""
-        self.require(index < len(self.source.inputs), "all its inputs")
-        tensor = self.reader.tensor(self.source.inputs[index])
-        self.require(tensor.dtype == "int8", "int8 activations")
-        return tensor
-
-    def quantization(self, tensor: Tensor) -> Quantization:
-        """Return the one scale of an activation."""
-        found = tensor.quantization
-        self.require(found is not None and len(found.scales) == 1, "one scale for each activation")
-        assert found is not None
-        return found
-
-    def constant(self, index: int) -> NDArray[Any]:
-        """Return the values of a constant input."""
-        values = self.reader.values(self.source.inputs[index]) if index < len(self.source.inputs) else None
-        self.require(values is not None, "weights, axes and sizes that are constants")
-        assert values is not None
-        return values
-
-    def clamp(self) -> tuple[int, int]:
-        """Return the int8 range that the fused activation leaves."""
-        word = ACTIVATIONS[self.options.fusedActivationFunction] if self.options is not None else "NONE"
-        self.require(word in BOUNDS, FUSED)
-        return clamp_of(self.quantization(self.result), *BOUNDS[word])
-
-    def add(
-        self, kind: str, inputs: tuple[str, ...], attributes: Mapping[str, Attribute], result: Tensor
-    ) -> None:
-        """Add the operator, named after itself."""
-        taken = {op.name for op in self.reader.builder.ops}
-        name = self.name if self.name not in taken else f"{self.name}_{kind}"
-        self.reader.builder.add_op(Op(kind, name, inputs, (result.name,), attributes, (self.name,)), result)
-
-    def table(self, values: NDArray[np.integer], dtype: str = "int8") -> str:
-        """Add a table of 256 values and return its name."""
-        return self.reader.builder.add_constant(f"{self.name}_table", dtype, values)
-
-
-def _window(operator: _Operator, kernel: tuple[int, int]) -> dict[str, Attribute]:
-    options, (rows, columns) = operator.options, operator.input().shape[:2]
+def _window(operator: SourceOperator, options: Any, kernel: tuple[int, int], channels: int) -> Window:
+    """Return how a window moves over the input's map, checking that it gives the result's."""
+    sizes, stride = operator.map_input().shape[:2], (options.strideH, options.strideW)
     dilation = (getattr(options, "dilationHFactor", 1), getattr(options, "dilationWFactor", 1))
-    stride = (options.strideH, options.strideW)
+    operator.require(min(*kernel, *stride, *dilation) >= 1, "kernels, strides and dilations from 1")
+    operator.require(options.padding in (schema.Padding.SAME, schema.Padding.VALID), "SAME or VALID padding")
     reach = [(size - 1) * step + 1 for size, step in zip(kernel, dilation, strict=True)]
-    padding = (0, 0, 0, 0)
+    operator.require(max(reach) <= LARGEST_REACH, "windows of at most 4096 rows and columns")
+    pads = [(0, 0), (0, 0)]
     if options.padding == schema.Padding.SAME:
-        padding = (*_same(rows, reach[0], stride[0]), *_same(columns, reach[1], stride[1]))
-    found: dict[str, Attribute] = {"kernel": kernel, "stride": stride, "padding": padding}
+        pads = [_same(*axis) for axis in zip(sizes, reach, stride, strict=True)]
+    counts = [
+        (size + sum(pad) - length) // step + 1
+        for size, pad, length, step in zip(sizes, pads, reach, stride, strict=True)
+    ]
+    operator.shaped((*counts, channels))
+    found: Window = {"kernel": kernel, "stride": stride, "padding": (*pads[0], *pads[1])}
     return found if dilation == (1, 1) else {**found, "dilation": dilation}
 
 
@@ -145,176 +87,271 @@ def _same(size: int, reach: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _linear(
-    operator: _Operator, weights: NDArray[Any], outputs: int, scales: NDArray[np.float64]
-) -> tuple[str, ...]:
+def _linear(operator: SourceOperator, weights: Weights, outputs: int) -> tuple[str, ...]:
     """Add weights, bias, multipliers and shifts and return their names."""
     builder, name = operator.reader.builder, operator.name
-    bias = np.zeros(outputs, np.int32)
-    if len(operator.source.inputs) > 2 and operator.source.inputs[2] >= 0:
-        bias = operator.constant(2).astype(np.int32)
     source = operator.quantization(operator.input()).scales[0]
-    multiplier, shift = requantization(source, scales, operator.quantization(operator.result).scales[0])
+    result = operator.quantization(operator.result).scales[0]
+    multiplier, shift = requantization(source, weights.quantization.scales, result)
     return (
-        builder.add_constant(f"{name}_weights", "int8", weights, _weights_quantization(operator)),
-        builder.add_constant(f"{name}_bias", "int32", bias),
+        builder.add_constant(f"{name}_weights", weights.dtype, weights.values, weights.quantization),
+        builder.add_constant(f"{name}_bias", "int32", operator.bias(outputs)),
         builder.add_constant(f"{name}_multiplier", "int32", np.broadcast_to(multiplier, outputs).copy()),
         builder.add_constant(f"{name}_shift", "int32", np.broadcast_to(shift, outputs).copy()),
     )
 
 
-def _weights_quantization(operator: _Operator) -> Quantization:
-    tensor = operator.reader.tensor(operator.source.inputs[1])
-    found = tensor.quantization
-    operator.require(tensor.dtype == "int8" and found is not None, "int8 weights with scales")
-    assert found is not None
-    operator.require(found.zero_point == 0, "weights with zero point 0")
-    return found
-
-
-def _zero_points(operator: _Operator) -> dict[str, Attribute]:
+def _linear_attributes(operator: SourceOperator, activation: int) -> dict[str, Attribute]:
     return {
         "input_zero_point": operator.quantization(operator.input()).zero_point,
         "output_zero_point": operator.quantization(operator.result).zero_point,
+        "clamp": operator.clamp(activation),
     }
 
 
-def _conv(operator: _Operator) -> None:
-    data, weights = operator.input(), operator.constant(1)
-    operator.require(len(data.shape) == MAP_RANK, "an input (1, rows, columns, channels)")
-    operator.require(weights.shape[3] == data.shape[2], "one group")
-    scales = np.array(_weights_quantization(operator).scales)
-    inputs = (data.name, *_linear(operator, weights, len(weights), scales))
-    attributes = _window(operator, (weights.shape[1], weights.shape[2]))
-    attributes |= _zero_points(operator) | {"clamp": operator.clamp()}
-    operator.add("conv2d", inputs, attributes, operator.result)
+def _conv(operator: SourceOperator) -> None:
+    data, weights = operator.map_input(), operator.weights(rank=4, axis=0)
+    options, (outputs, *kernel, channels) = operator.options(schema.Conv2DOptionsT), weights.values.shape
+    operator.require(operator.has_bias(), "a bias: LiteRT runs no int8 convolution without one")
+    operator.require(channels == data.shape[2], "one group")
+    window = _window(operator, options, (kernel[0], kernel[1]), outputs)
+    attributes = _linear_attributes(operator, options.fusedActivationFunction)
+    if weights.dtype == "int4" and window["kernel"] == window["stride"] == (1, 1):
+        rows = replace(weights, values=weights.values.reshape(outputs, channels))
+        _pointwise(operator, _linear(operator, rows, outputs), attributes)
+        return
+    constants = _linear(operator, replace(weights, dtype="int8"), outputs)
+    operator.add("conv2d", (data.name, *constants), window | attributes, operator.result)
 
 
-def _depthwise_conv(operator: _Operator) -> None:
-    data, weights = operator.input(), operator.constant(1)[0]
-    operator.require(len(data.shape) == MAP_RANK, "an input (1, rows, columns, channels)")
-    scales = np.array(_weights_quantization(operator).scales)
-    inputs = (data.name, *_linear(operator, weights, weights.shape[2], scales))
-    attributes = _window(operator, (weights.shape[0], weights.shape[1]))
-    attributes |= _zero_points(operator) | {"clamp": operator.clamp()}
-    operator.add("depthwise_conv2d", inputs, attributes, operator.result)
+def _pointwise(
+    operator: SourceOperator, constants: tuple[str, ...], attributes: Mapping[str, Attribute]
+) -> None:
+    """Add a convolution of single positions as a fully connected layer, whose weights may stay int4.
+
+    It rounds as the convolution: twice, in every runtime.
+    """
+    data, result = operator.input(), operator.result
+    positions = math.prod(data.shape[:2])
+    rows = operator.reshaped(data, (positions, data.shape[2]))
+    found = replace(result, name=f"{operator.name}_tokens", shape=(positions, result.shape[2]))
+    operator.add("fully_connected", (rows.name, *constants), attributes, found)
+    operator.add("reshape", (found.name,), {"shape": result.shape}, result)
 
 
-def _fully_connected(operator: _Operator) -> None:
-    data, weights = operator.input(), operator.constant(1)
-    operator.require(not operator.options.weightsFormat, "weights in the default format")
-    scales = np.array(_weights_quantization(operator).scales)
-    rows = math.prod(data.shape) // weights.shape[1]
-    name = data.name
-    if data.shape != (rows, weights.shape[1]):
-        flat = Tensor(f"{operator.name}_rows", (rows, weights.shape[1]), "int8", data.quantization)
-        operator.add("reshape", (name,), {"shape": flat.shape}, flat)
-        name = flat.name
-    operator.require(operator.result.shape == (rows, len(weights)), "an output (rows, features)")
-    inputs = (name, *_linear(operator, weights, len(weights), scales))
-    attributes = _zero_points(operator) | {"clamp": operator.clamp()}
+def _depthwise_conv(operator: SourceOperator) -> None:
+    data, weights = operator.map_input(), operator.weights(rank=4, axis=3)
+    options, (one, *kernel, outputs) = operator.options(schema.DepthwiseConv2DOptionsT), weights.values.shape
+    operator.require(one == 1, "weights (1, rows, columns, outputs)")
+    multiplied = options.depthMultiplier * data.shape[2]
+    operator.require(multiplied == outputs, "depth_multiplier outputs for each channel")
+    attributes = _window(operator, options, (kernel[0], kernel[1]), outputs)
+    attributes |= _linear_attributes(operator, options.fusedActivationFunction)
+    # The graph's weights have no leading axis.
+    axis = None if weights.quantization.axis is None else weights.quantization.axis - 1
+    kernels = Weights(weights.values[0], "int8", replace(weights.quantization, axis=axis))
+    constants = _linear(operator, kernels, outputs)
+    operator.add("depthwise_conv2d", (data.name, *constants), attributes, operator.result)
+
+
+def _fully_connected(operator: SourceOperator) -> None:
+    data, weights = operator.input(), operator.weights(rank=2, axis=0)
+    options, (outputs, columns) = operator.options(schema.FullyConnectedOptionsT), weights.values.shape
+    operator.require(not options.weightsFormat, "weights in the default format")
+    rows, rest = divmod(math.prod(data.shape), columns)
+    operator.require(rest == 0, "rows as long as the weights'")
+    operator.require(operator.result.shape == (rows, outputs), "an output (rows, features)")
+    name = operator.reshaped(data, (rows, columns)).name
+    constants = _linear(operator, weights, outputs)
+    attributes = _linear_attributes(operator, options.fusedActivationFunction)
     if operator.reader.runtime == "litert":
         attributes["rounding"] = SINGLE_ROUNDING
-    operator.add("fully_connected", inputs, attributes, operator.result)
+    operator.add("fully_connected", (name, *constants), attributes, operator.result)
 
 
-def _pool(operator: _Operator) -> None:
-    data, options = operator.input(), operator.options
+def _pool_window(operator: SourceOperator, options: Any) -> Window:
+    data = operator.map_input()
     operator.require(data.quantization == operator.result.quantization, "one scale before and after")
-    attributes = _window(operator, (options.filterHeight, options.filterWidth))
-    clamp = operator.clamp()
-    if operator.kind == "AVERAGE_POOL_2D":
-        operator.add("average_pool2d", (data.name,), attributes | {"clamp": clamp}, operator.result)
-        return
-    operator.require(clamp == INT8_RANGE, "no fused activation")
-    operator.add("max_pool2d", (data.name,), attributes, operator.result)
+    return _window(operator, options, (options.filterHeight, options.filterWidth), data.shape[2])
 
 
-def _reshape(operator: _Operator) -> None:
-    operator.add("reshape", (operator.input().name,), {"shape": operator.result.shape}, operator.result)
+def _average_pool(operator: SourceOperator) -> None:
+    options = operator.options(schema.Pool2DOptionsT)
+    attributes = _pool_window(operator, options)
+    attributes["clamp"] = operator.clamp(options.fusedActivationFunction)
+    operator.add("average_pool2d", (operator.input().name,), attributes, operator.result)
 
 
-def _transpose(operator: _Operator) -> None:
-    data, axes = operator.input(), operator.constant(1).tolist()
-    if len(axes) > len(data.shape):
-        operator.require(axes[0] == 0, "the batch axis stays first")
+def _max_pool(operator: SourceOperator) -> None:
+    options = operator.options(schema.Pool2DOptionsT)
+    attributes = _pool_window(operator, options)
+    word = ACTIVATIONS.get(options.fusedActivationFunction, "")
+    idle = word in BOUNDS and clamp_of(operator.quantization(operator.result), *BOUNDS[word]) == INT8_RANGE
+    operator.require(idle, "no fused activation that changes values")
+    operator.add("max_pool2d", (operator.input().name,), attributes, operator.result)
+
+
+def _reshape(operator: SourceOperator) -> None:
+    data, shape = operator.input(), operator.result.shape
+    operator.require(math.prod(data.shape) == math.prod(shape), "as many values before and after")
+    operator.add("reshape", (data.name,), {"shape": shape}, operator.result)
+
+
+def _transpose(operator: SourceOperator) -> None:
+    data, axes, shape = operator.input(), operator.integers(1), operator.file_shape(0)
+    operator.require(sorted(axes) == list(range(len(shape))), "axes that are a permutation of the input's")
+    was_map = len(shape) > len(data.shape)
+    becomes_map = len(shape) > len(operator.result.shape)
+    operator.require(axes[0] == 0 or not (was_map or becomes_map), "the batch axis stays first")
+    if was_map:
         axes = [axis - 1 for axis in axes[1:]]
+    operator.shaped(tuple(data.shape[axis] for axis in axes))
     operator.add("transpose", (data.name,), {"axes": tuple(axes)}, operator.result)
 
 
-def _pad(operator: _Operator) -> None:
-    data, amounts = operator.input(), operator.constant(1).tolist()
-    operator.require(len(data.shape) == MAP_RANK and len(amounts) == MAP_RANK + 1, "a map")
+def _pad(operator: SourceOperator) -> None:
+    data, amounts = operator.map_input(), operator.integers(1)
+    operator.require(np.shape(amounts) == (4, 2), "an amount before and after each axis")
     operator.require(amounts[0] == amounts[3] == [0, 0], "padding of rows and columns alone")
-    padding = (*amounts[1], *amounts[2])
-    fill = operator.quantization(operator.result).zero_point
-    operator.add("pad", (data.name,), {"padding": padding, "fill": fill}, operator.result)
+    (top, bottom), (left, right) = amounts[1:3]
+    operator.require(min(top, bottom, left, right) >= 0, "amounts from 0")
+    rows, columns, channels = data.shape
+    operator.shaped((rows + top + bottom, columns + left + right, channels))
+    # Without a scale of the input, LiteRT pads with 0.
+    _, fill = (operator.quantization(tensor).zero_point for tensor in (data, operator.result))
+    attributes: dict[str, Attribute] = {"padding": (top, bottom, left, right), "fill": fill}
+    operator.add("pad", (data.name,), attributes, operator.result)
 
 
-def _softmax(operator: _Operator) -> None:
+def _softmax(operator: SourceOperator) -> None:
+    data, beta = operator.input(), operator.options(schema.SoftmaxOptionsT).beta
+    operator.require(operator.result.quantization == PROBABILITY, "an output of scale 1/256, zero -128")
+    operator.shaped(data.shape)
+    scale = operator.quantization(data).scales[0]
+    # The kernels end the whole process where it is less.
+    steep = math.isfinite(beta) and beta * scale * (1 << SOFTMAX_FRACTION_BITS) > 1
+    operator.require(steep, "beta times the input's scale above 2^-26")
+    names = (data.name, operator.table(softmax_table(scale, beta), "int32"))
+    operator.add("softmax", names, {}, operator.result)
+
+
+def _lookup(
+    operator: SourceOperator, table_of: Callable[[Quantization, Quantization], NDArray[np.int64]]
+) -> None:
     data = operator.input()
-    operator.require(
-        operator.result.quantization == SOFTMAX_QUANTIZATION, "an output of scale 1/256, zero -128"
-    )
-    table = softmax_table(operator.quantization(data).scales[0], operator.options.beta)
-    operator.add("softmax", (data.name, operator.table(table, "int32")), {}, operator.result)
-
-
-def _lookup(operator: _Operator) -> None:
-    data = operator.input()
-    source, result = operator.quantization(data), operator.quantization(operator.result)
-    values = TABLES[operator.kind](source, result)
+    operator.shaped(data.shape)
+    values = table_of(operator.quantization(data), operator.quantization(operator.result))
     operator.add("lookup", (data.name, operator.table(values)), {}, operator.result)
 
 
-TABLES: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.int64]]] = {
+def _ratio(operator: SourceOperator) -> float:
+    """Return the scale of the input in steps of the output."""
+    source, result = (operator.quantization(tensor) for tensor in (operator.input(), operator.result))
+    return source.scales[0] / result.scales[0]
+
+
+def _rescaled(operator: SourceOperator) -> None:
+    operator.require(_ratio(operator) <= LARGEST_RATIO, "an input scale of at most 2^22 times the output's")
+    _lookup(operator, RESCALED[operator.entry.kind])
+
+
+def _relu6(operator: SourceOperator) -> None:
+    same = operator.input().quantization == operator.result.quantization
+    operator.require(same, "one scale before and after, which TFLite Micro takes for granted")
+    _rescaled(operator)
+
+
+RESCALED: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.int64]]] = {
     "RELU": relu_table,
     "RELU6": relu6_table,
     "RELU_N1_TO_1": lambda source, result: rescale_table(source, result, -1.0, 1.0),
     "QUANTIZE": lambda source, result: rescale_table(source, result, -math.inf, math.inf),
-    "HARD_SWISH": hard_swish_table,
-    "LOGISTIC": logistic_table,
-    "TANH": tanh_table,
 }
 
 
-def _pair(operator: _Operator) -> None:
+def _require_scale(operator: SourceOperator) -> None:
+    scale = operator.quantization(operator.input()).scales[0]
+    operator.require(scale <= LARGEST_SCALE, "an input scale of at most 2^16")
+
+
+def _hard_swish(operator: SourceOperator) -> None:
+    _require_scale(operator)
+    operator.require(_ratio(operator) < HIGH_RESOLUTION, "an input scale below 128 times the output's")
+    _lookup(operator, hard_swish_table)
+
+
+def _logistic(operator: SourceOperator) -> None:
+    _require_scale(operator)
+    operator.require(operator.result.quantization == PROBABILITY, "an output of scale 1/256, zero -128")
+    _lookup(operator, logistic_table)
+
+
+def _tanh(operator: SourceOperator) -> None:
+    _require_scale(operator)
+    operator.require(operator.result.quantization == HYPERBOLIC_TANGENT, "an output of scale 1/128, zero 0")
+    _lookup(operator, tanh_table)
+
+
+def _pair(
+    operator: SourceOperator,
+    activation: int,
+    attributes_of: Callable[
+        [Quantization, Quantization, Quantization, tuple[int, int]], dict[str, Attribute]
+    ],
+) -> None:
     """Add the sum or the product of two tensors."""
-    tensors = (operator.input(0), operator.input(1))
-    one, other = (operator.quantization(tensor) for tensor in tensors)
-    attributes_of = sum_attributes if operator.kind == "ADD" else product_attributes
-    attributes = attributes_of(one, other, operator.quantization(operator.result), operator.clamp())
-    names = (tensors[0].name, tensors[1].name)
-    operator.add(operator.kind.lower(), names, attributes, operator.result)
+    one, other = operator.input(0), operator.input(1)
+    sizes = zip(one.shape[::-1], other.shape[::-1], strict=False)
+    agree = all(a == b or 1 in (a, b) for a, b in sizes)
+    operator.require(agree, "shapes that agree, or repeat along axes of size 1")
+    operator.shaped(np.broadcast_shapes(one.shape, other.shape))
+    left, right, result = (operator.quantization(tensor) for tensor in (one, other, operator.result))
+    attributes = attributes_of(left, right, result, operator.clamp(activation))
+    operator.add(operator.entry.kind.lower(), (one.name, other.name), attributes, operator.result)
 
 
-def _mean(operator: _Operator) -> None:
-    data, axes = operator.input(), sorted(operator.constant(1).ravel().tolist())
-    operator.require(len(data.shape) == MAP_RANK and axes == [1, 2], "a mean over rows and columns of a map")
-    source, result = operator.quantization(data), operator.quantization(operator.result)
-    attributes = mean_attributes(source, result, data.shape[0] * data.shape[1])
+def _add(operator: SourceOperator) -> None:
+    _pair(operator, operator.options(schema.AddOptionsT).fusedActivationFunction, sum_attributes)
+
+
+def _mul(operator: SourceOperator) -> None:
+    _pair(operator, operator.options(schema.MulOptionsT).fusedActivationFunction, product_attributes)
+
+
+def _mean(operator: SourceOperator) -> None:
+    data, axes = operator.map_input(), operator.integers(1)
+    rows, columns, channels = data.shape
+    operator.require(sorted(axes) == [1, 2], "a mean over axes 1 and 2")
     point = operator.result
-    if len(point.shape) < MAP_RANK:
-        point = Tensor(f"{operator.name}_map", (1, 1, data.shape[2]), "int8", point.quantization)
-    operator.add("mean", (data.name,), attributes, point)
-    if point is not operator.result:
-        operator.add("reshape", (point.name,), {"shape": operator.result.shape}, operator.result)
+    operator.require(
+        point.shape in ((1, 1, channels), (1, channels)), "an output (1, 1, 1, channels) or (1, channels)"
+    )
+    source, result = operator.quantization(data), operator.quantization(point)
+    mean = replace(point, name=f"{operator.name}_map", shape=(1, 1, channels))
+    mean = point if point.shape == mean.shape else mean
+    operator.add("mean", (data.name,), mean_attributes(source, result, rows * columns), mean)
+    if mean is not point:
+        operator.add("reshape", (mean.name,), {"shape": point.shape}, point)
 
 
-HANDLERS: Mapping[str, Callable[[_Operator], None]] = {
+HANDLERS: Mapping[str, Callable[[SourceOperator], None]] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise_conv,
     "FULLY_CONNECTED": _fully_connected,
-    "AVERAGE_POOL_2D": _pool,
-    "MAX_POOL_2D": _pool,
+    "AVERAGE_POOL_2D": _average_pool,
+    "MAX_POOL_2D": _max_pool,
     "MEAN": _mean,
-    "ADD": _pair,
-    "MUL": _pair,
+    "ADD": _add,
+    "MUL": _mul,
     "SOFTMAX": _softmax,
     "RESHAPE": _reshape,
     "SQUEEZE": _reshape,
     "EXPAND_DIMS": _reshape,
     "TRANSPOSE": _transpose,
     "PAD": _pad,
-    **dict.fromkeys(TABLES, _lookup),
+    **dict.fromkeys(RESCALED, _rescaled),
+    "RELU6": _relu6,
+    "HARD_SWISH": _hard_swish,
+    "LOGISTIC": _logistic,
+    "TANH": _tanh,
 }

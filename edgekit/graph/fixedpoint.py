@@ -234,3 +234,14 @@ def pack_int4(values: NDArray[np.integer]) -> NDArray[np.uint8]:
     nibbles = values.astype(np.int8).ravel().view(np.uint8) & 0xF
     nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
     return np.asarray(nibbles[::2] | nibbles[1::2] << 4, np.uint8)
+
+
+def unpack_int4(packed: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
+    """Return the first `count` values of what `pack_int4` packed.
+
+    Example:
+        >>> unpack_int4(np.array([241, 7], np.uint8), 3).tolist()
+        [1, -1, 7]
+    """
+    nibbles = np.stack([packed & 0xF, packed >> 4], axis=1).ravel()[:count].astype(np.int8)
+    return np.asarray((nibbles ^ 8) - 8, np.int8)

@@ -293,6 +293,12 @@ class TestListing:
         found = json.loads(edgekit("ops", "--json").out)
         assert "group 1, or one group for each channel" in found["ONNX"]["Conv"]
         assert "weights with zero point 0" in found["TFLite"]["CONV_2D"]
+        pools = [found["TFLite"][f"{kind}_POOL_2D"] for kind in ("AVERAGE", "MAX")]
+        assert ["fused activation that changes" in " ".join(pool) for pool in pools] == [False, True]
+        assert ["a fused activation of" in " ".join(pool) for pool in pools] == [True, False]
+        assert "the batch axis stays first" in found["TFLite"]["TRANSPOSE"]
+        for kind, fixed in (("LOGISTIC", "1/256, zero -128"), ("TANH", "1/128, zero 0")):
+            assert f"an output of scale {fixed}" in found["TFLite"][kind]
         assert "clamp is two int8 values in order." in found["graph"]["add"]["constraints"]
 
     def test_students(self, edgekit):

@@ -12,6 +12,7 @@ from edgekit.errors import UnsupportedError
 from edgekit.graph import Quantization, load_graph, run, save_graph
 from quantize.tflite_file import TfliteFile
 from quantize.tflite_reader import read_tflite
+from quantize.tflite_writer import write_tflite
 
 MODELS = Path(os.environ.get("EDGEKIT_SHARED", Path(__file__).parents[4] / "shared")) / "models"
 INPUTS = 20
@@ -89,22 +90,32 @@ def one_operator(tmp_path, kind, options="", quantization=HALF, dtype="int8", **
     return written(tmp_path, file, [data], output)
 
 
+WINDOW = {"strideH": 1, "strideW": 1, "filterHeight": 1, "filterWidth": 1}
+
+
 @pytest.mark.parametrize(
     ("kind", "rest", "message"),
     [
         ("FLOOR", {}, r"FLOOR 'floor_0': operator FLOOR, supported: CONV_2D, DEPTHWISE_CONV_2D"),
-        ("TANH", {"dtype": "float32", "quantization": None}, "tensor 'x': only integer tensors"),
-        ("TANH", {"dtype": "int16"}, "TANH 'tanh_0': required: int8 activations"),
+        (
+            "DEQUANTIZE",
+            {"dtype": "float32", "quantization": None},
+            r"DEQUANTIZE 'dequantize_0' reads tensor 0 'x': FLOAT32, only integer tensors",
+        ),
+        ("TANH", {"dtype": "int16"}, r"TANH 'tanh_0' reads tensor 0 'x': int16, only int8 activations"),
         ("TANH", {"quantization": None}, "required: one scale for each activation"),
+        ("TANH", {}, "TANH 'tanh_0': required: an output of scale 1/128, zero 0"),
+        ("TANH", {"quantization": Quantization((1 / 128,), 3)}, "required: an output of scale 1/128, zero 0"),
+        ("LOGISTIC", {}, "LOGISTIC 'logistic_0': required: an output of scale 1/256, zero -128"),
         ("SOFTMAX", {"options": "SoftmaxOptions"}, "required: an output of scale 1/256"),
         (
             "MAX_POOL_2D",
-            {"options": "Pool2DOptions", "fusedActivationFunction": 1, "strideH": 1, "strideW": 1},
-            "required: no fused activation",
+            {"options": "Pool2DOptions", "fusedActivationFunction": 1, **WINDOW},
+            "required: no fused activation that changes values",
         ),
         (
             "AVERAGE_POOL_2D",
-            {"options": "Pool2DOptions", "fusedActivationFunction": 5, "strideH": 1, "strideW": 1},
+            {"options": "Pool2DOptions", "fusedActivationFunction": 5, **WINDOW},
             "required: a fused activation of NONE, RELU",
         ),
     ],
@@ -114,6 +125,71 @@ def test_what_cannot_be_imported_is_named(tmp_path, kind, rest, message):
     with pytest.raises(UnsupportedError, match=message) as caught:
         read_tflite(path)
     assert caught.value.exit_code == 6
+
+
+def test_names_are_c_identifiers_each_its_own(tmp_path):
+    file = TfliteFile()
+    names = ("1st/input:0", "\u00e9t\u00e9", "1st.input.0", "add_0_out")
+    tensors = [file.tensor((1, 2), "int8", HALF, name) for name in names]
+    first = file.operator("ADD", 2, tensors[:2], file.tensor((1, 2), "int8", HALF), "AddOptions")
+    output = file.operator("ADD", 2, tensors[2:], file.tensor((1, 2), "int8", HALF, "y"), "AddOptions")
+    path = written(tmp_path, file, tensors, output)
+    graph = read_tflite(path)
+    assert graph.inputs == ("t_1st_input_0", "t", "t_1st_input_0_2", "add_0_out")
+    assert graph.ops[0].outputs == (f"add_0_out_{first}",)
+    assert graph.metadata[f"tensor:{graph.outputs[0]}"] == str(output)
+
+
+def int4(shape):
+    return np.random.default_rng(4).integers(-8, 8, shape).astype(np.int8)
+
+
+def fully_connected_int4(tmp_path) -> Path:
+    file = TfliteFile()
+    data = file.tensor((3, 7), "int8", HALF, "x")
+    weights = file.constant(int4((5, 7)), "int4", Quantization((0.25,)))
+    output = file.tensor((3, 5), "int8", Quantization((9.0,)), "y")
+    file.operator("FULLY_CONNECTED", 5, [data, weights, -1], output, "FullyConnectedOptions")
+    return written(tmp_path, file, [data], output)
+
+
+def test_int4_weights_of_fully_connected_layers_stay_int4(tmp_path):
+    """Their number is odd: half of the last byte is nobody's."""
+    graph = read_tflite(fully_connected_int4(tmp_path))
+    name = graph.ops[0].inputs[1]
+    assert graph.tensors[name].dtype == "int4"
+    np.testing.assert_array_equal(graph.constants[name], int4((5, 7)))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_int4_weights_of_convolutions(tmp_path, kernel):
+    """Those of single positions stay int4 as a fully connected layer's; the others become int8."""
+    file, weights = TfliteFile(), int4((5, kernel, kernel, 2))
+    data = file.tensor((1, 4, 6, 2), "int8", HALF, "x")
+    bias = np.arange(5, dtype=np.int32)
+    constants = [file.constant(weights, "int4", Quantization((0.25,))), file.constant(bias)]
+    output = file.tensor((1, 5 - kernel, 7 - kernel, 5), "int8", Quantization((1.0,)), "y")
+    options = {"padding": 1, "strideH": 1, "strideW": 1}
+    file.operator("CONV_2D", 7, [data, *constants], output, "Conv2DOptions", **options)
+    graph = read_tflite(written(tmp_path, file, [data], output))
+    op = next(op for op in graph.ops if len(op.inputs) > 1)
+    found = (op.kind, graph.tensors[op.inputs[1]].dtype)
+    assert found == (("fully_connected", "int4") if kernel == 1 else ("conv2d", "int8"))
+    np.testing.assert_array_equal(graph.constants[op.inputs[1]].ravel(), weights.ravel())
+    assert graph.tensors[graph.outputs[0]].shape == (5 - kernel, 7 - kernel, 5)
+
+
+def test_int4_weights_that_edgekit_wrote_are_read_again(tmp_path):
+    """As 1x1 convolutions, per channel too."""
+    graph = read_tflite(fully_connected_int4(tmp_path))
+    write_tflite(graph, tmp_path / "again.tflite")
+    again = read_tflite(tmp_path / "again.tflite")
+    values = np.random.default_rng(5).integers(-128, 128, (3, 7)).astype(np.int8)
+    one = run(graph, {"x": values})[graph.outputs[0]]
+    other = run(again, {"x": values.reshape(again.tensors["x"].shape)})[again.outputs[0]]
+    np.testing.assert_array_equal(one.ravel(), other.ravel())
+    (op,) = (op for op in again.ops if op.kind == "fully_connected")
+    assert again.tensors[op.inputs[1]].dtype == "int4"
 
 
 @pytest.mark.parametrize("data", [b"", b"TFL3", b"\x00" * 4 + b"TFL3" + b"\xff" * 64, b"not a model at all"])

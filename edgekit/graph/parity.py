@@ -18,7 +18,7 @@ class LayerParity:
     """One layer of one back end against the reference.
 
     Attributes:
-        backend: `c-host`, `simulated-core`, `tflite`, `onnx`.
+        backend: `c-host`, `simulated-core`, `tflite`, `tflite-micro`, `onnx`; `litert` of an imported file.
         layer: Operator name.
         elements: Values compared.
         mismatches: How many differ.

@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from unit.quantize.test_tflite_malformed import changed, setting
 from unit.quantize.test_tflite_reader import written
 
-from edgekit.errors import ArtifactError, ParityError
+from edgekit.errors import ArtifactError, ParityError, UnsupportedError
 from edgekit.graph import Quantization, load_graph, run
-from quantize import tflite_operators
+from quantize import runtime_parity, tflite_operators
 from quantize.adoption import adopt
+from quantize.runtime_parity import LitertModel, MicroModel
 from quantize.tflite_file import TfliteFile
 
 
@@ -43,13 +45,144 @@ def test_it_writes_a_graph_and_the_proof(model, tmp_path, runtime):
     assert ("rounding" in graph.ops[1].attributes) == (runtime == "litert")
     fed = {name: np.full((1, 6), 3, np.int8) for name in graph.inputs}
     assert run(graph, fed)["add_0_out"].tolist() == [[-2] * 6], "the zero points"
-    rows = json.loads(made.file("parity.json").read_text())["layers"]
-    found = {(row["backend"], row["layer"]): (row["elements"], row["mismatches"]) for row in rows}
-    assert found == {
-        ("litert", "add_0"): (120, 0),
-        ("litert", "fully_connected_1"): (80, 0),
-        ("tflite-micro", "whole"): (80, 0),
+    parity = parity_of(made)
+    backends = {"micro": "tflite-micro", "litert": "litert"}
+    assert parity["follows"] == backends[runtime]
+    rows = {(row["backend"], row["layer"]): (row["elements"], row["mismatches"]) for row in parity["layers"]}
+    layers = {"add_0": (120, 0), "fully_connected_1": (80, 0)}
+    expected = {(backend, name): row for backend in backends.values() for name, row in layers.items()}
+    assert rows == {**expected, (backends[runtime], "whole"): (80, 0)}
+    nothing = {"largest": 0, "mean": 0.0, "inputs": 20}
+    assert parity["end_to_end"] == dict.fromkeys(backends.values(), nothing)
+    assert parity["not_compared"] == {}
+
+
+def parity_of(made):
+    return json.loads(made.file("parity.json").read_text())
+
+
+@pytest.fixture
+def deep_model(tmp_path):
+    """Three wide fully connected layers, which the runtimes round differently."""
+    file, rng = TfliteFile(), np.random.default_rng(0)
+    scale = Quantization((0.05,), 3)
+    first = now = file.tensor((8, 64), "int8", scale, "x")
+    for number in range(3):
+        weights = rng.integers(-127, 128, (64, 64)).astype(np.int8)
+        constant = file.constant(weights, quantization=Quantization((0.0017,)))
+        output = file.tensor((8, 64), "int8", scale, f"y{number}")
+        now = file.operator("FULLY_CONNECTED", 4, [now, constant, -1], output, "FullyConnectedOptions")
+    return written(tmp_path, file, [first], now)
+
+
+@pytest.mark.parametrize("runtime", ["micro", "litert"])
+def test_parity_is_that_of_the_graph_that_is_saved(deep_model, tmp_path, runtime):
+    """Exact where it is followed; a step a layer in the other runtime, which adds up from input to output."""
+    made = adopt(deep_model, tmp_path / "graph", runtime)
+    graph, parity = load_graph(made.path), parity_of(made)
+    runtimes = {"litert": LitertModel(deep_model, graph), "tflite-micro": MicroModel(deep_model, graph)}
+    (other,) = set(runtimes) - {parity["follows"]}
+    rows = [row for row in parity["layers"] if row["backend"] == parity["follows"]]
+    assert [row["layer"] for row in rows][-1] == "whole"
+    assert all(row["mismatches"] == row["allowed_lsb"] == row["allowed_fraction"] == 0 for row in rows)
+    rows = [row for row in parity["layers"] if row["backend"] == other]
+    assert [row["layer"] for row in rows] == [op.name for op in graph.ops]
+    assert sum(row["mismatches"] for row in rows) > 10
+    assert {(row["max_lsb"], row["allowed_lsb"], row["allowed_fraction"]) for row in rows} == {(1, 1, 1.0)}
+    for name, model in runtimes.items():
+        steps = []
+        for seed in range(20):
+            fed = {"x": np.random.default_rng(seed).integers(-128, 128, (8, 64)).astype(np.int8)}
+            output = graph.outputs[0]
+            steps.append(np.abs(run(graph, fed)[output].astype(int) - model(fed)[output]))
+        found = parity["end_to_end"][name]
+        assert found == {"largest": np.max(steps), "mean": pytest.approx(np.mean(steps)), "inputs": 20}
+        assert (found["largest"] > 0) == (name == other)
+    spread = parity["end_to_end"][other]["mean"] * rows[-1]["elements"]
+    assert spread > 3 * rows[-1]["mismatches"], "the last layer alone differs less"
+
+
+def test_two_steps_are_too_many_in_the_other_runtime(deep_model, tmp_path, monkeypatch):
+    """Which is LiteRT: it is compared first."""
+    right = tflite_operators.requantization
+
+    def wrong(*arguments):
+        multiplier, shift = right(*arguments)
+        return multiplier + (1 << 25), shift
+
+    monkeypatch.setattr(tflite_operators, "requantization", wrong)
+    with pytest.raises(ParityError, match="litert differs from the integer graph at layer fully_connected_0"):
+        adopt(deep_model, tmp_path / "graph")
+
+
+def relu_n1(tmp_path):
+    file = TfliteFile()
+    data, output = (file.tensor((1, 16), "int8", Quantization((0.05,)), name) for name in "xy")
+    file.operator("RELU_N1_TO_1", 1, [data], output)
+    return written(tmp_path, file, [data], output)
+
+
+def test_a_runtime_without_the_kernel_is_left_out(tmp_path):
+    parity = parity_of(adopt(relu_n1(tmp_path), tmp_path / "graph"))
+    assert {(row["backend"], row["layer"]) for row in parity["layers"]} == {
+        ("litert", "relu_n1_to_1_0"),
+        ("litert", "whole"),
     }
+    assert list(parity["end_to_end"]) == ["litert"]
+    assert parity["not_compared"]["tflite-micro"].startswith("it cannot run this file: ")
+
+
+def test_tflite_micro_need_not_be_installed(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime_parity, "has_micro", lambda: False)
+    parity = parity_of(adopt(model, tmp_path / "graph"))
+    assert parity["follows"] == "tflite-micro"
+    assert {row["backend"] for row in parity["layers"]} == {"litert"}
+    assert parity["not_compared"] == {"tflite-micro": "the package tflite_micro is not installed"}
+
+
+def test_a_map_larger_than_the_file_fits_tflite_micro(tmp_path):
+    file, half = TfliteFile(), Quantization((0.5,))
+    data = file.tensor((1, 64, 64, 1), "int8", half, "x")
+    weights = file.constant(np.ones((8, 1, 1, 1), np.int8), quantization=half)
+    output = file.tensor((1, 64, 64, 8), "int8", half, "y")
+    inputs = [data, weights, file.constant(np.zeros(8, np.int32))]
+    file.operator("CONV_2D", 3, inputs, output, "Conv2DOptions", strideH=1, strideW=1)
+    parity = parity_of(adopt(written(tmp_path, file, [data], output), tmp_path / "graph"))
+    assert parity["not_compared"] == {}
+
+
+def test_layers_of_several_operators_are_compared_as_one(tmp_path):
+    """A mean and its reshape; int4 weights of a 1x1 convolution as a fully connected layer."""
+    file, rng, half = TfliteFile(), np.random.default_rng(0), Quantization((0.5,))
+    data = file.tensor((1, 4, 5, 3), "int8", half, "x")
+    weights = file.constant(rng.integers(-8, 8, (6, 1, 1, 3)).astype(np.int8), "int4", half)
+    maps = file.tensor((1, 4, 5, 6), "int8", Quantization((2.0,)), "m")
+    inputs = [data, weights, file.constant(np.arange(6, dtype=np.int32))]
+    file.operator("CONV_2D", 7, inputs, maps, "Conv2DOptions", strideH=1, strideW=1)
+    output = file.tensor((1, 6), "int8", Quantization((0.7,)), "y")
+    file.operator("MEAN", 2, [maps, file.constant(np.array([1, 2], np.int32))], output, "ReducerOptions")
+    made = adopt(written(tmp_path, file, [data], output), tmp_path / "graph")
+    assert [op.kind for op in load_graph(made.path).ops] == [
+        *("reshape", "fully_connected", "reshape"),
+        *("mean", "reshape"),
+    ]
+    rows = [(row["backend"], row["layer"], row["mismatches"]) for row in parity_of(made)["layers"]]
+    layers = ("conv_2d_0", "mean_1", "whole")
+    assert rows == [(backend, layer, 0) for backend in ("litert", "tflite-micro") for layer in layers]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (setting("name", b"\xff", ("tensors", 0)), r"tensor 0 \(tensor\) is of size unknown in LiteRT, 16"),
+        (lambda model: setattr(model, "version", 99), r"LiteRT cannot run it \(.*schema version 99"),
+    ],
+)
+def test_what_litert_cannot_run_is_refused(tmp_path, change, message):
+    path = changed(relu_n1(tmp_path), change)
+    with pytest.raises(UnsupportedError, match=message) as caught:
+        adopt(path, tmp_path / "graph")
+    assert "edgekit quantize" in caught.value.hint
 
 
 def test_another_integer_is_found(model, tmp_path, monkeypatch):

@@ -1,14 +1,17 @@
 """Random operators as int8 .tflite files: the graph read from one gives the integers of TFLite's kernels."""
 
+import contextlib
+import functools
 import math
 
 import numpy as np
 import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from edgekit.errors import UnsupportedError
 from edgekit.graph import Quantization, run
 from quantize.tflite_file import TfliteFile
 from quantize.tflite_reader import read_tflite
@@ -40,32 +43,53 @@ def scaled(scale, rng) -> Quantization:
     return Quantization((float(np.float32(scale)),), int(rng.integers(-128, 128)))
 
 
-def weights_of(file, rng, shape, axis, source, sums):
-    """Add weights and bias; return both, and a scale whose range the results fill."""
-    channels = shape[axis]
+def weights_of(file, rng, shape, axis, source, sums, narrow=False):
+    """Add weights, int4 where narrow, and bias; return both, and a scale whose range the results fill."""
+    channels, limit = shape[axis], 7 if narrow else 127
     scales = tuple(float(np.float32(s)) for s in np.exp(rng.uniform(np.log(1e-3), np.log(1e-1), channels)))
-    weights = rng.integers(-127, 128, shape).astype(np.int8)
+    weights = rng.integers(-limit, limit + 1, shape).astype(np.int8)
     bias = rng.integers(-(1 << 14), 1 << 14, channels).astype(np.int32)
     biases = Quantization(tuple(float(np.float32(source.scales[0] * s)) for s in scales), 0, 0)
     inputs = [
-        file.constant(weights, quantization=Quantization(scales, 0, axis)),
+        file.constant(weights, "int4" if narrow else "int8", Quantization(scales, 0, axis)),
         file.constant(bias, quantization=biases),
     ]
-    reach = source.scales[0] * max(scales) * 74 * 74 * math.sqrt(sums)
+    reach = source.scales[0] * max(scales) * 74 * 0.58 * limit * math.sqrt(sums)
     return inputs, scaled(reach / rng.uniform(20, 300), rng)
 
 
-def compare(tmp_path, file, inputs, output, data):
-    """Check the reference against LiteRT's reference kernels, and TFLite Micro where it has them."""
-    path = tmp_path / "model.tflite"
-    path.write_bytes(file.to_bytes("test", {}, inputs, [output]))
+@pytest.fixture(scope="module", params=["litert", "micro"])
+def runtime(request):
+    """The runtime that the graph follows, in whose kernels the file is run."""
+    if request.param == "micro":
+        pytest.importorskip("tflite_micro", reason="TFLite Micro is compared where tflite_micro is installed")
+    return request.param
+
+
+def computed(path, runtime, data):
+    """Return what LiteRT's reference kernels or TFLite Micro give."""
+    if runtime == "micro":
+        from tflite_micro.python.tflite_micro import runtime as micro
+
+        interpreter = micro.Interpreter.from_file(str(path), arena_size=1 << 20)
+        for number, values in enumerate(data):
+            interpreter.set_input(values, number)
+        interpreter.invoke()
+        return interpreter.get_output(0)
     interpreter = Interpreter(str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     interpreter.allocate_tensors()
     for detail, values in zip(interpreter.get_input_details(), data, strict=True):
         interpreter.set_tensor(detail["index"], values)
     interpreter.invoke()
-    expected = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    graph = read_tflite(path, "litert")
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+def compare(tmp_path, file, inputs, output, data, runtime):
+    """Check the reference's whole result against that of the runtime whose rounding it follows."""
+    path = tmp_path / "model.tflite"
+    path.write_bytes(file.to_bytes("test", {}, inputs, [output]))
+    expected = computed(path, runtime, data)
+    graph = read_tflite(path, runtime)
     fed = {
         name: values.reshape(graph.tensors[name].shape)
         for name, values in zip(graph.inputs, data, strict=True)
@@ -101,8 +125,9 @@ def valid(size, reach, stride):
     padding=paddings,
     activation=activations,
     depthwise=st.booleans(),
+    narrow=st.booleans(),
 )
-def test_convolutions(tmp, seed, kernel, stride, dilation, padding, activation, depthwise):
+def test_convolutions(tmp, runtime, seed, kernel, stride, dilation, padding, activation, depthwise, narrow):
     rng = np.random.default_rng(seed)
     stride = 1 if dilation > 1 else stride
     rows, columns, channels = (int(n) for n in rng.integers((8, 8, 1), (16, 14, 9)))
@@ -111,7 +136,7 @@ def test_convolutions(tmp, seed, kernel, stride, dilation, padding, activation, 
     data = file.tensor((1, rows, columns, channels), "int8", source, "x")
     shape = (1, *kernel, channels * multiplier) if depthwise else (outputs, *kernel, channels)
     sums = math.prod(kernel) * (1 if depthwise else channels)
-    constants, result = weights_of(file, rng, shape, 3 if depthwise else 0, source, sums)
+    constants, result = weights_of(file, rng, shape, 3 if depthwise else 0, source, sums, narrow)
     reach = [(k - 1) * dilation + 1 for k in kernel]
     sizes = [
         same(n, stride) if padding == SAME else valid(n, r, stride)
@@ -130,27 +155,33 @@ def test_convolutions(tmp, seed, kernel, stride, dilation, padding, activation, 
         options["depthMultiplier"] = multiplier
         file.operator("DEPTHWISE_CONV_2D", 3, [data, *constants], output, "DepthwiseConv2DOptions", **options)
     else:
-        file.operator("CONV_2D", 3, [data, *constants], output, "Conv2DOptions", **options)
-    compare(tmp, file, [data], output, [int8(rng, (1, rows, columns, channels))])
+        file.operator("CONV_2D", 7, [data, *constants], output, "Conv2DOptions", **options)
+    compare(tmp, file, [data], output, [int8(rng, (1, rows, columns, channels))], runtime)
 
 
 @FAST
-@given(seed=seeds, activation=activations)
-def test_fully_connected(tmp, seed, activation):
+@given(seed=seeds, activation=activations, weights=st.sampled_from(["int8", "per channel", "int4"]))
+def test_fully_connected(tmp, runtime, seed, activation, weights):
+    """Neither runtime has int4 weights with a scale for each channel."""
     rng = np.random.default_rng(seed)
     rows, inputs, outputs = (int(n) for n in rng.integers((1, 1, 1), (5, 200, 40)))
     file, source = TfliteFile(), quantization(rng)
     data = file.tensor((rows, inputs), "int8", source, "x")
-    scale = float(np.float32(rng.uniform(1e-3, 1e-1)))
-    weights = file.constant(int8(rng, (outputs, inputs)), quantization=Quantization((scale,)))
+    limit, channels = 7 if weights == "int4" else 127, outputs if weights == "per channel" else 1
+    scales = tuple(float(np.float32(scale)) for scale in rng.uniform(1e-3, 1e-1, channels))
+    values = rng.integers(-limit, limit + 1, (outputs, inputs)).astype(np.int8)
+    axis = 0 if channels > 1 else None
+    dtype = "int4" if weights == "int4" else "int8"
+    constant = file.constant(values, dtype, Quantization(scales, 0, axis))
     bias = rng.integers(-(1 << 14), 1 << 14, outputs).astype(np.int32)
-    biases = file.constant(bias, quantization=Quantization((float(np.float32(source.scales[0] * scale)),)))
-    reach = source.scales[0] * scale * 74 * 74 * math.sqrt(inputs)
+    products = tuple(float(np.float32(source.scales[0] * scale)) for scale in scales)
+    biases = file.constant(bias, quantization=Quantization(products, 0, axis))
+    reach = source.scales[0] * max(scales) * 74 * 0.58 * limit * math.sqrt(inputs)
     result = scaled(reach / rng.uniform(20, 300), rng)
     output = file.tensor((rows, outputs), "int8", result, "y")
     options = {"fusedActivationFunction": activation}
-    file.operator("FULLY_CONNECTED", 4, [data, weights, biases], output, "FullyConnectedOptions", **options)
-    compare(tmp, file, [data], output, [int8(rng, (rows, inputs))])
+    file.operator("FULLY_CONNECTED", 5, [data, constant, biases], output, "FullyConnectedOptions", **options)
+    compare(tmp, file, [data], output, [int8(rng, (rows, inputs))], runtime)
 
 
 @FAST
@@ -162,7 +193,7 @@ def test_fully_connected(tmp, seed, activation):
     kind=st.sampled_from(["AVERAGE_POOL_2D", "MAX_POOL_2D"]),
     activation=activations,
 )
-def test_pools(tmp, seed, window, stride, padding, kind, activation):
+def test_pools(tmp, runtime, seed, window, stride, padding, kind, activation):
     rng = np.random.default_rng(seed)
     rows, columns, channels = (int(n) for n in rng.integers((5, 5, 1), (16, 14, 9)))
     file, scale = TfliteFile(), quantization(rng)
@@ -181,12 +212,12 @@ def test_pools(tmp, seed, window, stride, padding, kind, activation):
         "fusedActivationFunction": activation if kind == "AVERAGE_POOL_2D" else NONE,
     }
     file.operator(kind, 2, [data], output, "Pool2DOptions", **options)
-    compare(tmp, file, [data], output, [int8(rng, (1, rows, columns, channels))])
+    compare(tmp, file, [data], output, [int8(rng, (1, rows, columns, channels))], runtime)
 
 
 @FAST
 @given(seed=seeds, kind=st.sampled_from(["ADD", "MUL"]), activation=activations, repeat=st.booleans())
-def test_sums_and_products(tmp, seed, kind, activation, repeat):
+def test_sums_and_products(tmp, runtime, seed, kind, activation, repeat):
     rng = np.random.default_rng(seed)
     rows, columns, channels = (int(n) for n in rng.integers((1, 1, 1), (9, 9, 9)))
     file = TfliteFile()
@@ -199,7 +230,7 @@ def test_sums_and_products(tmp, seed, kind, activation, repeat):
     output = file.tensor(shapes[0], "int8", result, "z")
     options = "AddOptions" if kind == "ADD" else "MulOptions"
     file.operator(kind, 2, tensors, output, options, fusedActivationFunction=activation)
-    compare(tmp, file, tensors, output, [int8(rng, shape) for shape in shapes])
+    compare(tmp, file, tensors, output, [int8(rng, shape) for shape in shapes], runtime)
 
 
 @FAST
@@ -207,32 +238,38 @@ def test_sums_and_products(tmp, seed, kind, activation, repeat):
     seed=seeds,
     kind=st.sampled_from(["RELU", "RELU6", "RELU_N1_TO_1", "HARD_SWISH", "LOGISTIC", "TANH", "QUANTIZE"]),
 )
-def test_functions_of_one_value(tmp, seed, kind):
+def test_functions_of_one_value(tmp, runtime, seed, kind):
+    """All but one of which TFLite Micro has, and another in one scale alone."""
+    assume(runtime != "micro" or kind != "RELU_N1_TO_1")
     rng = np.random.default_rng(seed)
     file, source = TfliteFile(), quantization(rng, 1e-3, 0.2)
-    fixed = {"LOGISTIC": Quantization((1 / 256,), -128), "TANH": Quantization((1 / 128,), 0)}
+    fixed = {
+        "LOGISTIC": Quantization((1 / 256,), -128),
+        "TANH": Quantization((1 / 128,), 0),
+        "RELU6": source,
+    }
     result = fixed.get(kind, scaled(source.scales[0] * np.exp(rng.uniform(-0.7, 1.5)), rng))
     data = file.tensor((1, 256), "int8", source, "x")
     output = file.tensor((1, 256), "int8", result, "y")
     options = {"HARD_SWISH": "HardSwishOptions", "QUANTIZE": "QuantizeOptions"}.get(kind, "")
     file.operator(kind, VERSIONS[kind], [data], output, options)
-    compare(tmp, file, [data], output, [np.arange(-128, 128).astype(np.int8)[None]])
+    compare(tmp, file, [data], output, [np.arange(-128, 128).astype(np.int8)[None]], runtime)
 
 
 @FAST
-@given(seed=seeds, count=st.integers(1, 40), rows=st.integers(1, 4))
-def test_softmax(tmp, seed, count, rows):
+@given(seed=seeds, count=st.integers(1, 40), rows=st.integers(1, 4), beta=st.sampled_from([1.0, 0.5, 2.0]))
+def test_softmax(tmp, runtime, seed, count, rows, beta):
     rng = np.random.default_rng(seed)
     file, source = TfliteFile(), quantization(rng, 1e-3, 1.0)
     data = file.tensor((rows, count), "int8", source, "x")
     output = file.tensor((rows, count), "int8", Quantization((1 / 256,), -128), "y")
-    file.operator("SOFTMAX", 2, [data], output, "SoftmaxOptions", beta=1.0)
-    compare(tmp, file, [data], output, [int8(rng, (rows, count))])
+    file.operator("SOFTMAX", 2, [data], output, "SoftmaxOptions", beta=beta)
+    compare(tmp, file, [data], output, [int8(rng, (rows, count))], runtime)
 
 
 @FAST
 @given(seed=seeds, keep=st.booleans())
-def test_mean(tmp, seed, keep):
+def test_mean(tmp, runtime, seed, keep):
     rng = np.random.default_rng(seed)
     rows, columns, channels = (int(n) for n in rng.integers((1, 1, 1), (30, 14, 9)))
     file, source = TfliteFile(), quantization(rng)
@@ -241,12 +278,12 @@ def test_mean(tmp, seed, keep):
     output = file.tensor((1, 1, 1, channels) if keep else (1, channels), "int8", result, "y")
     axes = file.constant(np.array([1, 2], np.int32))
     file.operator("MEAN", 2, [data, axes], output, "ReducerOptions", keepDims=keep)
-    compare(tmp, file, [data], output, [int8(rng, (1, rows, columns, channels))])
+    compare(tmp, file, [data], output, [int8(rng, (1, rows, columns, channels))], runtime)
 
 
 @FAST
 @given(seed=seeds)
-def test_moved_values(tmp, seed):
+def test_moved_values(tmp, runtime, seed):
     rng = np.random.default_rng(seed)
     shape = tuple(int(n) for n in rng.integers(1, 6, 3))
     file, scale = TfliteFile(), quantization(rng)
@@ -262,7 +299,7 @@ def test_moved_values(tmp, seed):
     file.operator(
         "RESHAPE", 1, [other, file.constant(np.array([-1, turned[3]], np.int32))], output, "ReshapeOptions"
     )
-    compare(tmp, file, [data], output, [int8(rng, (1, *shape))])
+    compare(tmp, file, [data], output, [int8(rng, (1, *shape))], runtime)
 
 
 class Chain:
@@ -356,13 +393,39 @@ class Chain:
     ),
     head=st.booleans(),
 )
-def test_random_graphs(tmp, seed, steps, head):
+def test_random_graphs(tmp, runtime, seed, steps, head):
     """Errors propagate: one integer that differs anywhere shows in the result."""
     rng = np.random.default_rng(seed)
     chain = Chain(rng)
     for step in [*steps, *(["head"] if head else [])]:
         getattr(chain, step)()
-    graph, fed, found = compare(tmp, chain.file, [chain.first], chain.now, [int8(rng, chain.first_shape)])
+    graph, fed, found = compare(
+        tmp, chain.file, [chain.first], chain.now, [int8(rng, chain.first_shape)], runtime
+    )
     inputs = torch.from_numpy(next(iter(fed.values())).astype(np.float32))[None]
     trained = TrainableGraph(graph, {})(inputs)[graph.outputs[0]]
     np.testing.assert_array_equal(trained.detach().numpy()[0], found)
+
+
+@functools.cache
+def damageable() -> bytes:
+    """Return a file of a convolution and a softmax."""
+    chain = Chain(np.random.default_rng(0))
+    chain.conv()
+    chain.head()
+    return chain.file.to_bytes("test", {}, [chain.first], [chain.now])
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4)
+)
+def test_damaged_files(tmp, flips):
+    """They are refused, or read: no byte makes the reader fail in any other way."""
+    damaged = bytearray(damageable())
+    for place, value in flips:
+        damaged[8 + int(place * (len(damaged) - 8))] = value
+    path = tmp / "damaged.tflite"
+    path.write_bytes(damaged)
+    with contextlib.suppress(UnsupportedError):
+        read_tflite(path)

@@ -27,6 +27,7 @@ KINDS = {value: name for name, value in vars(schema.BuiltinOperator).items() if 
 LEFT_OUT = -1
 """In place of an input that an operator may do without."""
 LARGEST_SIZE = 1 << 26
+"""Of a tensor: the reference holds 8 bytes for each value, and a damaged size may be anything."""
 DAMAGE = (struct.error, AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
 """What the schema classes raise where offsets and sizes lead nowhere."""
 

@@ -45,6 +45,6 @@ def adopt(
         artifact.write_text(work / "graph.txt", to_text(graph) + "\n")
         artifact.write_bytes(work / "model.tflite", model.read_bytes())
         parity = check_runtimes(model, graph, runtime, progress)
-        require_parity(parity.layers)
+        require_parity(parity.layers, work)
         artifact.write_json(work / "parity.json", parity.to_dict())
     return artifact.read(out, STAGE)

@@ -23,10 +23,10 @@ class Readable:
 
 def onnx_operators() -> list[Readable]:
     """Return the ONNX operators that a float model may have."""
-    from quantize import onnx_operators, onnx_shapes
+    from quantize import onnx_operators, onnx_shapes, onnx_windows
 
     common = Readable("every operator", tuple(_common()))
-    return [common, *_readable(onnx_operators.HANDLERS, onnx_operators, onnx_shapes)]
+    return [common, *_readable(onnx_operators.HANDLERS, onnx_operators, onnx_shapes, onnx_windows)]
 
 
 def _common() -> Iterator[str]:

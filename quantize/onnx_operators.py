@@ -1,7 +1,7 @@
 """How each node of a float ONNX file becomes a layer, or joins the layer before it."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +9,15 @@ import onnx
 from numpy.typing import NDArray
 
 from quantize.network import Columns, Layer
-from quantize.onnx_shapes import KEEP_ORDER, add_padding, add_reshape, add_row, add_transpose
+from quantize.onnx_shapes import (
+    KEEP_ORDER,
+    add_padding,
+    add_reshape,
+    add_row,
+    add_transpose,
+    attributes_of,
+)
+from quantize.onnx_windows import read_average_pool, read_conv, read_max_pool
 
 if TYPE_CHECKING:
     from quantize.importer import Importer
@@ -53,61 +61,6 @@ def read_node(importer: "Importer", node: onnx.NodeProto) -> None:
             importer.channels_first[node.output[0]] = channels
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-
-
-def _conv(importer: "Importer", node: onnx.NodeProto) -> None:
-    attributes = _attributes(node)
-    source = importer.source(node)
-    weights = importer.constant(node, 1).astype(np.float64)
-    importer.require(node, weights.ndim == 4, "two-dimensional kernels")
-    groups = attributes.get("group", 1)
-    depthwise = groups > 1
-    importer.require(node, not depthwise or weights.shape[1] == 1, "group 1, or one group for each channel")
-    bias = importer.constant(node, 2) if len(node.input) > 2 else np.zeros(len(weights))
-    kernel, dilation = _pair(weights.shape[2:]), _pair(attributes.get("dilations", [1, 1]))
-    padding = _padding(importer, node, attributes)
-    reach = [(size - 1) * step for size, step in zip(kernel, dilation, strict=True)]
-    if max(padding[:2]) > reach[0] or max(padding[2:]) > reach[1]:
-        source, padding = _padded_first(importer, node, source, padding), (0, 0, 0, 0)
-    layer = Layer(
-        "depthwise_conv2d" if depthwise else "conv2d",
-        importer.layer_name(node),
-        (source,),
-        node.output[0],
-        (node.name,),
-        np.moveaxis(weights[:, 0], 0, -1) if depthwise else np.transpose(weights, (0, 2, 3, 1)),
-        bias.astype(np.float64),
-        kernel=kernel,
-        stride=_pair(attributes.get("strides", [1, 1])),
-        dilation=dilation,
-        padding=padding,
-    )
-    importer.add(node, layer)
-
-
-def _pair(values: Sequence[int]) -> tuple[int, int]:
-    return values[0], values[1]
-
-
-def _padded_first(
-    importer: "Importer", node: onnx.NodeProto, source: str, padding: tuple[int, int, int, int]
-) -> str:
-    """Add a layer that pads a node's input with zeros, and return its output's name."""
-    name, output = importer.layer_name(node), f"{node.output[0]}:padded"
-    return importer.add_hidden(Layer("pad", name, (source,), output, (node.name,), padding=padding))
-
-
-def _padding(
-    importer: "Importer", node: onnx.NodeProto, attributes: Mapping[str, Any]
-) -> tuple[int, int, int, int]:
-    auto_pad = attributes.get("auto_pad", b"NOTSET")
-    importer.require(node, auto_pad == b"NOTSET", "explicit pads instead of auto_pad")
-    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
-    return top, bottom, left, right
-
-
 def _batch_norm(importer: "Importer", node: onnx.NodeProto) -> None:
     gamma, beta, mean, variance = (importer.constant(node, i).astype(np.float64) for i in range(1, 5))
     layer = importer.layers.get(importer.source(node))
@@ -116,7 +69,7 @@ def _batch_norm(importer: "Importer", node: onnx.NodeProto) -> None:
     assert layer is not None
     rows = layer.kind == "fully_connected" and len(importer.shapes.get(node.input[0], ())) == 1
     importer.require(node, rows or importer.is_map(node.input[0]), "channels, or features of one row")
-    gain = gamma / np.sqrt(variance + _attributes(node).get("epsilon", 1e-5))
+    gain = gamma / np.sqrt(variance + attributes_of(node).get("epsilon", 1e-5))
     # Outputs are the first axis of a layer's weights, the last of a depthwise convolution's.
     first = (-1,) + (1,) * (layer.weights.ndim - 1)
     by_output = gain if layer.kind == "depthwise_conv2d" else gain.reshape(first)
@@ -134,7 +87,7 @@ def _relu(importer: "Importer", node: onnx.NodeProto) -> None:
 def _clip(importer: "Importer", node: onnx.NodeProto) -> None:
     limits = [importer.constant(node, i).item() for i in range(1, len(node.input)) if node.input[i]]
     # Before opset 11 they were attributes.
-    attributes = _attributes(node)
+    attributes = attributes_of(node)
     limits += [attributes[name] for name in ("min", "max") if name in attributes]
     importer.require(node, limits == [0.0, 6.0], "0 to 6")
     _clip_to(importer, node, 0.0, 6.0, "relu6")
@@ -168,7 +121,7 @@ def _tanh(importer: "Importer", node: onnx.NodeProto) -> None:
 
 def _hard_sigmoid(importer: "Importer", node: onnx.NodeProto) -> None:
     """Fold it into the convolution or linear layer before, whose results are then clipped to 0 and 1."""
-    attributes, layer = _attributes(node), importer.layers.get(importer.source(node))
+    attributes, layer = attributes_of(node), importer.layers.get(importer.source(node))
     alpha, beta = attributes.get("alpha", 0.2), attributes.get("beta", 0.5)
     follows = layer is not None and layer.kind in LINEAR and importer.is_only_reader(node)
     importer.require(node, follows, "it alone reads a Conv, Gemm or MatMul")
@@ -190,7 +143,7 @@ def _axes(importer: "Importer", node: onnx.NodeProto) -> list[int] | None:
     """Return the axes of a node, an attribute or, in later opsets, an input; None if it has neither."""
     if len(node.input) > 1 and node.input[1]:
         return [int(axis) for axis in importer.constant(node, 1).ravel()]
-    found = _attributes(node).get("axes")
+    found = attributes_of(node).get("axes")
     return None if found is None else list(found)
 
 
@@ -203,7 +156,7 @@ def _mean(importer: "Importer", node: onnx.NodeProto) -> None:
     source, output = importer.source(node), node.output[0]
     importer.add(node, Layer("mean", importer.layer_name(node), (source,), output, (node.name,)))
     as_they_are = node.input[0] in importer.as_they_are
-    if _attributes(node).get("keepdims", 1) == 0:
+    if attributes_of(node).get("keepdims", 1) == 0:
         channels = importer.shape(node, node.input[0])[-1 if as_they_are else 0]
         name = importer.layer_name(node)
         row = Layer("reshape", name, (output,), f"{output}:row", (node.name,), shape=(1, channels))
@@ -222,41 +175,6 @@ def _squeeze(importer: "Importer", node: onnx.NodeProto) -> None:
     add_reshape(importer, node)
 
 
-def _max_pool(importer: "Importer", node: onnx.NodeProto) -> None:
-    _pool(importer, node, "max_pool2d", importer.source(node), _padding(importer, node, _attributes(node)))
-
-
-def _average_pool(importer: "Importer", node: onnx.NodeProto) -> None:
-    attributes, source = _attributes(node), importer.source(node)
-    padding = _padding(importer, node, attributes)
-    if any(padding):
-        # TFLite has no mean that leaves out padding of this kind; one that counts it is a pad and a mean.
-        counted = attributes.get("count_include_pad", 0) == 1
-        importer.require(node, counted, "no padding, or count_include_pad 1")
-        source, padding = _padded_first(importer, node, source, padding), (0, 0, 0, 0)
-    _pool(importer, node, "average_pool2d", source, padding)
-
-
-def _pool(
-    importer: "Importer", node: onnx.NodeProto, kind: str, source: str, padding: tuple[int, int, int, int]
-) -> None:
-    attributes = _attributes(node)
-    importer.require(node, attributes.get("ceil_mode", 0) == 0, "ceil_mode 0")
-    importer.require(node, set(attributes.get("dilations", [1])) == {1}, "dilations 1")
-    importer.require(node, len(attributes["kernel_shape"]) == len(MAP_AXES), "two-dimensional windows")
-    layer = Layer(
-        kind,
-        importer.layer_name(node),
-        (source,),
-        node.output[0],
-        (node.name,),
-        kernel=_pair(attributes["kernel_shape"]),
-        stride=_pair(attributes.get("strides", [1, 1])),
-        padding=padding,
-    )
-    importer.add(node, layer)
-
-
 def _unsqueeze(importer: "Importer", node: onnx.NodeProto) -> None:
     if importer.source(node) != importer.input or _axes(importer, node) != [1]:
         add_reshape(importer, node)
@@ -268,7 +186,7 @@ def _unsqueeze(importer: "Importer", node: onnx.NodeProto) -> None:
 
 def _transpose(importer: "Importer", node: onnx.NodeProto) -> None:
     source, rank = importer.source(node), len(importer.shapes.get(node.input[0], ())) + 1
-    axes = list(_attributes(node).get("perm", reversed(range(rank))))
+    axes = list(attributes_of(node).get("perm", reversed(range(rank))))
     if source in importer.pooled_channels:
         importer.require(node, axes == [0, 2, 1], "perm 0 2 1: mel and channel change places")
         importer.turned[node.output[0]] = source
@@ -350,14 +268,14 @@ def _concat(importer: "Importer", node: onnx.NodeProto) -> None:
     """Pooled values beside their products: the second-order pooling of Wav2Small2.0."""
     source = importer.source(node)
     beside = len(node.input) == 2 and importer.products.get(node.input[1]) == source
-    importer.require(node, beside and _attributes(node)["axis"] == 2, "pooled values, then their products")
+    importer.require(node, beside and attributes_of(node)["axis"] == 2, "pooled values, then their products")
     name = importer.layer_name(node)
     importer.add(node, Layer("second_order", name, (source,), node.output[0], (node.name,)))
 
 
 def _flatten(importer: "Importer", node: onnx.NodeProto) -> None:
     source = importer.source(node)
-    importer.require(node, _attributes(node).get("axis", 1) == 1, "axis 1")
+    importer.require(node, attributes_of(node).get("axis", 1) == 1, "axis 1")
     if source in importer.layers and importer.layers[source].kind == "second_order":
         importer.alias[node.output[0]] = source
         return
@@ -379,7 +297,7 @@ def _second_order_columns(numbers: Columns, channels: int) -> Columns:
 
 
 def _gemm(importer: "Importer", node: onnx.NodeProto) -> None:
-    attributes = _attributes(node)
+    attributes = attributes_of(node)
     plain = (attributes.get("alpha", 1.0), attributes.get("beta", 1.0), attributes.get("transA", 0))
     importer.require(node, plain == (1.0, 1.0, 0), "alpha 1, beta 1, transA 0")
     weights = importer.constant(node, 1)
@@ -419,7 +337,7 @@ def _combine(importer: "Importer", node: onnx.NodeProto, kind: str) -> None:
 def _softmax(importer: "Importer", node: onnx.NodeProto) -> None:
     old = importer.opset < 13
     rank = len(importer.shapes.get(node.input[0], (0, 0))) + 1
-    axis = _attributes(node).get("axis", 1 if old else -1)
+    axis = attributes_of(node).get("axis", 1 if old else -1)
     # Before opset 13, everything from the axis on is one row.
     importer.require(node, not old or rank == 2, "opset 13 or later, or rows")
     if axis % rank == rank - 1:
@@ -467,14 +385,14 @@ def _reduce_sum(importer: "Importer", node: onnx.NodeProto) -> None:
         node, layer is not None and layer.kind == "attention_pool", "it sums the attended values"
     )
     importer.require(node, _axes(importer, node) == [TIME_AXIS], "axis 1: over time")
-    importer.require(node, _attributes(node).get("keepdims", 1) == 0, "keepdims 0")
+    importer.require(node, attributes_of(node).get("keepdims", 1) == 0, "keepdims 0")
     importer.extend(node)
     if channels := importer.attended_channels.get(node.input[0]):
         importer.pooled_channels[node.output[0]] = channels
 
 
 HANDLERS: Mapping[str, Callable[["Importer", onnx.NodeProto], None]] = {
-    "Conv": _conv,
+    "Conv": read_conv,
     "BatchNormalization": _batch_norm,
     "Relu": _relu,
     "Clip": _clip,
@@ -484,9 +402,9 @@ HANDLERS: Mapping[str, Callable[["Importer", onnx.NodeProto], None]] = {
     "Tanh": _tanh,
     "ReduceMean": _reduce_mean,
     "GlobalAveragePool": _global_mean,
-    "AveragePool": _average_pool,
+    "AveragePool": read_average_pool,
     "Squeeze": _squeeze,
-    "MaxPool": _max_pool,
+    "MaxPool": read_max_pool,
     "Unsqueeze": _unsqueeze,
     "Transpose": _transpose,
     "Reshape": _reshape,

@@ -1,7 +1,7 @@
 """ONNX nodes that only move values: what each is in the graph's order, (time, mel, channel)."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -23,6 +23,11 @@ KEEP_ORDER = (
     *("Softmax", "BatchNormalization"),
 )
 """Operators whose results lie as what they read does."""
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return a node's attributes by name."""
+    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
 
 
 def reads_channels_last(nodes: list[onnx.NodeProto], name: str) -> bool:
@@ -95,7 +100,7 @@ def add_transpose(importer: "Importer", node: onnx.NodeProto, axes: list[int]) -
 
 def add_padding(importer: "Importer", node: onnx.NodeProto) -> None:
     """Surround a map with zeros."""
-    attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+    attributes = attributes_of(node)
     importer.require(node, attributes.get("mode", b"constant") == b"constant", "mode constant")
     amounts = attributes["pads"] if "pads" in attributes else importer.constant(node, 1).tolist()
     importer.require(node, importer.is_map(node.input[0]), "a map (batch, channel, time, mel)")

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.columns import columns_of, paired_weights
+from codegen.dense import packed_weights, rows_of
 from edgekit.graph import Graph, Op, graph_digest
-from edgekit.graph.fixedpoint import pack_int4
 
 MAGIC = b"EKM1"
 HEADER_BYTES = 48
@@ -77,7 +78,7 @@ def _arrays(graph: Graph) -> Iterator[tuple[str, NDArray[np.integer], str]]:
 def _linear_arrays(graph: Graph, op: Op) -> Iterator[tuple[str, NDArray[np.integer], str]]:
     weights, bias, multiplier, shift = graph.constant_inputs(op)
     tensor = graph.tensors[op.inputs[1]]
-    stored = pack_rows(weights) if tensor.dtype == "int4" else weights
+    stored = _stored_weights(graph, op, weights)
     folded = bias.astype(np.int64)
     if op.kind != "fully_connected_int16":
         # x - z times w, summed, is x times w, summed, less z times the sum of w: the C need not subtract.
@@ -89,6 +90,15 @@ def _linear_arrays(graph: Graph, op: Op) -> Iterator[tuple[str, NDArray[np.integ
     yield f"{prefix}_BIAS", folded.astype(np.int32), "int32, input zero point folded in"
     yield f"{prefix}_MULTIPLIER", multiplier.astype(np.int32), "int32"
     yield f"{prefix}_SHIFT", shift.astype(np.int8), "int8"
+
+
+def _stored_weights(graph: Graph, op: Op, weights: NDArray[np.integer]) -> NDArray[np.integer]:
+    if op.kind == "conv2d":
+        return paired_weights(columns_of(graph, op), weights)
+    if op.kind == "fully_connected":
+        return packed_weights(rows_of(graph, op), weights)
+    # int16, so that they meet int16 values in pairs.
+    return np.pad(weights, ((0, 0), (0, weights.shape[1] % 2))).astype(np.int16)
 
 
 def _scalar_arrays(op: Op) -> Iterator[tuple[str, NDArray[np.integer], str]]:
@@ -103,14 +113,3 @@ def _scalar_arrays(op: Op) -> Iterator[tuple[str, NDArray[np.integer], str]]:
         yield f"{prefix}_EPSILON_Q8", np.array([op.integer("epsilon_q8")], np.int32), "int32"
     elif op.kind == "attention_pool":
         yield f"{prefix}_ZERO_POINT", np.array([op.integer("value_zero_point")], np.int32), "int32"
-
-
-def pack_rows(weights: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Return (O, K) int4 values two to a byte, the first in the low nibble, each row ending with a byte.
-
-    Example:
-        >>> pack_rows(np.array([[1, -1, 7]], np.int8)).tolist()
-        [[241, 7]]
-    """
-    rows = weights.reshape(len(weights), -1)
-    return pack_int4(np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))).reshape(len(rows), -1)

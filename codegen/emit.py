@@ -29,7 +29,8 @@ def emit_sources(graph: Graph, sample_rate_hz: int) -> dict[str, str]:
     """
     plan = plan_stream(graph)
     values = _template_values(plan, sample_rate_hz)
-    files = {name: render(f"{name}.j2", values) for name in ("edgekit_model.h", "edgekit_engine.c")}
+    generated = ("edgekit_model.h", "edgekit_engine.c", "edgekit_products.h", "edgekit_products.c")
+    files = {name: render(f"{name}.j2", values) for name in generated}
     files["edgekit_model.c"] = _blob_source(banner(graph), build_blob(graph))
     kernels = sorted((HERE / "kernels").glob("ek_*.[ch]"))
     unused = _unused_kernels(plan)
@@ -38,12 +39,18 @@ def emit_sources(graph: Graph, sample_rate_hz: int) -> dict[str, str]:
 
 
 def _unused_kernels(plan: Plan) -> set[str]:
-    dtypes = {plan.graph.tensors[op.inputs[1]].dtype for op in plan.layers if op.kind == "fully_connected"}
-    kinds = {op.kind for op in plan.layers}
-    unused = {
-        f"ek_fully_connected_{s}.c" for s, dtype in (("s4", "int4"), ("s8", "int8")) if dtype not in dtypes
+    bits = {rows.bits for rows in plan.dense.values()}
+    methods = {columns.method for columns in plan.columns.values()}
+    used = {
+        "ek_dense_s4.c": 4 in bits,
+        "ek_dense_s8.c": 8 in bits,
+        "ek_conv2d_s8.c": "direct" in methods,
+        "ek_conv2d_winograd_s8.c": "winograd" in methods,
+        "ek_winograd_input.c": "winograd" in methods,
+        "ek_winograd_output.c": "winograd" in methods,
+        "ek_max_pool2d_s8.c": any(op.kind == "max_pool2d" for op in plan.layers),
     }
-    return unused | (set() if "max_pool2d" in kinds else {"ek_max_pool2d_s8.c"})
+    return {name for name, wanted in used.items() if not wanted}
 
 
 def _template_values(plan: Plan, sample_rate_hz: int) -> dict[str, object]:
@@ -68,7 +75,25 @@ def _template_values(plan: Plan, sample_rate_hz: int) -> dict[str, object]:
         "digest_bytes": ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(digest)),
         "pool_padding": POOL_PADDING,
         "describe": _describe,
+        "shapes": _product_shapes(plan),
+        "dense": sorted(set(plan.dense.values()), key=lambda rows: rows.function),
     }
+
+
+def _product_shapes(plan: Plan) -> list[dict[str, object]]:
+    """Return the shapes of products that the convolutions need, each once."""
+    found: dict[str, dict[str, object]] = {}
+    for columns in plan.columns.values():
+        takes = [some for some, wanted in ((4, columns.fours), (3, columns.count - columns.fours)) if wanted]
+        for some in takes:
+            name = columns.function(some)
+            found[name] = {
+                "function": name,
+                "some": some,
+                "count": columns.count,
+                "depth": columns.depth,
+            }
+    return list(found.values())
 
 
 def banner(graph: Graph) -> str:
@@ -112,4 +137,5 @@ def _blob_source(opening: str, blob: bytes) -> str:
 
 def model_sources(c_dir: Path) -> list[Path]:
     """Return the C files that make up the model: engine, weights and kernels."""
-    return sorted([*c_dir.glob("ek_*.c"), c_dir / "edgekit_engine.c", c_dir / "edgekit_model.c"])
+    generated = ("edgekit_engine.c", "edgekit_model.c", "edgekit_products.c")
+    return sorted([*c_dir.glob("ek_*.c"), *(c_dir / name for name in generated)])

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from codegen.columns import Columns, columns_of
+from codegen.dense import Rows4, rows_of
 from edgekit.errors import UnsupportedError
 from edgekit.graph import FRONT_END_KINDS, Graph, Op
 
@@ -60,6 +62,8 @@ class Plan:
     Attributes:
         front_end: Operator of each front-end kind.
         rows: Storage of each int8 stream by tensor name; aliases (flatten) share one.
+        columns: How each convolution is computed, by operator name.
+        dense: How each fully connected layer is.
         layers: Row operators in order, flatten left out.
         pool: The attention pooling.
         head: The A/D/V layer.
@@ -68,6 +72,8 @@ class Plan:
     graph: Graph
     front_end: dict[str, Op]
     rows: dict[str, Rows]
+    columns: dict[str, Columns]
+    dense: dict[str, Rows4]
     layers: tuple[Op, ...]
     pool: Op
     head: Op
@@ -81,6 +87,19 @@ class Plan:
     def storage(self) -> tuple[Rows, ...]:
         """Every distinct storage, in the order of the streams."""
         return tuple(dict.fromkeys(self.rows.values()))
+
+    @property
+    def lanes_bytes(self) -> int:
+        """Scratch memory that the layers share for their inputs as pairs."""
+        return max(self.scratch.values())
+
+    @property
+    def scratch(self) -> dict[str, int]:
+        """How much of that each layer needs, by operator name."""
+        found = {name: columns.lanes_bytes for name, columns in self.columns.items()}
+        pools = [op for op in self.layers if op.kind == "max_pool2d"]
+        found |= {op.name: -(-self.rows[op.inputs[0]].row_bytes // 4) * 4 for op in pools}
+        return found | {name: rows.lanes_bytes for name, rows in self.dense.items()}
 
     def index(self, op: Op) -> int:
         """Return the operator's place in the graph: its number in traces."""
@@ -111,7 +130,9 @@ def plan_stream(graph: Graph) -> Plan:
         _place(graph, tensor, rows)
     layers = tuple(op for op in rest[:-2] if op.kind != "flatten")
     front_end = {op.kind: op for op in graph.ops[: len(FRONT_END_KINDS)]}
-    return Plan(graph, front_end, rows, layers, rest[-2], rest[-1])
+    columns = {op.name: columns_of(graph, op) for op in layers if op.kind == "conv2d"}
+    dense = {op.name: rows_of(graph, op) for op in layers if op.kind == "fully_connected"}
+    return Plan(graph, front_end, rows, columns, dense, layers, rest[-2], rest[-1])
 
 
 def _unsupported(op: Op, constraint: str) -> UnsupportedError:
@@ -137,7 +158,11 @@ def _place(graph: Graph, name: str, rows: dict[str, Rows]) -> None:
     if len(readers) > 1:
         raise _unsupported(writer, "a map that a convolution or pooling reads has no other reader")
     (reader,) = windowed
+    if reader.attributes.get("dilation", (1, 1)) != (1, 1):
+        raise _unsupported(reader, "a convolution of rows has dilation 1")
     top, _, left, right = reader.integers("padding")
+    if reader.kind == "conv2d":
+        right = max(right, columns_of(graph, reader).positions - left - width)
     height, stride = reader.integers("kernel")[0], reader.integers("stride")[0]
     fill = f"{reader.name.upper()}_QUANTIZATION" if reader.kind == "conv2d" else ""
     rows[name] = Rows(name, width, channels, height, left, right, top, stride, fill)
@@ -146,8 +171,9 @@ def _place(graph: Graph, name: str, rows: dict[str, Rows]) -> None:
 def state_bytes(plan: Plan, window_frames: int) -> dict[str, int]:
     """Return how much of a stream's memory each layer needs, by operator name.
 
-    Rows count for the layer that reads them. In utterance mode the features of `window_frames` frames count
-    for the level normalisation, which they wait for.
+    Rows count for the layer that reads them first, the scratch memory that layers share for the one that
+    needs all of it. In utterance mode the features of `window_frames` frames count for the level
+    normalisation, which they wait for.
     """
     graph, frame = plan.graph, plan.front_end["frame"]
     features = graph.tensors[plan.pool.inputs[0]].shape[-1]
@@ -156,9 +182,12 @@ def state_bytes(plan: Plan, window_frames: int) -> dict[str, int]:
     if not plan.causal:
         bands = graph.output(plan.front_end["level_normalize"]).shape[1]
         needed[plan.front_end["level_normalize"].name] = window_frames * bands * 2
+    counted: set[Rows] = set()
     for op in (*plan.layers, plan.pool):
-        read = {plan.rows[name] for name in op.inputs if name in plan.rows}
+        read = {plan.rows[name] for name in op.inputs if name in plan.rows} - counted
         needed[op.name] += sum(rows.height * rows.row_bytes for rows in read)
+        counted |= read
+    needed[max(plan.scratch, key=lambda name: plan.scratch[name])] += plan.lanes_bytes
     # Numerator and denominator in 64 bits, the maximum in 8.
     needed[plan.pool.name] += features * (8 + 8 + 1)
     return needed

@@ -75,7 +75,7 @@ class OnnxStudent:
         )
         adv = [
             pooled,
-            self.random("adv.weight", 3, size, spread=0.1 / size**0.5),
+            self.random("adv.weight", 3, size, spread=0.04 / size**0.5),
             self.random("adv.bias", 3, spread=0.3),
         ]
         self.nodes.append(helper.make_node("Gemm", adv, ["adv"], name="/adv", transB=1))

@@ -1,5 +1,5 @@
 /*
- * edgekit kernels: the operators of the integer graph in portable C99.
+ * edgekit kernels: the operators of the integer graph in C99, faster with the DSP extension (ek_pairs.h).
  *
  * Common to all of them: no allocation, no globals, no floating point; every pointer is owned by the
  * caller; results equal the reference interpreter (edgekit/graph/reference.py) bit for bit.
@@ -11,6 +11,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "ek_pairs.h"
 
 typedef char ek_right_shift_is_arithmetic[((-3) >> 1) == -2 ? 1 : -1];
 
@@ -32,7 +34,7 @@ typedef struct {
 
 /* Weights of one convolution or fully connected layer. */
 typedef struct {
-    const int8_t *weights;     /* [outputs][kernel_t][kernel_w][channels], or int4: two to a byte, low first */
+    const void *weights;       /* as the kernel wants them */
     const int32_t *bias;       /* [outputs], the input's zero point folded in */
     const int32_t *multiplier; /* [outputs], 0 or 2^30..2^31-1 */
     const int8_t *shift;       /* [outputs], -31..7 */
@@ -48,6 +50,29 @@ typedef struct {
     uint8_t kernel_w;
     uint8_t stride_w;
 } ek_window_t;
+
+/* Sums of products of one layer's shape: two channels, three or four columns, one after another. */
+typedef void ek_products_t(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, int32_t *sums);
+
+/* Columns that are multiplied with weights: [depth][count] pairs. */
+typedef struct {
+    uint16_t depth;
+    uint16_t count; /* fours + a multiple of three */
+    uint16_t fours; /* how many of them are taken four at a time */
+    ek_products_t *four;
+    ek_products_t *three;
+} ek_columns_t;
+
+/* Sums of products of one layer's inputs with four rows of its weights. */
+typedef void ek_dense_t(const ek_pair_t *lanes, const uint32_t *weights, int32_t sums[4]);
+
+/* Rows of a fully connected layer. */
+typedef struct {
+    uint16_t words; /* of a row */
+    uint16_t pairs; /* of inputs */
+    int32_t offset; /* added to each weight */
+    ek_dense_t *four;
+} ek_rows_t;
 
 /* Rows that wait for a window to fill: a ring of kernel_t rows, of which `next` is written next. */
 typedef struct {
@@ -65,13 +90,12 @@ typedef struct {
 } ek_normalization_t;
 
 int32_t ek_requantize(int32_t accumulator, int32_t multiplier, int32_t shift);
-int8_t ek_output_s8(int32_t accumulator, const ek_layer_t *layer, uint32_t channel);
 int32_t ek_log2_q9(uint64_t value, const uint16_t *table);
 int64_t ek_running_average(int64_t average, int64_t value, uint32_t count);
 int64_t ek_new_samples_mean_q8(const int16_t *samples, uint32_t count, int square);
 
 void ek_frame_s16(const int16_t *window, uint32_t n_fft, int32_t mean_q8, int16_t *frame);
-void ek_power_spectrum(const int16_t *frame, const int16_t *basis, uint32_t n_fft, uint32_t shift_bits,
+void ek_power_spectrum(const int16_t *frame, const ek_pair_t *basis, uint32_t n_fft, uint32_t shift_bits,
                        uint64_t *power);
 void ek_mel_filter(const uint64_t *power, const uint8_t *first_bin, const uint8_t *bin_count,
                    const uint16_t *weights, uint32_t bands, uint64_t *mel);
@@ -79,18 +103,25 @@ void ek_level_normalize(const int16_t *log_mel, int32_t level_q9, const ek_norma
                         uint32_t bands, int8_t *output);
 
 int ek_ring_push(ek_ring_t *ring, uint8_t rows, uint8_t stride);
-void ek_conv2d_s8(const int8_t *const *rows, const ek_window_t *window, const ek_layer_t *layer, int8_t *output);
-void ek_max_pool2d_s8(const int8_t *const *rows, const ek_window_t *window, int8_t *output);
-void ek_fully_connected_s8(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_layer_t *layer,
-                           int8_t *output);
-void ek_fully_connected_s4(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_layer_t *layer,
-                           int8_t *output);
+void ek_conv2d_s8(const int8_t *const *rows, const ek_window_t *window, const ek_columns_t *columns,
+                  const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
+void ek_products(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t depth, uint32_t count, uint32_t some,
+                 uint32_t points, int32_t *sums);
+void ek_winograd_input(const int8_t *row, uint32_t channels, uint32_t tiles, uint32_t stride, ek_pair_t *points);
+void ek_conv2d_winograd_s8(const int8_t *const *rows, const ek_window_t *window, const ek_columns_t *columns,
+                           const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
+void ek_max_pool2d_s8(const int8_t *const *rows, const ek_window_t *window, int8_t *largest, int8_t *output);
+int32_t ek_expand_s8(const int8_t *input, uint32_t inputs, uint32_t pairs, ek_pair_t *lanes);
+void ek_dense_s4(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4]);
+void ek_dense_s8(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4]);
+void ek_fully_connected(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_rows_t *rows,
+                        const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
 void ek_attention_update(const int8_t *value, const int8_t *score, const uint16_t *exp_table,
                          int32_t value_zero_point, uint32_t features, int8_t *maximum, int64_t *numerator,
                          uint64_t *denominator);
 void ek_attention_read(const int64_t *numerator, const uint64_t *denominator, uint32_t features,
                        int16_t *pooled);
-void ek_fully_connected_s16(const int16_t *input, uint32_t inputs, uint32_t outputs, const ek_layer_t *layer,
+void ek_fully_connected_s16(const int16_t *input, uint32_t pairs, uint32_t outputs, const ek_layer_t *layer,
                             int16_t *output);
 
 #endif

@@ -8,20 +8,15 @@
  */
 int32_t ek_log2_q9(uint64_t value, const uint16_t *table)
 {
-    int32_t exponent = 0;
-    uint32_t fraction, low, high, rest;
-    int32_t step;
+    const uint32_t upper = (uint32_t)(value >> 32);
+    uint32_t exponent, fraction, low, high, rest;
     if (value == 0u) {
         return EK_LOG2_OF_ZERO;
     }
-    for (step = 32; step > 0; step /= 2) {
-        if ((value >> (exponent + step)) != 0u) {
-            exponent += step;
-        }
-    }
-    fraction = (uint32_t)(exponent >= 15 ? value >> (exponent - 15) : value << (15 - exponent)) & 0x7FFFu;
+    exponent = upper != 0u ? 63u - ek_leading_zeros(upper) : 31u - ek_leading_zeros((uint32_t)value);
+    fraction = (uint32_t)(exponent >= 15u ? value >> (exponent - 15u) : value << (15u - exponent)) & 0x7FFFu;
     low = table[fraction >> 8];
     high = table[(fraction >> 8) + 1u];
     rest = fraction & 0xFFu;
-    return (int32_t)((((uint32_t)exponent << 15) + low + (((high - low) * rest + 128u) >> 8) + 32u) >> 6);
+    return (int32_t)(((exponent << 15) + low + (((high - low) * rest + 128u) >> 8) + 32u) >> 6);
 }

@@ -15,8 +15,8 @@ from edgekit.graph.parity import compare_traces, require_parity
 
 SHAPES = st.fixed_dictionaries(
     {
-        "bands": st.integers(3, 12),
-        "channels": st.integers(1, 6),
+        "bands": st.integers(3, 26),
+        "channels": st.integers(1, 13),
         "depth": st.tuples(st.integers(1, 2), st.integers(0, 2)),
         "level": st.sampled_from(["causal", "utterance"]),
         "int4": st.booleans(),

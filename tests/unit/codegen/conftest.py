@@ -12,8 +12,8 @@ def level(request):
 
 @pytest.fixture(scope="session")
 def graph(tmp_path_factory, level):
-    """A student graph with 8 bands, 4 channels and int4 linears."""
-    return small_graph(tmp_path_factory.mktemp("student"), level=level, int4=True)
+    """A student graph with 26 bands, 5 channels and int4 linears: convolutions of both methods."""
+    return small_graph(tmp_path_factory.mktemp("student"), bands=26, channels=5, level=level, int4=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The generated C against the reference, bit for bit."""
 
+import dataclasses
 import subprocess
 
 import numpy as np
@@ -13,6 +14,7 @@ from codegen.selftest import write_self_test
 from edgekit.errors import ParityError
 from edgekit.graph import run
 from edgekit.graph.parity import compare_traces, require_parity
+from edgekit.graph.spec import verify
 from edgekit.toolchain import STRICT_FLAGS, compile_host, find_zig
 
 HOSTILE = {
@@ -72,19 +74,42 @@ def test_no_result_before_the_first_token(model):
 
 
 def test_another_graphs_weights_are_refused(library, tmp_path):
-    foreign = build_blob(small_graph(tmp_path, channels=5))
+    foreign = build_blob(small_graph(tmp_path, channels=6))
     model = HostModel(library, foreign)
     assert model.push(HOSTILE["noise"]) == -1
     assert model.read() is None
 
 
 def test_a_retrained_model_runs_on_the_same_code(graph, library, level, tmp_path):
-    retrained = small_graph(tmp_path, level=level, int4=True, seed=9)
+    retrained = small_graph(tmp_path, bands=26, channels=5, level=level, int4=True, seed=9)
     pcm = HOSTILE["noise"]
     found = run_traced(HostModel(library, build_blob(retrained)), retrained, pcm)
     expected = run(retrained, {"pcm": pcm})
     require_parity(compare_traces("c-host", retrained, expected, found))
     assert found["adv_out"].tolist() != run(graph, {"pcm": pcm})["adv_out"].tolist()
+
+
+@pytest.mark.parametrize("shift", [0, 1, -1, -25])
+def test_any_legal_clamp_and_shift(level, shift, tmp_path):
+    """Scales that no calibration chooses: the kernels have a shorter way for the usual ones."""
+    graph = small_graph(tmp_path, bands=26, channels=5, level=level)
+    ops = tuple(
+        dataclasses.replace(op, attributes={**op.attributes, "clamp": (-100, 60)})
+        if op.kind in ("conv2d", "fully_connected")
+        else op
+        for op in graph.ops
+    )
+    odd = {
+        name: np.where(np.arange(values.size) % 3 == 0, shift, values).astype(np.int8)
+        for name, values in graph.constants.items()
+        if name.endswith("_shift") and not name.startswith("adv")
+    }
+    graph = dataclasses.replace(graph, ops=ops, constants={**graph.constants, **odd})
+    verify(graph)
+    for name, text in emit_sources(graph, 16_000).items():
+        (tmp_path / name).write_text(text)
+    pcm, model = noise(0.4), HostModel(build_library(tmp_path, tmp_path))
+    require_parity(compare_traces("c-host", graph, run(graph, {"pcm": pcm}), run_traced(model, graph, pcm)))
 
 
 def test_a_clip_too_short_is_named(graph, model):

@@ -3,7 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from codegen.blob import HEADER_BYTES, blob_sections, build_blob, pack_rows
+from codegen.blob import HEADER_BYTES, blob_sections, build_blob
+from codegen.columns import columns_of, paired_weights
+from codegen.dense import packed_weights, rows_of
 from codegen.emit import DEFAULT_WINDOW_FRAMES
 from codegen.plan import plan_stream, state_bytes
 from edgekit.errors import UnsupportedError
@@ -12,8 +14,8 @@ from edgekit.graph import Op, graph_digest
 
 def test_rows_of_a_convolution_form_a_padded_ring(graph):
     rows = plan_stream(graph).rows["l1_out"]
-    assert (rows.height, rows.width, rows.channels, rows.left, rows.right, rows.top) == (3, 8, 4, 1, 1, 1)
-    assert (rows.row_bytes, rows.offset, rows.data_bytes, rows.ring) == (40, 4, 32, True)
+    assert (rows.height, rows.width, rows.channels, rows.left, rows.right, rows.top) == (3, 26, 5, 1, 1, 1)
+    assert (rows.row_bytes, rows.offset, rows.data_bytes, rows.ring) == (140, 5, 130, True)
 
 
 def test_flatten_shares_its_inputs_row(graph):
@@ -26,7 +28,8 @@ def test_state_by_layer_adds_up_to_the_state(graph, model):
     needed = state_bytes(plan_stream(graph), DEFAULT_WINDOW_FRAMES)
     # Besides: pointer, averages, counters, ring positions and alignment.
     assert 0 < model.state_bytes - sum(needed.values()) < 100
-    assert needed["l2"] == 3 * 6 * 4
+    # Rows of 13 positions, padded to four tiles; and all scratch memory.
+    assert needed["l2"] == 3 * (4 * 4 + 2) * 5 + plan_stream(graph).lanes_bytes
 
 
 def test_a_graph_without_attention_is_refused(graph):
@@ -67,9 +70,51 @@ def test_folded_bias_takes_the_zero_point_from_the_input(graph):
     folded = np.frombuffer(section.data, np.int32)
     assert (
         folded.tolist()
-        == (bias - op.integer("input_zero_point") * weights.reshape(4, -1).sum(axis=1)).tolist()
+        == (bias - op.integer("input_zero_point") * weights.reshape(len(weights), -1).sum(axis=1)).tolist()
     )
 
 
-def test_int4_pairs_low_nibble_first():
-    assert pack_rows(np.array([[-8, 7], [0, -1]], np.int8)).tolist() == [[0x78], [0xF0]]
+def test_a_word_of_int4_holds_its_inputs_in_the_order_of_the_lanes(graph):
+    rows = rows_of(graph, graph.op("lin"))
+    weights = np.zeros((2, rows.words * 8), np.int8)
+    weights[1, :8] = np.arange(8) - 4
+    packed = packed_weights(rows, weights)
+    assert packed.shape == (1, rows.words, 4)
+    nibbles = [(int(packed[0, 0, 1]) >> shift & 15) - 8 for shift in range(0, 32, 4)]
+    assert nibbles == [-4, -3, 0, 1, -2, -1, 2, 3]
+    assert packed[0, 0, 0] == 0x88888888
+
+
+def test_products_at_the_points_are_24_times_the_outputs(graph):
+    """Winograd's F(4, 3) by its weights alone: points of six values, products, four outputs."""
+    op = graph.op("l2")
+    columns, weights = columns_of(graph, op), graph.constant_inputs(op)[0].astype(int)
+    assert columns.method == "winograd"
+    lanes = paired_weights(columns, weights).astype(int)
+    values = np.random.default_rng(0).integers(-128, 128, (3, 6, 5))
+    to_points = np.array(
+        [
+            [4, 0, -5, 0, 1, 0],
+            [0, -4, -4, 1, 1, 0],
+            [0, 4, -4, -1, 1, 0],
+            [0, -2, -1, 2, 1, 0],
+            [0, 2, -1, -2, 1, 0],
+            [0, 4, 0, -5, 0, 1],
+        ]
+    )
+    to_outputs = np.array(
+        [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+    )
+    points = np.einsum("px,hxc->phc", to_points, np.pad(values, ((0, 0), (0, 0), (0, 1))))
+    points = points[:, :, [0, 2, 1, 3, 4, 5]].reshape(6, -1, 2)
+    products = (lanes[0, :, :, 0] * points).sum(axis=(1, 2))
+    wanted = [sum((values[:, x : x + 3] * weights[0]).ravel()) for x in range(4)]
+    assert (to_outputs @ products).tolist() == [24 * value for value in wanted]
+
+
+def test_a_dilated_convolution_does_not_stream(graph):
+    op = graph.op("l2")
+    wide = dataclasses.replace(op, attributes={**op.attributes, "dilation": (1, 2)})
+    ops = tuple(wide if each is op else each for each in graph.ops)
+    with pytest.raises(UnsupportedError, match="dilation 1"):
+        plan_stream(dataclasses.replace(graph, ops=ops))

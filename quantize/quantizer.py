@@ -41,6 +41,8 @@ from quantize.weights import Scales, channel_scales, round_weights, round_with_c
 INT4_FEATURES = 64
 """`mixed4` stores fully connected layers with at least this many outputs in int4."""
 INT4_SEARCH_STEPS = 32
+SMALLEST_SWISH_RANGE = 2.0**-6
+"""Of an activation beside a hard swish: runtimes round its multipliers differently where scales are tiny."""
 LARGEST_MULTIPLIER = 64
 """Of a layer's result by its accumulator: half of what the graph allows."""
 WINDOW_SAMPLES = 2 * SAMPLE_RATE_HZ
@@ -157,7 +159,14 @@ class Quantizer:
         if (layer.low, layer.high) == (0.0, 1.0):
             # All of int8 and no more: TFLite has no activation that clips at 1.
             return UNIT
-        return self.no_finer_than_multipliers(layer, self.choose_range(self.seen[layer.output]))
+        found = self.no_finer_than_multipliers(layer, self.choose_range(self.seen[layer.output]))
+        least = SMALLEST_SWISH_RANGE / 255 if self._is_beside_hard_swish(layer) else 0.0
+        return Quantization((max(found.scales[0], least),), found.zero_point)
+
+    def _is_beside_hard_swish(self, layer: Layer) -> bool:
+        """Return whether a layer is a hard swish, or is read by one."""
+        readers = [other for other in self.network.layers if layer.output in other.inputs]
+        return any(other.function == "hard_swish" for other in (layer, *readers))
 
     def no_finer_than_multipliers(self, layer: Layer, found: Quantization) -> Quantization:
         """Return a range, wider where large terms cancel: a multiplier is below 2^7."""

@@ -209,6 +209,16 @@ def test_a_model_without_weights_has_nothing_to_learn(tmp_path):
     assert quantized(model, tmp_path, QuantizeConfig())[1] < 0.05
 
 
+def test_a_hard_swish_of_next_to_nothing_is_the_runtimes(tmp_path):
+    model = Model(MAP)
+    model.node("Conv", model.last, model.weights(4, 2, 3, 3, spread=1e-9))
+    model.node("HardSwish")
+    made, _ = quantized(model, tmp_path)
+    rows = json.loads((made.path / "parity.json").read_text())["layers"]
+    assert rows
+    assert all(row["mismatches"] == 0 for row in rows if row["backend"] != "onnx")
+
+
 def test_an_input_that_overflows_inside_is_named(tmp_path):
     model = Model(ROW)
     model.node("MatMul", model.last, model.weights(10, 4, spread=100))

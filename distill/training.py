@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 STAGE = "distill"
 WEIGHTS = "student.safetensors"
 FRONT_END = "frontend.json"
+TOGETHER = " + "
+"""Between the names of teachers whose labels are averaged."""
 
 
 @dataclass(frozen=True)

@@ -225,13 +225,13 @@ def listener(*teachers: str) -> "Relabel":
         ConfigError: If there is no such teacher, or it is not here and cannot be downloaded.
         ArtifactError: If it is damaged.
     """
-    from distill.training import Relabel
+    from distill.training import TOGETHER, Relabel
     from wavllm_teacher.registry import find_teacher
 
     found = [find_teacher(teacher) for teacher in teachers]
     digests = " ".join(each.digest() for each in found)
     digest = digests if len(found) == 1 else hashlib.sha256(digests.encode()).hexdigest()
-    return Relabel(" + ".join(each.facts["name"] for each in found), digest, lambda: _loaded(teachers))
+    return Relabel(TOGETHER.join(each.facts["name"] for each in found), digest, lambda: _loaded(teachers))
 
 
 def _loaded(teachers: Sequence[str]) -> "Labeller":

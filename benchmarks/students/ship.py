@@ -20,7 +20,7 @@ from benchmarks.teachers.features import shared_folder
 from distill.config import recommended_config
 from distill.registry import SHIPPED, variant_name
 from distill.student import Student
-from distill.training import FRONT_END, WEIGHTS, load_student
+from distill.training import FRONT_END, TOGETHER, WEIGHTS, load_student
 from edgekit import artifact
 from edgekit.errors import EdgekitError
 from edgekit.metrics import DIMENSIONS
@@ -35,8 +35,6 @@ LEVELS = {
 }
 OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon for the matrices at ten times the rate, AdamW for the rest"}
 
-TOGETHER = " + "
-"""Between the names of teachers whose labels are averaged."""
 CARD = Path(__file__).parent / "card.md"
 
 

@@ -27,11 +27,11 @@ def emit_sources(graph: Graph, sample_rate_hz: int) -> dict[str, str]:
     Raises:
         UnsupportedError: If the streaming engine cannot run the graph; it names the operator.
     """
-    plan = plan_stream(graph)
-    values = _template_values(plan, sample_rate_hz)
+    plan, blob = plan_stream(graph), build_blob(graph)
+    values = {**_template_values(plan, sample_rate_hz), "blob_bytes": len(blob)}
     generated = ("edgekit_model.h", "edgekit_engine.c", "edgekit_products.h", "edgekit_products.c")
     files = {name: render(f"{name}.j2", values) for name in generated}
-    files["edgekit_model.c"] = _blob_source(banner(graph), build_blob(graph))
+    files["edgekit_model.c"] = _blob_source(banner(graph), blob)
     kernels = sorted((HERE / "kernels").glob("ek_*.[ch]"))
     unused = _unused_kernels(plan)
     files.update({path.name: path.read_text() for path in kernels if path.name not in unused})
@@ -70,7 +70,6 @@ def _template_values(plan: Plan, sample_rate_hz: int) -> dict[str, object]:
         "window_frames": DEFAULT_WINDOW_FRAMES,
         "sample_rate_hz": sample_rate_hz,
         "sections": blob_sections(graph),
-        "blob_bytes": len(build_blob(graph)),
         "digest": digest,
         "digest_bytes": ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(digest)),
         "pool_padding": POOL_PADDING,

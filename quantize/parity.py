@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgekit.audio import to_pcm16
 from edgekit.graph import TIME, Graph, Op, run
 from edgekit.graph.parity import LayerParity, compare, merge
-from edgekit.graph.reference import OPERATORS, storage_dtype
+from edgekit.graph.reference import evaluate
 from edgekit.progress import Progress, silent
 from quantize.layers import network_input, network_ops
 from quantize.runtime import OnnxModel, litert_interpreter, one_thread_session
@@ -202,9 +202,7 @@ def _expected(graph: Graph, op: Op, values: Values, found: Values) -> Array:
     names = [name for name in op.inputs if name not in graph.constants]
     if all(np.array_equal(values[name], found[name]) for name in names):
         return values[op.outputs[0]]
-    known = {**graph.constants, **found}
-    arrays = (known[name].astype(np.int64) for name in op.inputs)
-    return OPERATORS[op.kind](op, *arrays).astype(storage_dtype(graph.output(op).dtype))
+    return evaluate(graph, op, {**graph.constants, **found})
 
 
 def tflite_rows(graph: Graph, values: Values, found: Values) -> Iterator[LayerParity]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgekit.errors import UnsupportedError
 from edgekit.graph import Graph, run
 from edgekit.graph.parity import LayerParity, compare, merge
-from edgekit.graph.reference import OPERATORS, storage_dtype
+from edgekit.graph.reference import evaluate
 from edgekit.progress import Progress, silent
 from quantize.parity import MICRO, MICRO_ARENA_BYTES, has_micro
 from quantize.runtime import litert_interpreter
@@ -226,8 +226,7 @@ def _layer_rows(backend: str, graph: Graph, found: Values, loose: frozenset[str]
     known: dict[str, Array] = {**graph.constants, **{name: found[name] for name in graph.inputs}}
     for op in graph.ops:
         (name,), (layer,) = op.outputs, op.origin
-        result = OPERATORS[op.kind](op, *(known[source].astype(np.int64) for source in op.inputs))
-        expected = result.astype(storage_dtype(graph.output(op).dtype))
+        expected = evaluate(graph, op, known)
         known[name] = found.get(name, expected)
         if name in found:
             steps, share = ONE_STEP if op.name in loose else EXACT

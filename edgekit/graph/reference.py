@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgekit.errors import AudioError
 from edgekit.graph import elementwise_ops, front_end_ops, linear_ops, pooling_ops
 from edgekit.graph.fixedpoint import Int64
-from edgekit.graph.types import Graph
+from edgekit.graph.types import Graph, Op
 
 Array = NDArray[np.integer]
 
@@ -36,14 +36,20 @@ def run(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
     for op in graph.ops:
         if all(name in inputs for name in op.outputs):
             continue
-        result = OPERATORS[op.kind](op, *(values[name].astype(np.int64) for name in op.inputs))
+        result = evaluate(graph, op, values)
         if result.shape[0] == 0:
             raise AudioError(
                 f"audio too short: {op.name} computes nothing from it",
                 "give longer audio (30 ms at the least)",
             )
-        values[op.outputs[0]] = result.astype(storage_dtype(graph.output(op).dtype))
+        values[op.outputs[0]] = result
     return {name: value for name, value in values.items() if name not in graph.constants}
+
+
+def evaluate(graph: Graph, op: Op, values: Mapping[str, Array]) -> Array:
+    """Return an operator's result in its tensor's dtype, for the values of its inputs and constants."""
+    result = OPERATORS[op.kind](op, *(values[name].astype(np.int64) for name in op.inputs))
+    return result.astype(storage_dtype(graph.output(op).dtype))
 
 
 def storage_dtype(dtype: str) -> np.dtype[np.integer]:

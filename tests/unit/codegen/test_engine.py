@@ -139,7 +139,7 @@ def test_an_utterance_ends_with_its_window(graph, c_folder, level, tmp_path):
 
 
 def test_self_test_passes_under_sanitizers_and_fails_when_wrong(graph, c_folder, tmp_path):
-    write_self_test(graph, noise(0.2), c_folder)
+    write_self_test(graph, {"pcm": noise(0.2)}, c_folder)
     sources = [*model_sources(c_folder), c_folder / "edgekit_selftest.c"]
     program = compile_host(sources, tmp_path / "selftest", include=[c_folder], shared=False, sanitize=True)
     done = subprocess.run([program], capture_output=True, text=True, check=False)
@@ -152,7 +152,7 @@ def test_self_test_passes_under_sanitizers_and_fails_when_wrong(graph, c_folder,
 
 
 def test_self_test_passes_with_clang(graph, c_folder, tmp_path):
-    write_self_test(graph, noise(0.2), c_folder)
+    write_self_test(graph, {"pcm": noise(0.2)}, c_folder)
     program = tmp_path / "selftest"
     sources = [*model_sources(c_folder), c_folder / "edgekit_selftest.c"]
     subprocess.run(
@@ -163,7 +163,7 @@ def test_self_test_passes_with_clang(graph, c_folder, tmp_path):
 
 
 def test_the_generated_makefile_builds_and_checks(graph, c_folder, tmp_path):
-    write_self_test(graph, noise(0.2), tmp_path)
+    write_self_test(graph, {"pcm": noise(0.2)}, tmp_path)
     for path in c_folder.glob("e*_*.[ch]"):
         if path.name != "edgekit_selftest.c":
             (tmp_path / path.name).write_text(path.read_text())

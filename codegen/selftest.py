@@ -11,7 +11,8 @@ from edgekit.artifact import write_text
 from edgekit.graph import Graph, hears_audio, run
 
 NUMBERS_PER_LINE = 16
-AUDIO_TEMPLATES = {name: f"{name}.j2" for name in ("edgekit_selftest.c", "Makefile", "main.c")}
+FILES = ("edgekit_selftest.c", "Makefile", "CMakeLists.txt", "main.c")
+AUDIO_TEMPLATES = {name: f"{name}.j2" for name in FILES}
 NETWORK_TEMPLATES = AUDIO_TEMPLATES | {
     "edgekit_selftest.c": "network_selftest.c.j2",
     "main.c": "network_main.c.j2",
@@ -19,7 +20,7 @@ NETWORK_TEMPLATES = AUDIO_TEMPLATES | {
 
 
 def write_self_test(graph: Graph, inputs: Mapping[str, NDArray[np.integer]], folder: Path) -> None:
-    """Write edgekit_selftest.c with its vectors, a Makefile that builds and runs it, and an example main.c.
+    """Write edgekit_selftest.c with its vectors, an example main.c, and files for Make and CMake.
 
     Args:
         graph: The graph.

@@ -1,4 +1,7 @@
-"""How each convolution is computed: as columns of pairs, directly or at the points of Winograd's F(4, 3)."""
+"""How each convolution is computed.
+
+As columns of pairs, directly or at the points of Winograd's F(4, 3), or as patches of vectors.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.vectors import POSITIONS, SUMS_BEHIND, VECTOR_BYTES, vector_weights, vectors_of
 from edgekit.graph import Graph, Op
+from edgekit.target import InstructionSet
 
 TILE = 4
 """Outputs of one Winograd tile."""
@@ -24,24 +29,37 @@ _CYCLES_OF_OUTPUT, _CYCLES_OF_PAIR = 12, 6
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of pairs that are multiplied with the weights of two channels at a time.
+    """Columns that are multiplied with the weights of two channels at a time.
 
     Attributes:
-        method: `winograd`: a column is a tile of four outputs, at six points; `direct`: it is one output.
-        depth: Pairs of a column, at each point.
-        count: Columns, padded to a sum of threes and fours.
+        method: `winograd`: a column is a tile of four outputs, at six points; else it is one output.
+        depth: Pairs of a column, at each point; `mve`: its vectors.
+        count: Columns, padded to a sum of threes and fours; `mve`: of threes.
         used: Columns that have results.
+        step_bytes: `mve`: from one column to the next.
     """
 
-    method: Literal["direct", "winograd"]
+    method: Literal["direct", "winograd", "mve"]
     depth: int
     count: int
     used: int
+    step_bytes: int = 0
+
+    @property
+    def kernel(self) -> str:
+        """Return the name of the C function that computes a row."""
+        return {"direct": "ek_conv2d_s8"}.get(self.method, f"ek_conv2d_{self.method}_s8")
 
     @property
     def fours(self) -> int:
         """Columns that are taken four at a time; the others three at a time."""
-        return self.count - 3 * (-self.count % 4)
+        return 0 if self.method == "mve" else self.count - 3 * (-self.count % 4)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """How many columns the functions made for this shape take at a time; `mve` needs none."""
+        takes = ((4, self.fours), (3, self.count - self.fours))
+        return () if self.method == "mve" else tuple(some for some, wanted in takes if wanted)
 
     @property
     def points(self) -> int:
@@ -51,6 +69,9 @@ class Columns:
     @property
     def lanes_bytes(self) -> int:
         """Scratch memory for the columns, and where they are outputs, for a row's products."""
+        if self.method == "mve":
+            patches = (self.count - 1) * self.step_bytes + self.depth * VECTOR_BYTES
+            return 4 * (-(-patches // 4) + 2 * self.count + SUMS_BEHIND)
         sums = 2 * self.count if self.method == "direct" else 0
         return 4 * (self.points * self.depth * self.count + sums)
 
@@ -81,11 +102,15 @@ def _padded(columns: int) -> int:
     return max(3, columns + (columns == 5))
 
 
-def columns_of(graph: Graph, op: Op) -> Columns:
+def columns_of(graph: Graph, op: Op, instructions: InstructionSet = "portable") -> Columns:
     """Return how a convolution is computed: the way of fewer estimated cycles."""
     (height, width), (_, stride) = op.integers("kernel"), op.integers("stride")
     outputs = graph.output(op).shape
     channels = graph.tensors[op.inputs[0]].shape[-1]
+    if instructions == "mve":
+        depth = vectors_of(height * width * channels, 8)
+        count = -(-outputs[1] // POSITIONS) * POSITIONS
+        return Columns("mve", depth, count, outputs[1], stride * height * channels)
     direct = Columns("direct", height * -(-width * channels // 2), _padded(outputs[1]), outputs[1])
     if (width, stride) != (3, 1) or channels > MOST_CHANNELS:
         return direct
@@ -115,8 +140,16 @@ def paired_channels(channels: int) -> list[int]:
     return order + [whole + place if place >= 0 else -1 for place in rest]
 
 
+def stored_weights(columns: Columns, weights: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return (O, KH, KW, C) weights as the kernels read them."""
+    if columns.method != "mve":
+        return paired_weights(columns, weights)
+    by_patch = np.moveaxis(weights, 1, 2).reshape(len(weights), -1)
+    return vector_weights(by_patch, 2, 8)
+
+
 def paired_weights(columns: Columns, weights: NDArray[np.integer]) -> NDArray[np.int16]:
-    """Return (O, KH, KW, C) weights as the kernels read them: (pairs of O, points, depth, 2, 2) int16."""
+    """Return (O, KH, KW, C) weights as pairs: (pairs of O, points, depth, 2, 2) int16."""
     values = np.asarray(weights, np.int16)
     if columns.method == "winograd":
         values = np.einsum("pk,ohkc->ophc", FROM_TAPS, values)

@@ -8,26 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.blob import blob_sections, build_blob
+from codegen.dense import Rows4
 from codegen.plan import POOL_PADDING, Plan, Rows, plan_stream
 from edgekit import __version__
 from edgekit.graph import Graph, Op, graph_digest
+from edgekit.target import InstructionSet
 
 HERE = Path(__file__).parent
 DEFAULT_WINDOW_FRAMES = 1000
 WORDS_PER_LINE = 8
 
 
-def emit_sources(graph: Graph, sample_rate_hz: int) -> dict[str, str]:
+def emit_sources(
+    graph: Graph, sample_rate_hz: int, instructions: InstructionSet = "portable"
+) -> dict[str, str]:
     """Return file name to text of everything that compiles to the model, kernels included.
 
     Args:
         graph: A verified student graph.
         sample_rate_hz: What the front end was made for.
+        instructions: What the target's core has; without them the same C computes the same, slower.
 
     Raises:
         UnsupportedError: If the streaming engine cannot run the graph; it names the operator.
     """
-    plan, blob = plan_stream(graph), build_blob(graph)
+    plan, blob = plan_stream(graph, instructions), build_blob(graph, instructions)
     values = {**_template_values(plan, sample_rate_hz), "blob_bytes": len(blob)}
     generated = ("edgekit_model.h", "edgekit_engine.c", "edgekit_products.h", "edgekit_products.c")
     files = {name: render(f"{name}.j2", values) for name in generated}
@@ -41,9 +46,20 @@ def emit_sources(graph: Graph, sample_rate_hz: int) -> dict[str, str]:
 def _unused_kernels(plan: Plan) -> set[str]:
     bits = {rows.bits for rows in plan.dense.values()}
     methods = {columns.method for columns in plan.columns.values()}
+    pairs = plan.instructions != "mve"
     used = {
-        "ek_dense_s4.c": 4 in bits,
-        "ek_dense_s8.c": 8 in bits,
+        "ek_dense_s4.c": 4 in bits and pairs,
+        "ek_dense_s8.c": 8 in bits and pairs,
+        "ek_expand_s8.c": pairs,
+        "ek_fully_connected.c": pairs,
+        "ek_fully_connected_mve_s4.c": 4 in bits and not pairs,
+        "ek_fully_connected_mve_s8.c": 8 in bits and not pairs,
+        "ek_mve.h": not pairs,
+        "ek_products.c": pairs,
+        "ek_products_mve.c": "mve" in methods,
+        "ek_patches_s8.c": "mve" in methods,
+        "ek_scale_row_mve.c": "mve" in methods,
+        "ek_conv2d_mve_s8.c": "mve" in methods,
         "ek_conv2d_s8.c": "direct" in methods,
         "ek_conv2d_winograd_s8.c": "winograd" in methods,
         "ek_winograd_input.c": "winograd" in methods,
@@ -69,13 +85,13 @@ def _template_values(plan: Plan, sample_rate_hz: int) -> dict[str, object]:
         "memory_frames": front_end["frame"].integer("memory_frames"),
         "window_frames": DEFAULT_WINDOW_FRAMES,
         "sample_rate_hz": sample_rate_hz,
-        "sections": blob_sections(graph),
+        "sections": blob_sections(graph, plan.instructions),
         "digest": digest,
         "digest_bytes": ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(digest)),
         "pool_padding": POOL_PADDING,
         "describe": _describe,
         "shapes": _product_shapes(plan),
-        "dense": sorted(set(plan.dense.values()), key=lambda rows: rows.function),
+        "dense": _dense_shapes(plan),
     }
 
 
@@ -83,8 +99,7 @@ def _product_shapes(plan: Plan) -> list[dict[str, object]]:
     """Return the shapes of products that the convolutions need, each once."""
     found: dict[str, dict[str, object]] = {}
     for columns in plan.columns.values():
-        takes = [some for some, wanted in ((4, columns.fours), (3, columns.count - columns.fours)) if wanted]
-        for some in takes:
+        for some in columns.blocks:
             name = columns.function(some)
             found[name] = {
                 "function": name,
@@ -93,6 +108,12 @@ def _product_shapes(plan: Plan) -> list[dict[str, object]]:
                 "depth": columns.depth,
             }
     return list(found.values())
+
+
+def _dense_shapes(plan: Plan) -> list[Rows4]:
+    """Return the shapes of rows that need a function of their own, each once."""
+    shapes = {rows for rows in plan.dense.values() if rows.method == "pairs"}
+    return sorted(shapes, key=lambda rows: rows.function)
 
 
 def banner(graph: Graph) -> str:

@@ -56,14 +56,15 @@ def generate(graph_dir: Path, target: Target, out: Path, progress: Progress = si
 
     source = artifact.read(graph_dir, "quantize")
     graph = load_graph(graph_dir)
-    plan = plan_stream(graph)
+    instructions = target.core.instructions
+    plan = plan_stream(graph, instructions)
     sample_rate_hz = _sample_rate_hz(graph, target)
     inputs, params = generate_identity(source.digest, target)
     with artifact.writing(out, GENERATE, inputs, params) as work:
         progress("write C", 0, 1)
-        for name, text in emit_sources(graph, sample_rate_hz).items():
+        for name, text in emit_sources(graph, sample_rate_hz, instructions).items():
             artifact.write_text(work / name, text)
-        artifact.write_bytes(work / "model.bin", build_blob(graph))
+        artifact.write_bytes(work / "model.bin", build_blob(graph, instructions))
         needed = state_bytes(plan, DEFAULT_WINDOW_FRAMES)
         artifact.write_json(work / "memory.json", {"state_bytes_by_layer": needed})
         rows = _check_on_host(graph, work, progress)

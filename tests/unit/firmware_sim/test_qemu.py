@@ -1,12 +1,12 @@
 """Cortex-M55 firmware in QEMU."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support import needs_qemu
 
 from codegen.toolchain import compile_firmware
 from edgekit.errors import ConfigError, SimulationError
@@ -16,8 +16,6 @@ from firmware_sim import SimResult, qemu, simulate
 PCM = np.random.default_rng(7).integers(-3000, 3000, 1000).astype(np.int16)
 FAKE = Path(__file__).parent / "fake_engine"
 LOOPS = ("countdown", "dot", "copy", "over_data")
-
-needs_qemu = pytest.mark.skipif(shutil.which(qemu.QEMU) is None, reason="needs qemu-system-arm")
 
 
 @pytest.fixture(scope="module")

@@ -56,10 +56,11 @@ class Columns:
         return 0 if self.method == "mve" else self.count - 3 * (-self.count % 4)
 
     @property
-    def blocks(self) -> tuple[int, ...]:
-        """How many columns the functions made for this shape take at a time; `mve` needs none."""
-        takes = ((4, self.fours), (3, self.count - self.fours))
-        return () if self.method == "mve" else tuple(some for some, wanted in takes if wanted)
+    def takes(self) -> tuple[int, ...]:
+        """How many columns functions of their own take at a time: 4, 3 or both; `mve` has none."""
+        if self.method == "mve":
+            return ()
+        return tuple(some for some, wanted in ((4, self.fours), (3, self.count - self.fours)) if wanted)
 
     @property
     def points(self) -> int:
@@ -110,7 +111,7 @@ def columns_of(graph: Graph, op: Op, instructions: InstructionSet = "portable") 
     if instructions == "mve":
         depth = vectors_of(height * width * channels, 8)
         count = -(-outputs[1] // POSITIONS) * POSITIONS
-        return Columns("mve", depth, count, outputs[1], stride * height * channels)
+        return Columns("mve", depth, count, outputs[1], step_bytes=stride * height * channels)
     direct = Columns("direct", height * -(-width * channels // 2), _padded(outputs[1]), outputs[1])
     if (width, stride) != (3, 1) or channels > MOST_CHANNELS:
         return direct

@@ -54,7 +54,6 @@ def _unused_kernels(plan: Plan) -> set[str]:
         "ek_fully_connected.c": pairs,
         "ek_fully_connected_mve_s4.c": 4 in bits and not pairs,
         "ek_fully_connected_mve_s8.c": 8 in bits and not pairs,
-        "ek_mve.h": not pairs,
         "ek_products.c": pairs,
         "ek_products_mve.c": "mve" in methods,
         "ek_patches_s8.c": "mve" in methods,
@@ -99,7 +98,7 @@ def _product_shapes(plan: Plan) -> list[dict[str, object]]:
     """Return the shapes of products that the convolutions need, each once."""
     found: dict[str, dict[str, object]] = {}
     for columns in plan.columns.values():
-        for some in columns.blocks:
+        for some in columns.takes:
             name = columns.function(some)
             found[name] = {
                 "function": name,

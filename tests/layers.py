@@ -74,18 +74,26 @@ class Layer:
 
 
 def _scales(rng: np.random.Generator, outputs: int, odd: bool) -> list[np.ndarray]:
-    """Bias, multiplier and shift; odd ones are legal but no calibration chooses them."""
+    """Bias, multiplier and shift; odd ones are legal, give many halves, and no calibration chooses them."""
     multiplier = rng.integers(1 << 30, 1 << 31, outputs)
     if not odd:
-        return [rng.integers(-3000, 3000, outputs), multiplier, rng.integers(-9, -6, outputs)]
-    multiplier[rng.random(outputs) < 0.2] = 1 << 30
+        # One in ten far beyond int8 and int16.
+        shift = np.where(rng.random(outputs) < 0.9, rng.integers(-9, -6, outputs), 0)
+        return [rng.integers(-3000, 3000, outputs), multiplier, shift]
+    multiplier[rng.random(outputs) < 0.7] = 1 << 30
     multiplier[rng.random(outputs) < 0.1] = 0
-    return [rng.integers(-20000, 20000, outputs), multiplier, rng.integers(-31, 4, outputs)]
+    shift = np.where(rng.random(outputs) < 0.7, rng.integers(-4, 3, outputs), rng.integers(-31, 4, outputs))
+    return [rng.integers(-100, 100, outputs), multiplier, shift]
+
+
+def _weights(rng: np.random.Generator, most: int, odd: bool, shape: tuple[int, ...]) -> np.ndarray:
+    most = 1 if odd else most
+    return rng.integers(-most, most + 1, shape)
 
 
 def _attributes(rng: np.random.Generator, odd: bool) -> dict:
     points = {name: int(rng.integers(-128, 128)) for name in ("input_zero_point", "output_zero_point")}
-    low, high = sorted(rng.integers(-128, 128, 2).tolist()) if odd else (-128, 127)
+    low, high = (int(rng.integers(-128, -50)), int(rng.integers(50, 128))) if odd else (-128, 127)
     return {**points, "clamp": (low, high)}
 
 
@@ -117,7 +125,7 @@ def conv(
     attributes = {"kernel": kernel, "stride": stride, "padding": (0, 0, left, 0), **_attributes(rng, odd)}
     op = Op("conv2d", "l", ("x", "w", "b", "m", "s"), ("y",), attributes)
     bias, multiplier, shift = _scales(rng, outputs, odd)
-    weights = rng.integers(-127, 128, (outputs, *kernel, channels))
+    weights = _weights(rng, 127, odd, (outputs, *kernel, channels))
     constants = {"w": weights, "b": bias, "m": multiplier, "s": shift}
     return Layer(_graph(op, x, constants, (rows, width, outputs), "int8"), x)
 
@@ -129,8 +137,7 @@ def dense(
     x = rng.integers(-128, 128, (rows, inputs))
     op = Op("fully_connected", "l", ("x", "w", "b", "m", "s"), ("y",), _attributes(rng, odd))
     bias, multiplier, shift = _scales(rng, outputs, odd)
-    most = 127 if bits == 8 else 7
-    weights = rng.integers(-most, most + 1, (outputs, inputs))
+    weights = _weights(rng, 127 if bits == 8 else 7, odd, (outputs, inputs))
     constants = {"w": weights, "b": bias, "m": multiplier, "s": shift}
     return Layer(_graph(op, x, constants, (rows, outputs), f"int{bits}"), x)
 

@@ -38,6 +38,7 @@ EK_INLINE void ek_copy_mve(const int8_t *from, uint32_t bytes, int8_t *to)
 /*
  * The results of up to four channels from the sums of their products, without bias: ek_result_s8.
  *
+ * layer: bias, multiplier and shift are read in fours, behind the last channel too.
  * Negative halves round away from zero: one is taken from negative values before a shift that rounds halves up. The
  * sign of the accumulator serves, as its high product is 0 where that of -1 rounds up, and 0 less one rounds to 0.
  */
@@ -46,16 +47,14 @@ EK_INLINE void ek_write_four_mve(const int32_t sums[4], const ek_layer_t *layer,
 {
 #if EK_MVE
     const ek_quantization_t *q = layer->quantization;
-    const mve_pred16_t used = vctp32q(count);
-    const int32x4_t shift = vldrbq_z_s32(layer->shift + channel, used);
-    const int32x4_t right = vminq_s32(shift, vdupq_n_s32(0));
-    int32x4_t value = vaddq_s32(vldrwq_s32(sums), vldrwq_z_s32(layer->bias + channel, used)), below;
-    value = vshlq_s32(value, vmaxq_s32(shift, vdupq_n_s32(0)));
-    below = vshrq_n_s32(vandq_s32(value, right), 31);
-    value = vqrdmulhq_s32(value, vldrwq_z_s32(layer->multiplier + channel, used));
-    value = vaddq_n_s32(vrshlq_s32(vaddq_s32(value, below), right), q->output_zero_point);
+    const int32x4_t shift = vldrbq_s32(layer->shift + channel), negative = vshrq_n_s32(shift, 31);
+    int32x4_t value = vaddq_s32(vldrwq_s32(sums), vldrwq_s32(layer->bias + channel)), below;
+    value = vshlq_s32(value, vbicq_s32(shift, negative));
+    below = vandq_s32(vshrq_n_s32(value, 31), negative);
+    value = vqrdmulhq_s32(value, vldrwq_s32(layer->multiplier + channel));
+    value = vaddq_n_s32(vrshlq_s32(vaddq_s32(value, below), vandq_s32(shift, negative)), q->output_zero_point);
     value = vminq_s32(vmaxq_s32(value, vdupq_n_s32(q->clamp_min)), vdupq_n_s32(q->clamp_max));
-    vstrbq_p_s32(output, value, used);
+    vstrbq_p_s32(output, value, vctp32q(count));
 #else
     uint32_t i;
     for (i = 0; i < count; i++) {

@@ -23,13 +23,13 @@ def random_layers(seed: int) -> list[Layer]:
         odd = bool(place % 2)
         kernel, stride = tuple(rng.integers(1, 4, 2).tolist()), tuple(rng.integers(1, 3, 2).tolist())
         width, channels, outputs = (int(rng.integers(1, most)) for most in (30, 40, 20))
-        rows = int(rng.integers(1, 3))
+        rows = int(rng.integers(1, 4))
         sizes = {"width": width, "channels": channels, "kernel": kernel, "stride": stride}
         if place % 6 < 3:
             found.append(conv(rng, outputs=outputs, rows=rows, odd=odd, **sizes))
         elif place % 6 < 5:
             bits = 4 if rng.random() < 0.5 else 8
-            inputs = int(rng.integers(1, 200))
+            inputs = int(rng.integers(1, 200 if rng.random() < 0.5 else 5))
             found.append(dense(rng, inputs=inputs, outputs=outputs, bits=bits, rows=rows, odd=odd))
         else:
             found.append(pool(rng, **sizes))

@@ -18,8 +18,6 @@
 
 /* Bytes of a vector. */
 #define EK_VECTOR 16u
-/* Positions of a row that are multiplied at a time. */
-#define EK_MVE_POSITIONS 3u
 
 /* Some bytes, 16 at a time. */
 EK_INLINE void ek_copy_mve(const int8_t *from, uint32_t bytes, int8_t *to)

@@ -5,7 +5,7 @@ sections at multiples of 4 bytes, read in place by the C.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from codegen.columns import columns_of, stored_weights
 from codegen.dense import packed_weights, rows_of
+from codegen.taps import paired_rows, spread_taps
 from edgekit.graph import Graph, Op, graph_digest
 from edgekit.target import InstructionSet
 
 MAGIC = b"EKM1"
 HEADER_BYTES = 48
-LINEAR = ("conv2d", "fully_connected", "fully_connected_int16")
+LINEAR = ("conv2d", "depthwise_conv2d", "fully_connected", "fully_connected_int16")
+LEAST_SHIFT = -31
 NORMALIZATION = ("offset_q9", "floor_q9", "multiplier", "shift", "output_zero_point")
 
 
@@ -51,8 +53,8 @@ def blob_sections(graph: Graph, instructions: InstructionSet = "portable") -> li
 def build_blob(graph: Graph, instructions: InstructionSet = "portable") -> bytes:
     """Return the blob: header, then each section padded to 4 bytes with zeros."""
     sections = blob_sections(graph, instructions)
-    last = sections[-1]
-    size = last.offset + -(-len(last.data) // 4) * 4
+    ends = [section.offset + -(-len(section.data) // 4) * 4 for section in sections]
+    size = max(ends, default=HEADER_BYTES)
     blob = bytearray(size)
     struct.pack_into("<4sIII", blob, 0, MAGIC, 1, size, 0)
     blob[16:48] = bytes.fromhex(graph_digest(graph))
@@ -85,9 +87,9 @@ def _linear_arrays(
     folded = bias.astype(np.int64)
     if op.kind != "fully_connected_int16":
         # x - z times w, summed, is x times w, summed, less z times the sum of w: the C need not subtract.
-        folded = folded - op.integer("input_zero_point") * weights.reshape(len(weights), -1).astype(
-            np.int64
-        ).sum(1)
+        by_output = np.moveaxis(weights, -1, 0) if op.kind == "depthwise_conv2d" else weights
+        sums = by_output.reshape(len(bias), -1).astype(np.int64).sum(1)
+        folded = folded - op.integer("input_zero_point") * sums
     prefix = op.name.upper()
     yield f"{prefix}_WEIGHTS", stored, f"{tensor.dtype} {list(tensor.shape)}"
     yield f"{prefix}_BIAS", folded.astype(np.int32), "int32, input zero point folded in"
@@ -99,7 +101,9 @@ def _stored_weights(
     graph: Graph, op: Op, weights: NDArray[np.integer], instructions: InstructionSet
 ) -> NDArray[np.integer]:
     if op.kind == "conv2d":
-        return stored_weights(columns_of(graph, op, instructions), weights)
+        return stored_weights(columns_of(graph, op, instructions), spread_taps(op, weights, 2))
+    if op.kind == "depthwise_conv2d":
+        return paired_rows(op, weights)
     if op.kind == "fully_connected":
         return packed_weights(rows_of(graph, op, instructions), weights)
     # int16, so that they meet int16 values in pairs.
@@ -108,13 +112,52 @@ def _stored_weights(
 
 def _scalar_arrays(op: Op) -> Iterator[tuple[str, NDArray[np.integer], str]]:
     prefix = op.name.upper()
-    if op.kind in ("conv2d", "fully_connected"):
-        points = (op.integer("input_zero_point"), op.integer("output_zero_point"), *op.integers("clamp"))
-        yield f"{prefix}_QUANTIZATION", np.array(points, np.int32), "ek_quantization_t"
-    elif op.kind == "level_normalize":
-        values = [op.integer(name) for name in NORMALIZATION]
-        yield f"{prefix}_NORMALIZATION", np.array(values, np.int32), "ek_normalization_t"
-    elif op.kind == "frame_level":
-        yield f"{prefix}_EPSILON_Q8", np.array([op.integer("epsilon_q8")], np.int32), "int32"
-    elif op.kind == "attention_pool":
-        yield f"{prefix}_ZERO_POINT", np.array([op.integer("value_zero_point")], np.int32), "int32"
+    if op.kind in SCALARS:
+        name, comment, values = SCALARS[op.kind]
+        yield f"{prefix}_{name}", np.array(values(op), np.int32), comment
+
+
+def _quantization(op: Op) -> list[int]:
+    return [op.integer("input_zero_point"), op.integer("output_zero_point"), *op.integers("clamp")]
+
+
+def _output(op: Op, multiplier: int, shift: int) -> list[int]:
+    """Return an `ek_output_t`. Below the least shift every value that can occur rounds to 0."""
+    scale = (multiplier, shift) if shift >= LEAST_SHIFT else (0, 0)
+    return [*scale, op.integer("output_zero_point"), *op.integers("clamp")]
+
+
+def _add(op: Op) -> list[int]:
+    sides = [value for name in ("input_zero_points", "multipliers", "shifts") for value in op.integers(name)]
+    output = _output(op, op.integer("output_multiplier"), op.integer("output_shift"))
+    return [*sides, op.integer("left_shift"), *output]
+
+
+def _scaled(op: Op) -> list[int]:
+    return _output(op, op.integer("multiplier"), op.integer("shift"))
+
+
+SCALARS: Mapping[str, tuple[str, str, Callable[[Op], Sequence[int]]]] = {
+    **dict.fromkeys(
+        ("conv2d", "depthwise_conv2d", "fully_connected"),
+        ("QUANTIZATION", "ek_quantization_t", _quantization),
+    ),
+    "level_normalize": (
+        "NORMALIZATION",
+        "ek_normalization_t",
+        lambda op: [op.integer(name) for name in NORMALIZATION],
+    ),
+    "frame_level": ("EPSILON_Q8", "int32", lambda op: [op.integer("epsilon_q8")]),
+    "attention_pool": ("ZERO_POINT", "int32", lambda op: [op.integer("value_zero_point")]),
+    "average_pool2d": ("CLAMP", "int32, least and most", lambda op: op.integers("clamp")),
+    "pad": ("FILL", "int32", lambda op: [op.integer("fill")]),
+    "add": ("SUM", "ek_add_t", _add),
+    "mul": ("PRODUCT", "ek_mul_t", lambda op: [*op.integers("input_zero_points"), *_scaled(op)]),
+    "mean": ("MEAN", "ek_mean_t", lambda op: [op.integer("input_zero_point"), *_scaled(op)]),
+    "second_order": (
+        "ORDER",
+        "ek_second_order_t",
+        lambda op: [*op.integers("multipliers"), *op.integers("shifts")],
+    ),
+}
+"""The integers of each kind that a retrained model may change: name of the section, C type, values."""

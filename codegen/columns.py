@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.taps import mel_reach
 from codegen.vectors import POSITIONS, SUMS_BEHIND, VECTOR_BYTES, vector_weights, vectors_of
-from edgekit.graph import Graph, Op
+from edgekit.graph import TIME, Graph, Op
 from edgekit.target import InstructionSet
 
 TILE = 4
@@ -20,6 +21,8 @@ FROM_TAPS = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4
 """24 G of Lavin and Gray (arXiv 1509.09308): three taps to six points, in integers."""
 MOST_CHANNELS = 256
 """Beyond, 24 times a sum of products could leave int32."""
+MOST_COLUMNS = 32
+"""Positions of a map that are computed at a time where each stands alone."""
 
 # Cycles of a Cortex-M33 or M4, counted in the kernels: what the two ways are compared by.
 _CYCLES_OF_FOUR, _CYCLES_OF_THREE = 16, 12
@@ -103,21 +106,34 @@ def _padded(columns: int) -> int:
     return max(3, columns + (columns == 5))
 
 
+def row_width(graph: Graph, op: Op) -> int:
+    """Return how many positions of a convolution's result are computed at a time.
+
+    They are a row's; where every position of a map stands alone, as many as leave few columns unused.
+    """
+    height, width, _ = graph.output(op).shape
+    alone = op.integers("kernel") == op.integers("stride") == (1, 1) and max(op.integers("padding")) == 0
+    if not alone or height == TIME:
+        return width
+    fitting = [some for some in range(1, MOST_COLUMNS + 1) if height * width % some == 0]
+    return min(fitting, key=lambda some: (_padded(some) / some, -some))
+
+
 def columns_of(graph: Graph, op: Op, instructions: InstructionSet = "portable") -> Columns:
     """Return how a convolution is computed: the way of fewer estimated cycles."""
-    (height, width), (_, stride) = op.integers("kernel"), op.integers("stride")
-    outputs = graph.output(op).shape
+    height, width, stride = op.integers("kernel")[0], mel_reach(op), op.integers("stride")[1]
+    positions, outputs = row_width(graph, op), graph.output(op).shape[2]
     channels = graph.tensors[op.inputs[0]].shape[-1]
     if instructions == "mve":
         depth = vectors_of(height * width * channels, 8)
-        count = -(-outputs[1] // POSITIONS) * POSITIONS
-        return Columns("mve", depth, count, outputs[1], step_bytes=stride * height * channels)
-    direct = Columns("direct", height * -(-width * channels // 2), _padded(outputs[1]), outputs[1])
+        count = -(-positions // POSITIONS) * POSITIONS
+        return Columns("mve", depth, count, positions, step_bytes=stride * height * channels)
+    direct = Columns("direct", height * -(-width * channels // 2), _padded(positions), positions)
     if (width, stride) != (3, 1) or channels > MOST_CHANNELS:
         return direct
-    tiles = -(-outputs[1] // TILE)
+    tiles = -(-positions // TILE)
     winograd = Columns("winograd", height * len(paired_channels(channels)) // 2, _padded(tiles), tiles)
-    return min(direct, winograd, key=lambda columns: _cycles(columns, outputs[2]))
+    return min(direct, winograd, key=lambda columns: _cycles(columns, outputs))
 
 
 def _cycles(columns: Columns, outputs: int) -> int:

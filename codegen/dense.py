@@ -66,7 +66,7 @@ def rows_of(graph: Graph, op: Op, instructions: InstructionSet = "portable") -> 
     """Return how a fully connected layer is computed."""
     weights = graph.tensors[op.inputs[1]]
     bits = 4 if weights.dtype == "int4" else 8
-    if instructions == "mve":
+    if instructions == "mve" and "rounding" not in op.attributes:
         return Rows4(bits, vectors_of(weights.shape[1], bits), "mve")
     return Rows4(bits, -(-weights.shape[1] * bits // 32))
 

@@ -1,103 +1,135 @@
 """The C of one model: the generated engine and weights, and the kernels that they use, as text."""
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from codegen.arena import Program, plan_program
 from codegen.blob import blob_sections, build_blob
+from codegen.columns import Columns
 from codegen.dense import Rows4
-from codegen.plan import POOL_PADDING, Plan, Rows, plan_stream
+from codegen.plan import POOL_PADDING, Plan, plan_stream, state_bytes
 from edgekit import __version__
-from edgekit.graph import Graph, Op, graph_digest
+from edgekit.graph import TIME, Graph, Op, graph_digest
 from edgekit.target import InstructionSet
 
 HERE = Path(__file__).parent
 DEFAULT_WINDOW_FRAMES = 1000
 WORDS_PER_LINE = 8
+COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+DECLARATION = re.compile(r"^\w[^;{]*\);$", re.MULTILINE)
+KERNEL_NAME = re.compile(r"\bek_\w+\b")
 
 
 def emit_sources(
-    graph: Graph, sample_rate_hz: int, instructions: InstructionSet = "portable"
+    graph: Graph, sample_rate_hz: int = 0, instructions: InstructionSet = "portable"
 ) -> dict[str, str]:
     """Return file name to text of everything that compiles to the model, kernels included.
 
     Args:
-        graph: A verified student graph.
-        sample_rate_hz: What the front end was made for.
+        graph: A verified graph.
+        sample_rate_hz: What the front end was made for; a graph without one needs none.
         instructions: What the target's core has; without them the same C computes the same, slower.
 
     Raises:
-        UnsupportedError: If the streaming engine cannot run the graph; it names the operator.
+        UnsupportedError: If no engine can run the graph; it names the operator.
     """
-    plan, blob = plan_stream(graph, instructions), build_blob(graph, instructions)
-    values = {**_template_values(plan, sample_rate_hz), "blob_bytes": len(blob)}
-    generated = ("edgekit_model.h", "edgekit_engine.c", "edgekit_products.h", "edgekit_products.c")
-    files = {name: render(f"{name}.j2", values) for name in generated}
-    files["edgekit_model.c"] = _blob_source(banner(graph), blob)
-    kernels = sorted((HERE / "kernels").glob("ek_*.[ch]"))
-    unused = _unused_kernels(plan)
-    files.update({path.name: path.read_text() for path in kernels if path.name not in unused})
-    return files
-
-
-def _unused_kernels(plan: Plan) -> set[str]:
-    bits = {rows.bits for rows in plan.dense.values()}
-    methods = {columns.method for columns in plan.columns.values()}
-    pairs = plan.instructions != "mve"
-    used = {
-        "ek_dense_s4.c": 4 in bits and pairs,
-        "ek_dense_s8.c": 8 in bits and pairs,
-        "ek_expand_s8.c": pairs,
-        "ek_fully_connected.c": pairs,
-        "ek_fully_connected_mve_s4.c": 4 in bits and not pairs,
-        "ek_fully_connected_mve_s8.c": 8 in bits and not pairs,
-        "ek_products.c": pairs,
-        "ek_products_mve.c": "mve" in methods,
-        "ek_patches_s8.c": "mve" in methods,
-        "ek_scale_row_mve.c": "mve" in methods,
-        "ek_conv2d_mve_s8.c": "mve" in methods,
-        "ek_conv2d_s8.c": "direct" in methods,
-        "ek_conv2d_winograd_s8.c": "winograd" in methods,
-        "ek_winograd_input.c": "winograd" in methods,
-        "ek_winograd_output.c": "winograd" in methods,
-        "ek_max_pool2d_s8.c": any(op.kind == "max_pool2d" for op in plan.layers),
+    plan, blob = plan_graph(graph, instructions), build_blob(graph, instructions)
+    values = {**_common_values(plan, sample_rate_hz), "blob_bytes": len(blob)}
+    if isinstance(plan, Plan):
+        engine, header, values = "stream.c", "edgekit_model.h", values | _stream_values(plan)
+    else:
+        engine, header = ("window.c", "edgekit_model.h") if plan.front_end else ("network.c", "network.h")
+    files = {
+        "edgekit_model.h": render(f"{header}.j2", values),
+        "edgekit_engine.c": render(f"{engine}.j2", values),
+        "edgekit_products.h": render("edgekit_products.h.j2", values),
+        "edgekit_products.c": render("edgekit_products.c.j2", values),
+        "edgekit_model.c": _blob_source(banner(graph), blob),
     }
-    return {name for name, wanted in used.items() if not wanted}
+    return files | _kernels_of(files.values())
 
 
-def _template_values(plan: Plan, sample_rate_hz: int) -> dict[str, object]:
+def plan_graph(graph: Graph, instructions: InstructionSet = "portable") -> Plan | Program:
+    """Return how a graph runs: as a stream where its features have no fixed number of frames, else whole.
+
+    Raises:
+        UnsupportedError: If it cannot run so; the operator is named.
+    """
+    streams = any(op.kind == "level_normalize" and graph.output(op).shape[0] == TIME for op in graph.ops)
+    return plan_stream(graph, instructions) if streams else plan_program(graph, instructions)
+
+
+def memory_facts(graph: Graph, instructions: InstructionSet = "portable") -> dict[str, object]:
+    """Return what memory.json says: the state that each layer needs, and how full an arena can be packed.
+
+    Raises:
+        UnsupportedError: As `plan_graph`.
+    """
+    plan = plan_graph(graph, instructions)
+    if isinstance(plan, Plan):
+        return {"state_bytes_by_layer": state_bytes(plan, DEFAULT_WINDOW_FRAMES)}
+    arena = {"size_bytes": plan.layout.size_bytes, "bound_bytes": plan.layout.bound_bytes}
+    return {"state_bytes_by_layer": plan.live_bytes(), "arena": arena}
+
+
+def _kernels_of(texts: Iterable[str]) -> dict[str, str]:
+    """Return the headers, and the kernels that these C files need, themselves or through other kernels."""
+    folder = HERE / "kernels"
+    found = {path.name: path.read_text() for path in sorted(folder.glob("ek_*.h"))}
+    # Headers declare every kernel, but only their inline functions call some.
+    queue = [*texts, *(DECLARATION.sub("", text) for text in found.values())]
+    while queue:
+        for name in sorted(set(KERNEL_NAME.findall(COMMENT.sub("", queue.pop())))):
+            path = folder / f"{name}.c"
+            if path.is_file() and path.name not in found:
+                found[path.name] = path.read_text()
+                queue.append(found[path.name])
+    return found
+
+
+def _common_values(plan: Plan | Program, sample_rate_hz: int) -> dict[str, object]:
+    """Return what all engines' templates need."""
     graph, front_end = plan.graph, plan.front_end
     digest = graph_digest(graph)
-    features_rows: Rows = plan.rows[front_end["level_normalize"].outputs[0]]
-    return {
+    values: dict[str, object] = {
         "banner": banner(graph),
         "plan": plan,
         "f": front_end,
-        "features_rows": features_rows,
-        "bands": features_rows.data_bytes,
-        "features": graph.tensors[plan.pool.inputs[0]].shape[-1],
-        "n_fft": front_end["frame"].integer("n_fft"),
-        "hop": front_end["frame"].integer("hop"),
-        "memory_frames": front_end["frame"].integer("memory_frames"),
-        "window_frames": DEFAULT_WINDOW_FRAMES,
-        "sample_rate_hz": sample_rate_hz,
         "sections": blob_sections(graph, plan.instructions),
         "digest": digest,
         "digest_bytes": ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(digest)),
         "pool_padding": POOL_PADDING,
         "describe": _describe,
-        "shapes": _product_shapes(plan),
-        "dense": _dense_shapes(plan),
+        "meaning": lambda name: _meaning(graph, name),
+        "shapes": _product_shapes(plan.columns.values()),
+        "dense": _dense_shapes(plan.dense.values()),
+    }
+    if front_end:
+        frame = front_end["frame"]
+        values |= {name: frame.integer(name) for name in ("n_fft", "hop", "memory_frames")}
+        values["bands"] = graph.output(front_end["log2"]).shape[1]
+        values["sample_rate_hz"] = sample_rate_hz
+    return values
+
+
+def _stream_values(plan: Plan) -> dict[str, object]:
+    return {
+        "features_rows": plan.rows[plan.front_end["level_normalize"].outputs[0]],
+        "features": plan.graph.tensors[plan.pool.inputs[0]].shape[-1],
+        "window_frames": DEFAULT_WINDOW_FRAMES,
     }
 
 
-def _product_shapes(plan: Plan) -> list[dict[str, object]]:
+def _product_shapes(convolutions: Iterable[Columns]) -> list[dict[str, object]]:
     """Return the shapes of products that the convolutions need, each once."""
     found: dict[str, dict[str, object]] = {}
-    for columns in plan.columns.values():
+    for columns in convolutions:
         for some in columns.takes:
             name = columns.function(some)
             found[name] = {
@@ -109,10 +141,9 @@ def _product_shapes(plan: Plan) -> list[dict[str, object]]:
     return list(found.values())
 
 
-def _dense_shapes(plan: Plan) -> list[Rows4]:
+def _dense_shapes(layers: Iterable[Rows4]) -> list[Rows4]:
     """Return the shapes of rows that need a function of their own, each once."""
-    shapes = {rows for rows in plan.dense.values() if rows.method == "pairs"}
-    return sorted(shapes, key=lambda rows: rows.function)
+    return sorted({rows for rows in layers if rows.method == "pairs"}, key=lambda rows: rows.function)
 
 
 def banner(graph: Graph) -> str:
@@ -124,7 +155,15 @@ def banner(graph: Graph) -> str:
 
 
 def _describe(op: Op) -> str:
-    return f"{op.name}: {op.kind} from {', '.join(op.origin)}."
+    return f"{op.name}: {op.kind} from {', '.join(op.origin) or 'no layer'}."
+
+
+def _meaning(graph: Graph, name: str) -> str:
+    """Return what a tensor's integers mean, for a comment."""
+    quantization = graph.tensors[name].quantization
+    if quantization is None or len(quantization.scales) != 1:
+        return ""
+    return f", real value {quantization.scales[0]:.9g} * (integer - {quantization.zero_point})"
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
@@ -137,6 +176,7 @@ def render(template: str, values: Mapping[str, object]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701  (C, not HTML)
     )
+    environment.filters["product"] = math.prod
     return environment.get_template(template).render(**values)
 
 

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from codegen.columns import Columns, columns_of
 from codegen.dense import Rows4, rows_of
 from edgekit.errors import UnsupportedError
-from edgekit.graph import FRONT_END_KINDS, Graph, Op
+from edgekit.graph import FRONT_END_KINDS, Graph, Op, hears_audio
 from edgekit.target import InstructionSet
 
 ROW_KINDS = ("conv2d", "max_pool2d", "flatten", "fully_connected")
+TAILS = (
+    ("attention_pool", "fully_connected_int16"),
+    ("attention_pool", "second_order", "fully_connected_int16"),
+)
 POOL_PADDING = -128
 
 
@@ -67,6 +71,7 @@ class Plan:
         dense: How each fully connected layer is.
         layers: Row operators in order, flatten left out.
         pool: The attention pooling.
+        second: Products of what is pooled, or None.
         head: The A/D/V layer.
         instructions: What its kernels are written for.
     """
@@ -78,6 +83,7 @@ class Plan:
     dense: dict[str, Rows4]
     layers: tuple[Op, ...]
     pool: Op
+    second: Op | None
     head: Op
     instructions: InstructionSet
 
@@ -116,26 +122,25 @@ def plan_stream(graph: Graph, instructions: InstructionSet = "portable") -> Plan
         UnsupportedError: If the graph is not front end, a chain of row operators, attention pooling and
             one A/D/V layer; it names the operator that does not fit.
     """
-    kinds = [op.kind for op in graph.ops]
-    rest = graph.ops[len(FRONT_END_KINDS) :]
-    if tuple(kinds[: len(FRONT_END_KINDS)]) != FRONT_END_KINDS or kinds[-2:] != [
-        "attention_pool",
-        "fully_connected_int16",
-    ]:
+    kinds = tuple(op.kind for op in graph.ops)
+    tail = next((tail for tail in TAILS if kinds[-len(tail) :] == tail), None)
+    if not hears_audio(graph) or tail is None:
         raise _unsupported(
-            graph.ops[0], "the streaming engine runs front end, rows, attention pooling and A/D/V"
+            graph.ops[-1], "the streaming engine runs front end, rows, attention pooling and A/D/V"
         )
+    chain, (pool, *seconds, head) = graph.ops[len(FRONT_END_KINDS) : -len(tail)], graph.ops[-len(tail) :]
     rows: dict[str, Rows] = {}
-    for op in rest[:-2]:
+    for op in chain:
         if op.kind not in ROW_KINDS:
             raise _unsupported(op, f"it streams rows of kinds {', '.join(ROW_KINDS)}")
-    for tensor in (graph.ops[len(FRONT_END_KINDS) - 1].outputs[0], *(op.outputs[0] for op in rest[:-2])):
+    for tensor in (graph.ops[len(FRONT_END_KINDS) - 1].outputs[0], *(op.outputs[0] for op in chain)):
         _place(graph, tensor, rows, instructions)
-    layers = tuple(op for op in rest[:-2] if op.kind != "flatten")
+    layers = tuple(op for op in chain if op.kind != "flatten")
     front_end = {op.kind: op for op in graph.ops[: len(FRONT_END_KINDS)]}
     columns = {op.name: columns_of(graph, op, instructions) for op in layers if op.kind == "conv2d"}
     dense = {op.name: rows_of(graph, op, instructions) for op in layers if op.kind == "fully_connected"}
-    return Plan(graph, front_end, rows, columns, dense, layers, rest[-2], rest[-1], instructions)
+    second = seconds[0] if seconds else None
+    return Plan(graph, front_end, rows, columns, dense, layers, pool, second, head, instructions)
 
 
 def _unsupported(op: Op, constraint: str) -> UnsupportedError:
@@ -158,17 +163,29 @@ def _place(graph: Graph, name: str, rows: dict[str, Rows], instructions: Instruc
     if not windowed:
         rows[name] = Rows(name, width, channels)
         return
-    if len(readers) > 1:
+    if len(readers) > 1 and not _run_together(graph, readers):
         raise _unsupported(writer, "a map that a convolution or pooling reads has no other reader")
-    (reader,) = windowed
+    reader = windowed[0]
     if reader.attributes.get("dilation", (1, 1)) != (1, 1):
         raise _unsupported(reader, "a convolution of rows has dilation 1")
     top, _, left, right = reader.integers("padding")
     if reader.kind == "conv2d":
-        right = max(right, columns_of(graph, reader, instructions).positions - left - width)
+        positions = max(columns_of(graph, op, instructions).positions for op in windowed)
+        right = max(right, positions - left - width)
     height, stride = reader.integers("kernel")[0], reader.integers("stride")[0]
     fill = f"{reader.name.upper()}_QUANTIZATION" if reader.kind == "conv2d" else ""
     rows[name] = Rows(name, width, channels, height, left, right, top, stride, fill)
+
+
+def _run_together(graph: Graph, readers: list[Op]) -> bool:
+    """Return whether all readers of a map read each row as it comes: no layer among them waits for rows."""
+    places = [graph.ops.index(op) for op in readers]
+    written = {name for op in graph.ops[places[0] : places[-1]] for name in op.outputs}
+    waiting = [op for op in graph.ops if written & set(op.inputs)]
+    windows = [op for op in (*readers, *waiting) if "kernel" in op.attributes]
+    at_once = all(op.integers("kernel")[0] == op.integers("stride")[0] == 1 for op in windows)
+    paddings = {op.attributes.get("padding") for op in readers}
+    return at_once and len(paddings) == 1 and None not in paddings
 
 
 def state_bytes(plan: Plan, window_frames: int) -> dict[str, int]:

@@ -1,5 +1,6 @@
-"""A self-test that ships with the generated C: real speech in, the graph's A/D/V expected."""
+"""A self-test that ships with the generated C: inputs, and what the graph makes of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,32 +8,44 @@ from numpy.typing import NDArray
 
 from codegen.emit import banner, render
 from edgekit.artifact import write_text
-from edgekit.graph import Graph, run
+from edgekit.graph import Graph, hears_audio, run
 
 NUMBERS_PER_LINE = 16
-FILES = ("edgekit_selftest.c", "Makefile", "main.c")
+FILES = ("edgekit_selftest.c", "Makefile", "CMakeLists.txt", "main.c")
+AUDIO_TEMPLATES = {name: f"{name}.j2" for name in FILES}
+NETWORK_TEMPLATES = AUDIO_TEMPLATES | {
+    "edgekit_selftest.c": "network_selftest.c.j2",
+    "main.c": "network_main.c.j2",
+}
 
 
-def write_self_test(graph: Graph, pcm: NDArray[np.int16], folder: Path) -> None:
-    """Write edgekit_selftest.c with its vectors, a Makefile that builds and runs it, and an example main.c.
+def write_self_test(graph: Graph, inputs: Mapping[str, NDArray[np.integer]], folder: Path) -> None:
+    """Write edgekit_selftest.c with its vectors, an example main.c, and files for Make and CMake.
 
     Args:
         graph: The graph.
-        pcm: (N,) samples to compute the expected result from.
+        inputs: What to compute the expected result from, by tensor name.
         folder: Where the generated C lies.
     """
-    adv = run(graph, {"pcm": pcm})[graph.outputs[0]]
-    values = {
-        "banner": banner(graph),
-        "causal": graph.op("level").integer("memory_frames") > 0,
-        "adv": ", ".join(map(str, adv.tolist())),
-        "sample_count": pcm.size,
-        "pcm": _lines(pcm),
-    }
-    for name in FILES:
-        write_text(folder / name, render(f"{name}.j2", values))
+    results = run(graph, inputs)
+    values: dict[str, object] = {"banner": banner(graph)}
+    if hears_audio(graph):
+        adv = ", ".join(map(str, results[graph.outputs[0]].tolist()))
+        pcm = inputs["pcm"]
+        finishes = graph.op("level").integer("memory_frames") == 0
+        values |= {"finishes": finishes, "adv": adv, "sample_count": pcm.size, "pcm": _lines(pcm)}
+    else:
+        values["inputs"] = [_lines(_bytes(inputs[name])) for name in graph.inputs]
+        values["outputs"] = [_lines(_bytes(results[name])) for name in graph.outputs]
+    for name, template in (AUDIO_TEMPLATES if hears_audio(graph) else NETWORK_TEMPLATES).items():
+        write_text(folder / name, render(template, values))
 
 
-def _lines(pcm: NDArray[np.int16]) -> str:
-    rows = [pcm[i : i + NUMBERS_PER_LINE].tolist() for i in range(0, pcm.size, NUMBERS_PER_LINE)]
+def _bytes(values: NDArray[np.integer]) -> NDArray[np.uint8]:
+    return np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+
+
+def _lines(values: NDArray[np.integer]) -> str:
+    flat = values.ravel()
+    rows = [flat[i : i + NUMBERS_PER_LINE].tolist() for i in range(0, flat.size, NUMBERS_PER_LINE)]
     return "\n".join("    " + ", ".join(map(str, row)) + "," for row in rows)

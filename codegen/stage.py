@@ -11,16 +11,10 @@ from edgekit.progress import Progress, silent
 from edgekit.target import Target
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from edgekit.graph import Graph
-    from edgekit.graph.parity import LayerParity
 
 GENERATE = "codegen"
 FIRMWARE = "firmware"
-SELF_TEST_SAMPLES = 4096
-PARITY_AUDIO_S = 20.0
 Identity = tuple[dict[str, str], dict[str, Any]]
 
 
@@ -34,7 +28,7 @@ def generate(graph_dir: Path, target: Target, out: Path, progress: Progress = si
 
     Writes the generated and the kernel sources, a Makefile, a self-test with its vectors, model.bin (the
     weights blob), memory.json (state by layer) and parity.json (backend `c-host`, on 20 s of the speech that
-    ships with edgekit).
+    ships with edgekit; of a model without audio, on random inputs).
 
     Args:
         graph_dir: Folder of a quantize artifact.
@@ -45,29 +39,27 @@ def generate(graph_dir: Path, target: Target, out: Path, progress: Progress = si
     Raises:
         ArtifactError: If the graph is damaged.
         TargetError: If the target's audio has another sample rate than the model.
-        UnsupportedError: If the streaming engine cannot run the graph.
+        UnsupportedError: If no engine can run the graph.
         ConfigError: If there is no C compiler for this machine.
         ParityError: If the C differs from the graph anywhere.
     """
     from codegen.blob import build_blob
-    from codegen.emit import DEFAULT_WINDOW_FRAMES, emit_sources
-    from codegen.plan import plan_stream, state_bytes
-    from edgekit.graph import load_graph
+    from codegen.checks import check_on_host
+    from codegen.emit import emit_sources, memory_facts
+    from edgekit.graph import hears_audio, load_graph
 
     source = artifact.read(graph_dir, "quantize")
     graph = load_graph(graph_dir)
     instructions = target.core.instructions
-    plan = plan_stream(graph, instructions)
-    sample_rate_hz = _sample_rate_hz(graph, target)
+    sample_rate_hz = _sample_rate_hz(graph, target) if hears_audio(graph) else 0
     inputs, params = generate_identity(source.digest, target)
     with artifact.writing(out, GENERATE, inputs, params) as work:
         progress("write C", 0, 1)
         for name, text in emit_sources(graph, sample_rate_hz, instructions).items():
             artifact.write_text(work / name, text)
         artifact.write_bytes(work / "model.bin", build_blob(graph, instructions))
-        needed = state_bytes(plan, DEFAULT_WINDOW_FRAMES)
-        artifact.write_json(work / "memory.json", {"state_bytes_by_layer": needed})
-        rows = _check_on_host(graph, work, progress)
+        artifact.write_json(work / "memory.json", memory_facts(graph, instructions))
+        rows = check_on_host(graph, work, progress)
         artifact.write_json(work / "parity.json", {"layers": [row.to_dict() for row in rows]})
     return artifact.read(out, GENERATE)
 
@@ -82,52 +74,6 @@ def _sample_rate_hz(graph: "Graph", target: Target) -> int:
             f"set sample_rate_hz = {wanted} under [audio] of the target",
         )
     return wanted
-
-
-def _check_on_host(graph: "Graph", work: Path, progress: Progress) -> "list[LayerParity]":
-    """Build the C for this machine; require every layer to equal the reference; write the self-test."""
-    import tempfile
-
-    from codegen.host import HostModel, build_library, run_traced
-    from codegen.selftest import write_self_test
-    from edgekit.graph import run
-    from edgekit.graph.parity import compare_traces, merge, require_parity
-
-    clips = shipped_speech(PARITY_AUDIO_S, longest_samples(graph))
-    rows: list[LayerParity] = []
-    with tempfile.TemporaryDirectory() as folder:
-        model = HostModel(build_library(work, Path(folder)))
-        for done, pcm in enumerate(clips):
-            progress("compare C with the graph", done, len(clips))
-            rows += compare_traces("c-host", graph, run(graph, {"pcm": pcm}), run_traced(model, graph, pcm))
-    progress("compare C with the graph", len(clips), len(clips))
-    rows = merge(rows)
-    require_parity(rows, work)
-    write_self_test(graph, clips[0][:SELF_TEST_SAMPLES], work)
-    return rows
-
-
-def longest_samples(graph: "Graph") -> int | None:
-    """Return the longest audio that gives one result: an utterance's window, or None for a causal stream."""
-    from codegen.emit import DEFAULT_WINDOW_FRAMES
-    from codegen.plan import plan_stream
-
-    plan = plan_stream(graph)
-    frame = plan.front_end["frame"]
-    window = frame.integer("n_fft") + (DEFAULT_WINDOW_FRAMES - 1) * frame.integer("hop")
-    return None if plan.causal else window
-
-
-def shipped_speech(duration_s: float, longest: int | None) -> "list[NDArray[np.int16]]":
-    """Return shipped clips as 16 kHz PCM, cut to `longest` samples each, `duration_s` or more in all."""
-    from edgekit.audio import DEFAULT_AUDIO, SAMPLE_RATE_HZ, find_audio, read_audio, to_pcm16
-
-    clips: list[NDArray[np.int16]] = []
-    for path in find_audio([DEFAULT_AUDIO]):
-        if sum(map(len, clips)) >= duration_s * SAMPLE_RATE_HZ:
-            break
-        clips.append(to_pcm16(read_audio(path))[:longest])
-    return clips
 
 
 def firmware_identity(c_digest: str, graph_digest: str, target: Target) -> Identity:
@@ -156,15 +102,17 @@ def build_firmware(
     """
     from codegen.emit import model_sources
     from codegen.toolchain import compile_firmware, elf_to_binary
+    from edgekit.graph import hears_audio, load_graph
 
     source, graph = artifact.read(c_dir, GENERATE), artifact.read(graph_dir, "quantize")
     inputs, params = firmware_identity(source.digest, graph.digest, target)
     sources = model_sources(c_dir)
+    main = "main.c" if hears_audio(load_graph(graph_dir)) else "network_main.c"
     builds: Mapping[str, dict[str, str]] = {"firmware": {}, "firmware_traced": {"EDGEKIT_TRACE": "1"}}
     with artifact.writing(out, FIRMWARE, inputs, params) as work:
         for done, (name, defines) in enumerate(builds.items()):
             progress("compile firmware", done, len(builds))
-            compile_firmware(sources, [c_dir], target, work / f"{name}.elf", defines)
+            compile_firmware(sources, [c_dir], target, work / f"{name}.elf", defines, main)
         elf_to_binary(work / "firmware.elf", work / "firmware.bin")
         artifact.write_bytes(work / "model.bin", source.file("model.bin").read_bytes())
         progress("compile firmware", len(builds), len(builds))

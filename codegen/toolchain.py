@@ -59,6 +59,7 @@ def compile_firmware(
     target: Target,
     out_elf: Path,
     defines: Mapping[str, str] | None = None,
+    main: str = "main.c",
 ) -> Path:
     """Compile a model's engine with the board's main loop into a firmware.
 
@@ -68,6 +69,7 @@ def compile_firmware(
         target: The device.
         out_elf: The ELF file to write; has debug information and no absolute path.
         defines: Preprocessor definitions, `EDGEKIT_TRACE` for example.
+        main: The board's main loop: of a model that hears audio, or `network_main.c`.
 
     Returns:
         `out_elf`.
@@ -75,7 +77,7 @@ def compile_firmware(
     Raises:
         ConfigError: If there is no cross compiler, or the C does not compile or fit.
     """
-    board = [BOARD / "main.c", board_source(target)]
+    board = [BOARD / main, board_source(target)]
     block = {"EDGEKIT_BOARD_BLOCK_SAMPLES": f"{target.audio.block_samples}u"}
     return compile_program([*board, *sources], include, target, out_elf, {**block, **(defines or {})})
 

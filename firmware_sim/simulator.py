@@ -35,7 +35,7 @@ def simulate(
     regions: Mapping[str, Sequence[str]] | None = None,
     *,
     trace: bool = False,
-    block_instruction_limit: int = 1_000_000_000,
+    block_instruction_limit: int = 4_000_000_000,
 ) -> SimResult:
     """Run a firmware on audio and count what it executes.
 

@@ -78,21 +78,23 @@ def simulate_build(
         SimulationError: If the firmware faults or hangs.
         ParityError: If the firmware differs from the graph anywhere.
     """
-    from edgekit.graph import load_graph, run
+    from edgekit.graph import heard_pieces, load_graph, run, window_samples
     from edgekit.graph.cost import macs
     from firmware_sim.simulator import simulate
 
     source, graph_artifact = artifact.read(firmware, "firmware"), artifact.read(graph_dir, "quantize")
     label_set, graph = read_labels(labels), load_graph(graph_dir)
     inputs, params = identity(config, source.digest, graph_artifact.digest, label_set.digest, target)
-    clips = held_out_pcm(label_set, config.parity_clips)
+    window = window_samples(graph)
+    clips = heard_pieces(graph, held_out_pcm(label_set, config.parity_clips))
+    clips = clips[: config.parity_clips if window is None else 1]
     with artifact.writing(out, STAGE, inputs, params) as work:
         progress("profile", 0, len(clips) + 1)
-        audio = np.concatenate(clips)[: round(config.profile_s * SAMPLE_RATE_HZ)]
+        audio = np.concatenate(clips)[: window or round(config.profile_s * SAMPLE_RATE_HZ)]
         result = simulate(source.file("firmware.elf"), target, audio)
         counts = macs(graph, run(graph, {"pcm": audio}))
         # Fewer clips give more of each: 2 s in all, wherever there is so much held-out audio.
-        short = [clip[: round(config.parity_s * SAMPLE_RATE_HZ / len(clips))] for clip in clips]
+        short = heard_pieces(graph, clips, round(config.parity_s * SAMPLE_RATE_HZ / len(clips)))
         checked = check_layers(source.file("firmware_traced.elf"), target, graph, short, progress)
         artifact.write_json(work / "profile.json", _profile(result, counts, checked))
         progress("profile", len(clips) + 1, len(clips) + 1)

@@ -46,10 +46,29 @@ typedef struct {
     uint16_t output_width; /* mel positions of the result */
     uint16_t channels;     /* of the input */
     uint16_t outputs;      /* channels of the result (pooling: the same) */
-    uint8_t kernel_t;      /* rows of the window */
-    uint8_t kernel_w;
-    uint8_t stride_w;
+    uint16_t kernel_t;     /* rows of the window */
+    uint16_t kernel_w;
+    uint16_t stride_w;
 } ek_window_t;
+
+/* Taps of a depthwise convolution, two rows at a time. */
+typedef struct {
+    uint16_t pairs; /* of rows */
+    uint16_t kernel_w;
+    uint16_t positions; /* of a row of pairs */
+} ek_taps_t;
+
+/* A map in memory, and how windows of rows move over it. */
+typedef struct {
+    uint32_t row_bytes;
+    uint32_t line_bytes; /* of a row with its padding; 0: there is none, rows are read where they lie */
+    uint32_t left_bytes; /* padding before a row */
+    uint16_t height;
+    uint16_t reach;  /* rows that a window spans */
+    uint16_t gap;    /* rows from one of a window's rows to the next */
+    uint16_t stride; /* rows from one window to the next */
+    uint16_t top;    /* padding rows before the first */
+} ek_map_t;
 
 /* Sums of products of one layer's shape: two channels, three or four columns, one after another. */
 typedef void ek_products_t(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, int32_t *sums);
@@ -74,6 +93,65 @@ typedef struct {
     ek_dense_t *four;
 } ek_rows_t;
 
+/* How results of an operator on values are scaled; in the model. */
+typedef struct {
+    int32_t multiplier; /* 0..2^31-1 */
+    int32_t shift;      /* -31..7 */
+    int32_t zero_point;
+    int32_t clamp_min; /* -128..127 */
+    int32_t clamp_max; /* clamp_min..127 */
+} ek_output_t;
+
+/* A sum of two tensors; in the model. */
+typedef struct {
+    int32_t zero_point[2];
+    int32_t multiplier[2]; /* 0 or 2^30..2^31-1 */
+    int32_t shift[2];      /* -31..0 */
+    int32_t left_shift;    /* 0..20 */
+    ek_output_t output;
+} ek_add_t;
+
+/* A product of two tensors; in the model. */
+typedef struct {
+    int32_t zero_point[2];
+    ek_output_t output;
+} ek_mul_t;
+
+/* A mean over a map; in the model. */
+typedef struct {
+    int32_t zero_point;
+    ek_output_t output;
+} ek_mean_t;
+
+/* Scales of second-order pooling: of the values and of their products; in the model. */
+typedef struct {
+    int32_t multiplier[2]; /* 0..2^31-1 */
+    int32_t shift[2];      /* -31..14 */
+} ek_second_order_t;
+
+/* A way over a tensor of four axes, outermost first: bytes from one value of each input to the next. */
+typedef struct {
+    uint32_t size[4];
+    uint32_t step[2][4];
+} ek_pass_t;
+
+/* What is put around a map. */
+typedef struct {
+    uint32_t left_bytes;
+    uint32_t right_bytes;
+    uint16_t top;
+    uint16_t bottom;
+} ek_border_t;
+
+/* Average pooling of a map. */
+typedef struct {
+    uint16_t height, width, channels;
+    uint16_t output_height, output_width;
+    uint16_t kernel_t, kernel_w;
+    uint16_t stride_t, stride_w;
+    uint16_t top, left;
+} ek_average_t;
+
 /* Rows that wait for a window to fill: a ring of kernel_t rows, of which `next` is written next. */
 typedef struct {
     uint8_t next;
@@ -88,6 +166,20 @@ typedef struct {
     int32_t shift;
     int32_t output_zero_point;
 } ek_normalization_t;
+
+/* Bytes before the last axis's values. */
+static inline size_t ek_row_of(const uint32_t index[4], const uint32_t step[4])
+{
+    return (size_t)index[0] * step[0] + (size_t)index[1] * step[1] + (size_t)index[2] * step[2];
+}
+
+/* A scaled value moved to the zero point and clamped. */
+static inline int8_t ek_clamped_s8(int32_t value, const ek_output_t *output)
+{
+    value += output->zero_point;
+    value = value < output->clamp_min ? output->clamp_min : value;
+    return (int8_t)(value > output->clamp_max ? output->clamp_max : value);
+}
 
 int32_t ek_requantize(int32_t accumulator, int32_t multiplier, int32_t shift);
 int32_t ek_log2_q9(uint64_t value, const uint16_t *table);
@@ -127,6 +219,25 @@ void ek_fully_connected_mve_s8(const int8_t *input, uint32_t inputs, uint32_t ou
                                const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
 void ek_fully_connected_mve_s4(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_rows_t *rows,
                                const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
+void ek_window_rows(const int8_t *map, const ek_map_t *geometry, uint32_t position, int8_t fill, int8_t *lines,
+                    const int8_t **rows);
+void ek_pair_rows(const int8_t *upper, const int8_t *lower, uint32_t channels, uint32_t count, uint32_t positions,
+                  uint32_t step, ek_pair_t *lanes);
+void ek_depthwise_conv2d_s8(const int8_t *const *rows, const ek_window_t *window, const ek_taps_t *taps,
+                            const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
+void ek_average_pool2d_s8(const int8_t *input, const ek_average_t *pool, const int32_t clamp[2], int8_t *output);
+void ek_mean_s8(const int8_t *input, uint32_t positions, uint32_t channels, const ek_mean_t *mean, int8_t *output);
+void ek_add_s8(const ek_pass_t *pass, const ek_add_t *sum, const int8_t *x, const int8_t *y, int8_t *output);
+void ek_mul_s8(const ek_pass_t *pass, const ek_mul_t *product, const int8_t *x, const int8_t *y, int8_t *output);
+void ek_lookup_s8(const int8_t *input, uint32_t count, const int8_t *table, int8_t *output);
+void ek_softmax_s8(const int8_t *input, uint32_t count, const int32_t *exponentials, int8_t *output);
+void ek_transpose_s8(const ek_pass_t *pass, const int8_t *input, int8_t *output);
+void ek_pad_s8(const int8_t *input, uint32_t height, uint32_t row_bytes, const ek_border_t *border, int8_t fill,
+               int8_t *output);
+void ek_second_order_s16(const int16_t *input, uint32_t maps, uint32_t channels, const ek_second_order_t *order,
+                         int16_t *output);
+void ek_fully_connected_once(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_rows_t *rows,
+                             const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
 void ek_attention_update(const int8_t *value, const int8_t *score, const uint16_t *exp_table,
                          int32_t value_zero_point, uint32_t features, int8_t *maximum, int64_t *numerator,
                          uint64_t *denominator);

@@ -64,6 +64,17 @@ static inline ek_pair_t ek_load_pair(const int16_t *values)
     return pair;
 }
 
+/* The first of two pairs each, or the second. */
+static inline ek_pair_t ek_low_halves(ek_pair_t a, ek_pair_t b)
+{
+    return (a & 0xFFFFu) | (b << 16);
+}
+
+static inline ek_pair_t ek_high_halves(ek_pair_t a, ek_pair_t b)
+{
+    return (a >> 16) | (b & 0xFFFF0000u);
+}
+
 #if EK_DSP
 
 /* The first and the third of four int8. */
@@ -93,6 +104,11 @@ static inline ek_pair_t ek_subtract(ek_pair_t a, ek_pair_t b)
 static inline int64_t ek_add_products(ek_pair_t a, ek_pair_t b, int64_t sum)
 {
     return __smlald((int16x2_t)a, (int16x2_t)b, sum);
+}
+
+static inline int32_t ek_add_products_s32(ek_pair_t a, ek_pair_t b, int32_t sum)
+{
+    return __smlad((int16x2_t)a, (int16x2_t)b, sum);
 }
 
 /* The larger of each two int8. */
@@ -127,6 +143,11 @@ static inline ek_pair_t ek_subtract(ek_pair_t a, ek_pair_t b)
 static inline int64_t ek_add_products(ek_pair_t a, ek_pair_t b, int64_t sum)
 {
     return sum + (int64_t)ek_first(a) * ek_first(b) + (int64_t)ek_second(a) * ek_second(b);
+}
+
+static inline int32_t ek_add_products_s32(ek_pair_t a, ek_pair_t b, int32_t sum)
+{
+    return sum + ek_first(a) * ek_first(b) + ek_second(a) * ek_second(b);
 }
 
 static inline uint32_t ek_largest_bytes(uint32_t a, uint32_t b)

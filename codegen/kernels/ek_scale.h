@@ -10,6 +10,13 @@
 #define EK_INLINE static inline
 #endif
 
+/* Before a loop that must stay one: unrolled, its values leave the registers. */
+#if defined(__clang__)
+#define EK_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define EK_ROLLED
+#endif
+
 /* Places to the right up to which the zero point may be added before the shift. */
 #define EK_QUICK_SHIFT 20
 
@@ -78,6 +85,24 @@ EK_INLINE int8_t ek_result_s8(int32_t twice, const ek_scale_t *scale, int quick)
     value = (value >> scale->right) + scale->zero_point;
     value = value < scale->clamp_min ? scale->clamp_min : value;
     return (int8_t)(value > scale->clamp_max ? scale->clamp_max : value);
+}
+
+void ek_depthwise_channel_s8(const ek_pair_t *lanes, const ek_pair_t *weights, const ek_taps_t *taps,
+                             const ek_window_t *window, const ek_scale_t *scale, int8_t *output);
+
+/*
+ * round(value * multiplier / 2^31 * 2^shift), saturated to int16: the multiplier is first reduced to 16 bits and
+ * the product rounded once, as TFLite Micro does for int16 activations.
+ *
+ * value: within 2^47; multiplier: 0..2^31-1; shift: -31..14.
+ */
+static inline int16_t ek_rescale_s16(int64_t value, int32_t multiplier, int32_t shift)
+{
+    const int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF;
+    const int32_t total = 15 - shift;
+    value = (value * reduced + ((int64_t)1 << (total - 1))) >> total;
+    value = value < -32768 ? -32768 : value;
+    return (int16_t)(value > 32767 ? 32767 : value);
 }
 
 void ek_winograd_output(const int32_t *products, uint32_t tiles, const ek_scale_t *scale, uint32_t count,

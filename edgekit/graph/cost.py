@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from edgekit.graph.types import Graph
 
+WITH_WEIGHTS = ("conv2d", "depthwise_conv2d", "fully_connected", "fully_connected_int16")
+
 
 def macs(graph: Graph, values: Mapping[str, NDArray[np.integer]]) -> dict[str, int]:
     """Return the multiply-accumulates of each layer with weights, for one run.
@@ -20,7 +22,7 @@ def macs(graph: Graph, values: Mapping[str, NDArray[np.integer]]) -> dict[str, i
     """
     counts = {}
     for op in graph.ops:
-        if op.kind in ("conv2d", "fully_connected", "fully_connected_int16"):
-            weights = graph.constants[op.inputs[1]]
-            counts[op.name] = values[op.outputs[0]].size * (weights.size // len(weights))
+        if op.kind in WITH_WEIGHTS:
+            outputs = graph.output(op).shape[-1]
+            counts[op.name] = values[op.outputs[0]].size * (graph.constants[op.inputs[1]].size // outputs)
     return counts

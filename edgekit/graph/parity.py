@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgekit.artifact import write_json
 from edgekit.errors import ParityError
-from edgekit.graph.types import Graph
+from edgekit.graph.types import VIEWS, Graph
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def compare_traces(
     Raises:
         ParityError: If a layer that computes something was not traced, or a shape differs.
     """
-    computing = [op for op in graph.ops if op.kind != "flatten"]
+    computing = [op for op in graph.ops if op.kind not in VIEWS]
     for op in computing:
         if op.outputs[0] not in found:
             raise ParityError(f"{backend}: layer {op.name} was not traced", "re-run edgekit build")

@@ -12,6 +12,9 @@ TIME = -1
 FRONT_END_KINDS = ("frame", "frame_level", "power_spectrum", "mel_filter", "log2", "level_normalize")
 """The operators from PCM to int8 log-mels, in their order."""
 
+VIEWS = ("flatten", "reshape")
+"""Operators that compute nothing: the same values under another shape."""
+
 Attribute = int | str | tuple[int, ...]
 
 

@@ -23,7 +23,7 @@ SECONDS_OF_PARITY = 2.0
 @pytest.fixture(scope="module")
 def small() -> Iterator[None]:
     """Make every stage do little; what it does stays real."""
-    import codegen.stage
+    import codegen.checks
     import quantize.evaluation
     from distill import config as settings_of
 
@@ -35,7 +35,7 @@ def small() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings_of, "recommended_config", little)
-        patch.setattr(codegen.stage, "PARITY_AUDIO_S", SECONDS_OF_PARITY)
+        patch.setattr(codegen.checks, "PARITY_AUDIO_S", SECONDS_OF_PARITY)
         patch.setattr(quantize.evaluation, "PARITY_AUDIO_S", SECONDS_OF_PARITY)
         yield
 

@@ -1,7 +1,11 @@
 """The generated C against the reference, bit for bit."""
 
 import dataclasses
+import platform
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,7 +143,7 @@ def test_an_utterance_ends_with_its_window(graph, c_folder, level, tmp_path):
 
 
 def test_self_test_passes_under_sanitizers_and_fails_when_wrong(graph, c_folder, tmp_path):
-    write_self_test(graph, noise(0.2), c_folder)
+    write_self_test(graph, {"pcm": noise(0.2)}, c_folder)
     sources = [*model_sources(c_folder), c_folder / "edgekit_selftest.c"]
     program = compile_host(sources, tmp_path / "selftest", include=[c_folder], shared=False, sanitize=True)
     done = subprocess.run([program], capture_output=True, text=True, check=False)
@@ -151,19 +155,61 @@ def test_self_test_passes_under_sanitizers_and_fails_when_wrong(graph, c_folder,
     assert subprocess.run([program], check=False, stdout=subprocess.DEVNULL).returncode == 1
 
 
-def test_self_test_passes_with_clang(graph, c_folder, tmp_path):
-    write_self_test(graph, noise(0.2), c_folder)
+X86_32 = "x86-linux-musl"
+
+
+@pytest.mark.parametrize("machine", [None, X86_32])
+def test_self_test_passes_with_clang_on_64_and_32_bits(graph, c_folder, tmp_path, machine):
+    if machine is not None and platform.machine() != "x86_64":
+        pytest.skip("this machine does not run 32-bit x86")
+    write_self_test(graph, {"pcm": noise(0.2)}, c_folder)
     program = tmp_path / "selftest"
     sources = [*model_sources(c_folder), c_folder / "edgekit_selftest.c"]
-    subprocess.run(
-        [*find_zig(), "cc", *STRICT_FLAGS, "-O2", "-o", program, *sources], check=True, capture_output=True
-    )
+    target = [] if machine is None else ["-target", machine]
+    command = [*find_zig(), "cc", *target, *STRICT_FLAGS, "-O2", "-o", program, *sources]
+    subprocess.run(command, check=True, capture_output=True)
     done = subprocess.run([program], check=False, stdout=subprocess.PIPE, text=True)
     assert done.stdout.splitlines()[-1] == "PASS"
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("bits", ["-m64", "-m32"])
+def test_self_test_passes_with_the_compilers_of_this_machine(graph, c_folder, tmp_path, compiler, bits):
+    probe = tmp_path / "probe.c"
+    probe.write_text('#include <stdio.h>\nint main(void) { return puts("") < 0; }\n')
+    program = tmp_path / "selftest"
+    if shutil.which(compiler) is None or _compile([compiler, bits, probe, "-o", program]) != 0:
+        pytest.skip(f"{compiler} {bits} is not here")
+    write_self_test(graph, {"pcm": noise(0.2)}, c_folder)
+    sources = [*model_sources(c_folder), c_folder / "edgekit_selftest.c"]
+    assert _compile([compiler, bits, *STRICT_FLAGS, "-O2", *sources, "-o", program]) == 0
+    done = subprocess.run([program], check=False, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.splitlines()[-1] == "PASS"
+
+
+def _compile(command):
+    return subprocess.run(command, check=False, capture_output=True).returncode
+
+
+def test_the_generated_cmake_file_builds_and_checks(graph, c_folder, tmp_path):
+    """With the CMake of the dev extra, or of this machine."""
+    write_self_test(graph, {"pcm": noise(0.2)}, tmp_path)
+    for path in c_folder.glob("e*_*.[ch]"):
+        if path.name != "edgekit_selftest.c":
+            (tmp_path / path.name).write_text(path.read_text())
+    for command in (
+        ["cmake", "-S", tmp_path, "-B", tmp_path / "build", "-G", "Unix Makefiles"],
+        ["cmake", "--build", tmp_path / "build"],
+        ["ctest", "--test-dir", tmp_path / "build", "--output-on-failure"],
+    ):
+        place = Path(sys.executable).with_name(command[0])
+        done = subprocess.run([place if place.exists() else command[0], *command[1:]], capture_output=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert b"100% tests passed" in done.stdout
+
+
 def test_the_generated_makefile_builds_and_checks(graph, c_folder, tmp_path):
-    write_self_test(graph, noise(0.2), tmp_path)
+    write_self_test(graph, {"pcm": noise(0.2)}, tmp_path)
     for path in c_folder.glob("e*_*.[ch]"):
         if path.name != "edgekit_selftest.c":
             (tmp_path / path.name).write_text(path.read_text())

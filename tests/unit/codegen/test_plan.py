@@ -2,15 +2,20 @@ import dataclasses
 
 import numpy as np
 import pytest
+from support import noise
+from unit.quantize.graphs import noise_bursts, random_student
 
 from codegen.blob import HEADER_BYTES, blob_sections, build_blob
 from codegen.columns import columns_of, paired_weights, stored_weights
 from codegen.dense import packed_weights, rows_of
-from codegen.emit import DEFAULT_WINDOW_FRAMES
+from codegen.emit import DEFAULT_WINDOW_FRAMES, emit_sources
+from codegen.host import HostModel, build_library, run_traced
 from codegen.plan import plan_stream, state_bytes
 from codegen.vectors import vector_weights
+from distill.config import DistillConfig
 from edgekit.errors import UnsupportedError
-from edgekit.graph import Op, graph_digest
+from edgekit.graph import Op, graph_digest, run
+from edgekit.graph.parity import compare_traces, require_parity
 
 
 def test_rows_of_a_convolution_form_a_padded_ring(graph):
@@ -53,6 +58,34 @@ def test_a_map_with_two_readers_is_refused(graph):
     index = next(i for i, op in enumerate(graph.ops) if op.name == "tokens")
     with pytest.raises(UnsupportedError, match="no other reader"):
         plan_stream(dataclasses.replace(graph, ops=(*graph.ops[:index], second, *graph.ops[index:])))
+
+
+def test_pointwise_readers_share_a_row(tmp_path):
+    config = DistillConfig(student="wav2small2", warm_start=False)
+    clips = [noise_bursts(0.5, seed=seed) for seed in range(2)]
+    graph = random_student(config, clips, tmp_path, settled=1, observed=2)
+    plan = plan_stream(graph)
+    assert plan.second is graph.op("second")
+    assert not plan.rows["l7_out"].ring
+    for name, text in emit_sources(graph, 16_000).items():
+        (tmp_path / name).write_text(text)
+    model = HostModel(build_library(tmp_path, tmp_path))
+    pcm = noise(0.4)
+    require_parity(compare_traces("c", graph, run(graph, {"pcm": pcm}), run_traced(model, graph, pcm)))
+
+
+def test_pointwise_readers_of_which_one_waits_are_refused(graph):
+    """The second would miss the rows at which what the first feeds still waits for more."""
+    first = next(i for i, op in enumerate(graph.ops) if op.name == "mix")
+    mix, window = graph.ops[first], graph.op("l2")
+    waiting = dataclasses.replace(
+        window, name="waiting", inputs=("mix_out", *window.inputs[1:]), outputs=("w_out",)
+    )
+    again = dataclasses.replace(mix, name="again", outputs=("mix_out",))
+    tensors = {**graph.tensors, "w_out": dataclasses.replace(graph.tensors["mix_out"], name="w_out")}
+    ops = (*graph.ops[: first + 1], waiting, again, *graph.ops[first + 1 :])
+    with pytest.raises(UnsupportedError, match="no other reader"):
+        plan_stream(dataclasses.replace(graph, ops=ops, tensors=tensors))
 
 
 def test_blob_opens_with_the_graph_digest_and_sections_are_aligned(graph):

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from support import needs_qemu, noise
 
+from codegen import checks, stage
 from codegen import emit as emitter
-from codegen import stage
 from edgekit import artifact
 from edgekit.errors import ParityError, TargetError
 from edgekit.graph import save_graph
@@ -27,7 +27,7 @@ def graph_dir(graph, tmp_path):
 @pytest.fixture(autouse=True)
 def little_audio(monkeypatch):
     # Two clips, each longer than the window of an utterance.
-    monkeypatch.setattr(stage, "PARITY_AUDIO_S", 4.0)
+    monkeypatch.setattr(checks, "PARITY_AUDIO_S", 4.0)
 
 
 def test_generate_writes_checked_c(graph_dir, tmp_path, level):
@@ -85,4 +85,4 @@ def test_another_sample_rate_is_refused(graph_dir, tmp_path):
 
 
 def test_an_utterance_is_checked_up_to_its_window(graph, level):
-    assert stage.longest_samples(graph) == (None if level == "causal" else 64 + 999 * 32)
+    assert checks.longest_samples(graph) == (None if level == "causal" else 64 + 999 * 32)

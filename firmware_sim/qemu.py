@@ -60,7 +60,8 @@ def run_in_qemu(
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         _write_tables(work / "tables", program, target, regions, block_instruction_limit)
-        (work / "audio").write_bytes(pcm.astype("<i2").tobytes())
+        block = struct.pack("<I", target.audio.block_samples)
+        (work / "audio").write_bytes(block + pcm.astype("<i2").tobytes())
         exit_code, errors = _run(work, program, target)
         report = _read_report(work / "report", errors)
         _require_end(report, program, block_instruction_limit)
@@ -94,7 +95,7 @@ def _write_tables(
     table = region_table(program, regions)
     addresses = {function.name: function.address for function in program.functions}
     numbers = (program.code_origin, len(table), len(regions), timing.taken_branch)
-    marks = ("Reset_Handler", "board_read_audio", "Default_Handler")
+    marks = ("Reset_Handler", "board_begin_block", "Default_Handler")
     places = [addresses.get(name, _NOWHERE) for name in marks]
     head = struct.pack("<8IQ", *numbers, *places, 0, limit)
     arrays = (costs.instructions_before, costs.cycles_before, table, costs.entry_cycles)

@@ -36,8 +36,8 @@ typedef struct {
     uint32_t regions;
     uint32_t taken_branch_cycles;
     uint32_t entry;
-    uint32_t read_audio; /* its first instruction begins a block of audio */
-    uint32_t fault;      /* the handler that every fault ends in */
+    uint32_t begin_block; /* its first instruction begins a block of audio */
+    uint32_t fault;       /* the handler that every fault ends in */
     uint32_t reserved;
     uint64_t block_instruction_limit;
 } head_t;
@@ -83,7 +83,7 @@ static void on_block(unsigned int cpu, void *user)
     if (address == head.fault) {
         stop("fault");
     }
-    if (address == head.read_audio) {
+    if (address == head.begin_block) {
         (void)fprintf(report, "block %" PRIu64 " %" PRIu64 "\n", counter.instructions, counter.cycles);
         counter.instruction_limit = counter.instructions + head.block_instruction_limit;
     }

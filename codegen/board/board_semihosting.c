@@ -1,7 +1,7 @@
 /*
  * Board support for simulators with Arm semihosting (QEMU): audio, results and traces are files of the host.
  *
- * audio: int16 samples. results: {samples heard, arousal, dominance, valence} as int32. traces: {layer, bytes} as
+ * audio: samples of a block as uint32, then int16 samples. results: {samples heard, arousal, dominance, valence} as int32. traces: {layer, bytes} as
  * uint32, then the bytes. stack: the stack's memory as it is at the end.
  */
 #include "board.h"
@@ -16,7 +16,10 @@
 
 extern const uint8_t __stack_limit[], __stack_top[];
 
+void board_begin_block(uint32_t *left);
+
 static int32_t heard;
+static uint32_t block_samples;
 
 static uint32_t call(uint32_t operation, const uint32_t *arguments)
 {
@@ -32,25 +35,39 @@ static uint32_t open_file(const char *name, uint32_t length, uint32_t mode)
     return call(SYS_OPEN, arguments);
 }
 
+/* Returns how many bytes were read. */
+static uint32_t read_file(uint32_t file, void *data, uint32_t bytes)
+{
+    const uint32_t arguments[3] = {file, (uint32_t)(uintptr_t)data, bytes};
+    return bytes - call(SYS_READ, arguments);
+}
+
 static void write_file(uint32_t file, const void *data, size_t bytes)
 {
     const uint32_t arguments[3] = {file, (uint32_t)(uintptr_t)data, (uint32_t)bytes};
     (void)call(SYS_WRITE, arguments);
 }
 
+/* The simulator counts each call as the beginning of a block. */
+__attribute__((noinline)) void board_begin_block(uint32_t *left)
+{
+    *left = block_samples;
+}
+
 size_t board_read_audio(int16_t *block, size_t capacity)
 {
-    static uint32_t file;
-    uint32_t arguments[3];
-    size_t n;
+    static uint32_t file, left;
+    uint32_t wanted, n;
     if (file == 0u) {
         file = open_file("audio", 5u, READ_BINARY);
+        (void)read_file(file, &block_samples, sizeof block_samples);
     }
-    arguments[0] = file;
-    arguments[1] = (uint32_t)(uintptr_t)block;
-    arguments[2] = (uint32_t)(capacity * sizeof *block);
-    /* The call returns how many bytes it has not read. */
-    n = capacity - call(SYS_READ, arguments) / sizeof *block;
+    if (left == 0u) {
+        board_begin_block(&left);
+    }
+    wanted = left < capacity ? left : (uint32_t)capacity;
+    n = read_file(file, block, wanted * (uint32_t)sizeof *block) / (uint32_t)sizeof *block;
+    left = n < wanted ? 0u : left - n;
     heard += (int32_t)n;
     return n;
 }

@@ -65,6 +65,16 @@ def test_regions_and_blocks_add_up(fake_run: SimResult) -> None:
 
 
 @needs_qemu
+def test_blocks_are_those_of_the_target(build_program: Callable[..., Path], m55: Target) -> None:
+    """The loops ask for 64 samples at a time: of a block of 96, the second time they get 32."""
+    longer = replace(m55, audio=replace(m55.audio, block_samples=96))
+    loops = build_program("loops", m55)
+    runs = [simulate(loops, target, np.zeros(192, np.int16), {"all": ["main"]}) for target in (m55, longer)]
+    assert [len(run.block_instructions) for run in runs] == [3, 2]
+    assert runs[1].block_instructions[0] > 1.8 * runs[0].block_instructions[0]
+
+
+@needs_qemu
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_counts_equal_a_hand_count(blocks: int, build_program: Callable[..., Path], m55: Target) -> None:
     """Instructions of one call, from programs/loops.c (test_simulator.py has the same loops)."""

@@ -7,7 +7,7 @@ from math import prod
 from codegen.columns import Columns, columns_of, row_width
 from codegen.dense import Rows4, rows_of
 from codegen.memory import Buffer, Layout, aligned, plan_memory
-from codegen.taps import mel_reach, padded_positions
+from codegen.taps import Taps, mel_reach, taps_of
 from edgekit.errors import UnsupportedError
 from edgekit.graph import FRONT_END_KINDS, TIME, Graph, Op, Tensor
 from edgekit.graph.linear_ops import dilation_of
@@ -17,7 +17,7 @@ from edgekit.target import InstructionSet
 ITEM_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "int64": 8}
 VALUE_BY_VALUE = ("lookup", "softmax", "level_normalize")
 """Operators that may overwrite what they read."""
-WINDOWED = ("conv2d", "depthwise_conv2d", "max_pool2d")
+WINDOWED = ("conv2d", "max_pool2d")
 MOST_AXES = 4
 
 
@@ -161,9 +161,9 @@ class Program:
         """Return the mel positions that a window spans."""
         return mel_reach(op)
 
-    def positions(self, op: Op) -> int:
-        """Return the positions that a depthwise convolution has scratch memory for."""
-        return padded_positions(op, self.row_width(op))
+    def taps(self, op: Op) -> Taps:
+        """Return how a depthwise convolution pairs rows."""
+        return taps_of(self.graph, op)
 
     def way(self, op: Op) -> str:
         """Return how an operator goes through its inputs, as the C of an `ek_pass_t`."""
@@ -247,10 +247,9 @@ def scratch_parts(graph: Graph, op: Op, instructions: InstructionSet) -> Iterato
         geometry = geometry_of(graph, op, instructions)
         if op.kind == "max_pool2d":
             yield "largest", max(geometry.line_bytes, geometry.row_bytes)
-        if op.kind == "depthwise_conv2d":
-            pairs = -(-op.integers("kernel")[0] // 2)
-            yield "lanes", 16 * pairs * padded_positions(op, graph.output(op).shape[1])
         yield "lines", geometry.lines_bytes
+    if op.kind == "depthwise_conv2d":
+        yield "lanes", taps_of(graph, op).lanes_bytes
     if op.kind == "fully_connected":
         yield "lanes", rows_of(graph, op, instructions).lanes_bytes
     if op.kind == "fully_connected_int16":
@@ -338,17 +337,27 @@ def _may_overwrite(graph: Graph, op: Op, name: str, instructions: InstructionSet
         return graph.tensors[name].shape == graph.output(op).shape
     if op.kind == "fully_connected":
         return graph.output(op).shape[-1] <= graph.tensors[name].shape[-1]
+    if op.kind == "depthwise_conv2d":
+        return _channels_stay(graph, op)
     return op.kind in WINDOWED and _rows_shrink(graph, op, instructions)
+
+
+def _channels_stay(graph: Graph, op: Op) -> bool:
+    """Return whether each channel of a depthwise convolution writes only where it has read.
+
+    Places of one channel are a channel count apart in both maps; rows are paired before results reach them.
+    """
+    (_, width, channels), (_, columns, outputs) = graph.tensors[op.inputs[0]].shape, graph.output(op).shape
+    return outputs == channels and columns <= width and op.integers("padding")[0] <= taps_of(graph, op).span
 
 
 def _rows_shrink(graph: Graph, op: Op, instructions: InstructionSet) -> bool:
     """Return whether a row of results never reaches rows of the input that are still to be read.
 
-    Rows are copied to lines, or read whole (all but those of depthwise convolutions) before their results
-    are written.
+    Rows are copied to lines, or read whole before their results are written.
     """
     geometry, (_, width, channels) = geometry_of(graph, op, instructions), graph.output(op).shape
     row_bytes = (row_width(graph, op) if op.kind == "conv2d" else width) * channels
     if geometry.line_bytes > 0:
         return row_bytes <= geometry.row_bytes
-    return op.kind != "depthwise_conv2d" and row_bytes <= geometry.row_bytes * geometry.stride
+    return row_bytes <= geometry.row_bytes * geometry.stride

@@ -14,6 +14,7 @@ from codegen.blob import blob_sections, build_blob
 from codegen.columns import Columns
 from codegen.dense import Rows4
 from codegen.plan import POOL_PADDING, Plan, plan_stream, state_bytes
+from codegen.taps import Taps, taps_of
 from edgekit import __version__
 from edgekit.graph import TIME, Graph, Op, graph_digest
 from edgekit.target import InstructionSet
@@ -52,6 +53,9 @@ def emit_sources(
         "edgekit_products.c": render("edgekit_products.c.j2", values),
         "edgekit_model.c": _blob_source(banner(graph), blob),
     }
+    if values["depthwise"]:
+        for name in ("edgekit_depthwise.h", "edgekit_depthwise.c"):
+            files[name] = render(f"{name}.j2", values)
     return files | _kernels_of(files.values())
 
 
@@ -107,6 +111,7 @@ def _common_values(plan: Plan | Program, sample_rate_hz: int) -> dict[str, objec
         "pool_padding": POOL_PADDING,
         "describe": _describe,
         "meaning": lambda name: _meaning(graph, name),
+        "depthwise": _depthwise_shapes(plan),
         "shapes": _product_shapes(plan.columns.values()),
         "dense": _dense_shapes(plan.dense.values()),
     }
@@ -144,6 +149,12 @@ def _product_shapes(convolutions: Iterable[Columns]) -> list[dict[str, object]]:
 def _dense_shapes(layers: Iterable[Rows4]) -> list[Rows4]:
     """Return the shapes of rows that need a function of their own, each once."""
     return sorted({rows for rows in layers if rows.method == "pairs"}, key=lambda rows: rows.function)
+
+
+def _depthwise_shapes(plan: Plan | Program) -> list[Taps]:
+    """Return the shapes of depthwise convolutions, each once."""
+    found = [taps_of(plan.graph, op) for op in plan.graph.ops if op.kind == "depthwise_conv2d"]
+    return list({taps.function: taps for taps in found}.values())
 
 
 def banner(graph: Graph) -> str:
@@ -196,5 +207,6 @@ def _blob_source(opening: str, blob: bytes) -> str:
 
 def model_sources(c_dir: Path) -> list[Path]:
     """Return the C files that make up the model: engine, weights and kernels."""
-    generated = ("edgekit_engine.c", "edgekit_model.c", "edgekit_products.c")
-    return sorted([*c_dir.glob("ek_*.c"), *(c_dir / name for name in generated)])
+    generated = ("edgekit_engine.c", "edgekit_model.c", "edgekit_products.c", "edgekit_depthwise.c")
+    found = [path for name in generated if (path := c_dir / name).is_file()]
+    return sorted([*c_dir.glob("ek_*.c"), *found])

@@ -1,9 +1,12 @@
 """Weights of windows: taps that lie apart along mel, and rows two at a time."""
 
+from dataclasses import dataclass
+from math import gcd
+
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.graph import Op
+from edgekit.graph import Graph, Op
 from edgekit.graph.linear_ops import dilation_of
 
 
@@ -21,10 +24,64 @@ def spread_taps(op: Op, weights: NDArray[np.integer], axis: int) -> NDArray[np.i
     return spread
 
 
-def padded_positions(op: Op, width: int) -> int:
-    """Return the positions that windows cover whose count is rounded up to a multiple of four."""
-    fours = -(-width // 4) * 4
-    return (fours - 1) * op.integers("stride")[1] + mel_reach(op)
+@dataclass(frozen=True)
+class Taps:
+    """How a depthwise convolution pairs the rows of its input: `ek_taps_t`.
+
+    Attributes:
+        rows: Of the result.
+        width: Of the input.
+        left: Padding before a row.
+        pairs: Of a window's rows.
+        row_step: Rows from one pair that is made to the next.
+        slots: Pairs of rows that are kept.
+        slot_step: From one of a window's pairs to the next.
+        positions: Of a row of pairs, padding included, for a multiple of four results.
+        kernel_w: Columns of a window.
+        stride: Positions from one window to the next.
+        sums: Positions of a row of results, rounded up to a multiple of four.
+    """
+
+    rows: int
+    width: int
+    left: int
+    pairs: int
+    row_step: int
+    slots: int
+    slot_step: int
+    positions: int
+    kernel_w: int
+    stride: int
+    sums: int
+
+    @property
+    def function(self) -> str:
+        """Return the name of the C function that multiplies four positions."""
+        return f"edgekit_depthwise_{self.pairs}_{self.kernel_w}_{self.stride}"
+
+    @property
+    def lanes_bytes(self) -> int:
+        """Scratch memory for the pairs of four channels, and for a row of sums."""
+        return 4 * (4 * self.slots * self.positions + self.sums)
+
+    @property
+    def span(self) -> int:
+        """Rows from a window's first pair to its last."""
+        return (self.slots - 1) * self.row_step
+
+
+def taps_of(graph: Graph, op: Op) -> Taps:
+    """Return how a depthwise convolution pairs rows."""
+    (rows, columns, _), (_, width, _) = graph.output(op).shape, graph.tensors[op.inputs[0]].shape
+    left = op.integers("padding")[2]
+    between, pairs = 2 * dilation_of(op)[0], -(-op.integers("kernel")[0] // 2)
+    row_step = gcd(op.integers("stride")[0], between)
+    slots = (pairs - 1) * between // row_step + 1
+    fours = -(-columns // 4) * 4
+    stride, reach = op.integers("stride")[1], mel_reach(op)
+    positions = max((fours - 1) * stride + reach, left + width)
+    slot_step = between // row_step % slots
+    return Taps(rows, width, left, pairs, row_step, slots, slot_step, positions, reach, stride, fours)
 
 
 def paired_rows(op: Op, weights: NDArray[np.integer]) -> NDArray[np.int16]:

@@ -102,7 +102,8 @@ class Network:
         bias = self.rng.integers(-3000, 3000, outputs)
         zero_point = self.pick(-128, 128)
         spread = float(np.std(products(self.values[source].astype(np.int64) - zero_point))) + 1
-        scales = [quantize_multiplier(float(s)) for s in self.rng.uniform(20, 200, outputs) / spread]
+        wanted = np.minimum(self.rng.uniform(20, 200, outputs) / spread, 100)
+        scales = [quantize_multiplier(float(s)) for s in wanted]
         if not self.pick(4):
             scales[0] = (0, 0)
         constants = [

@@ -51,13 +51,6 @@ typedef struct {
     uint16_t stride_w;
 } ek_window_t;
 
-/* Taps of a depthwise convolution, two rows at a time. */
-typedef struct {
-    uint16_t pairs; /* of rows */
-    uint16_t kernel_w;
-    uint16_t positions; /* of a row of pairs */
-} ek_taps_t;
-
 /* A map in memory, and how windows of rows move over it. */
 typedef struct {
     uint32_t row_bytes;
@@ -92,6 +85,22 @@ typedef struct {
     int32_t offset; /* added to each weight */
     ek_dense_t *four;
 } ek_rows_t;
+
+/* Sums of products of one channel of a depthwise convolution's shape at four positions. */
+typedef void ek_depthwise_t(const ek_pair_t *const *rows, const ek_pair_t *weights, int32_t sums[4]);
+
+/* A depthwise convolution, rows of its input paired two by two. */
+typedef struct {
+    uint16_t rows;      /* of the result */
+    uint16_t width;     /* of the input */
+    uint16_t left;      /* padding before a row */
+    uint16_t pairs;     /* of a window's rows */
+    uint16_t row_step;  /* rows from one pair that is made to the next */
+    uint16_t slots;     /* pairs of rows that are kept */
+    uint16_t slot_step; /* from one of a window's pairs to the next */
+    uint16_t positions; /* of a row of pairs, padding included */
+    ek_depthwise_t *four;
+} ek_taps_t;
 
 /* How results of an operator on values are scaled; in the model. */
 typedef struct {
@@ -221,10 +230,13 @@ void ek_fully_connected_mve_s4(const int8_t *input, uint32_t inputs, uint32_t ou
                                const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
 void ek_window_rows(const int8_t *map, const ek_map_t *geometry, uint32_t position, int8_t fill, int8_t *lines,
                     const int8_t **rows);
-void ek_pair_rows(const int8_t *upper, const int8_t *lower, uint32_t channels, uint32_t count, uint32_t positions,
-                  uint32_t step, ek_pair_t *lanes);
-void ek_depthwise_conv2d_s8(const int8_t *const *rows, const ek_window_t *window, const ek_taps_t *taps,
-                            const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
+void ek_pair_rows(const int8_t *upper, uint32_t upper_step, const int8_t *lower, uint32_t lower_step,
+                  uint32_t count, uint32_t positions, uint32_t step, ek_pair_t *lanes);
+void ek_depthwise_conv2d_s8(const int8_t *input, const ek_map_t *map, const ek_window_t *window,
+                            const ek_taps_t *taps, const ek_layer_t *layer, ek_pair_t *lanes,
+                            const ek_pair_t **rows, int8_t *output);
+void ek_depthwise_products(const ek_pair_t *const *rows, const ek_pair_t *weights, uint32_t pairs, uint32_t kernel_w,
+                           uint32_t stride, int32_t sums[4]);
 void ek_average_pool2d_s8(const int8_t *input, const ek_average_t *pool, const int32_t clamp[2], int8_t *output);
 void ek_mean_s8(const int8_t *input, uint32_t positions, uint32_t channels, const ek_mean_t *mean, int8_t *output);
 void ek_add_s8(const ek_pass_t *pass, const ek_add_t *sum, const int8_t *x, const int8_t *y, int8_t *output);

@@ -88,7 +88,9 @@ EK_INLINE int8_t ek_result_s8(int32_t twice, const ek_scale_t *scale, int quick)
 }
 
 void ek_depthwise_channel_s8(const ek_pair_t *lanes, const ek_pair_t *weights, const ek_taps_t *taps,
-                             const ek_window_t *window, const ek_scale_t *scale, int8_t *output);
+                             const ek_window_t *window, uint32_t first, const ek_pair_t **rows, int32_t *sums,
+                             const ek_scale_t *scale, int8_t *output);
+void ek_scale_row(const int32_t *sums, uint32_t count, const ek_scale_t *scale, uint32_t step, int8_t *output);
 
 /*
  * round(value * multiplier / 2^31 * 2^shift), saturated to int16: the multiplier is first reduced to 16 bits and

@@ -1,4 +1,4 @@
-# Needs python3.11, make and a C compiler; everything else comes from pip.
+# Needs python3.11, make and a C compiler, and qemu-system-arm for Cortex-M55 targets; everything else comes from pip.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed

@@ -12,6 +12,7 @@ from edgekit.errors import UnsupportedError
 from edgekit.graph import FRONT_END_KINDS, TIME, Graph, Op, Tensor
 from edgekit.graph.linear_ops import dilation_of
 from edgekit.graph.types import VIEWS
+from edgekit.target import InstructionSet
 
 ITEM_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "int64": 8}
 VALUE_BY_VALUE = ("lookup", "softmax", "level_normalize")
@@ -50,14 +51,14 @@ class Geometry:
         return self.reach * self.line_bytes
 
 
-def geometry_of(graph: Graph, op: Op) -> Geometry:
+def geometry_of(graph: Graph, op: Op, instructions: InstructionSet) -> Geometry:
     """Return how the windows of a convolution or maximum pooling lie."""
     height, width, channels = graph.tensors[op.inputs[0]].shape
     if op.kind == "conv2d" and (alone := row_width(graph, op)) != graph.output(op).shape[1]:
         height, width = height * width // alone, alone
     top, bottom, left, right = op.integers("padding")
     kernel, gap = op.integers("kernel")[0], dilation_of(op)[0]
-    positions = columns_of(graph, op).positions if op.kind == "conv2d" else 0
+    positions = columns_of(graph, op, instructions).positions if op.kind == "conv2d" else 0
     right = max(right, positions - left - width)
     line = (left + width + right) * channels if max(top, bottom, left, right) > 0 else 0
     reach, stride = (kernel - 1) * gap + 1, op.integers("stride")[0]
@@ -74,6 +75,7 @@ class Program:
         ops: Operators that run in the arena, in order.
         layout: Where everything lies.
         owner: The buffer that each tensor lies in, by tensor name.
+        instructions: What its kernels are written for.
     """
 
     graph: Graph
@@ -82,6 +84,7 @@ class Program:
     ops: tuple[Op, ...]
     layout: Layout
     owner: dict[str, str]
+    instructions: InstructionSet
 
     @property
     def layers(self) -> tuple[Op, ...]:
@@ -94,12 +97,14 @@ class Program:
     @property
     def columns(self) -> dict[str, Columns]:
         """How each convolution is computed, by operator name."""
-        return {op.name: columns_of(self.graph, op) for op in self.ops if op.kind == "conv2d"}
+        convolutions = (op for op in self.ops if op.kind == "conv2d")
+        return {op.name: columns_of(self.graph, op, self.instructions) for op in convolutions}
 
     @property
     def dense(self) -> dict[str, Rows4]:
         """How each fully connected layer is."""
-        return {op.name: rows_of(self.graph, op) for op in self.ops if op.kind == "fully_connected"}
+        layers = (op for op in self.ops if op.kind == "fully_connected")
+        return {op.name: rows_of(self.graph, op, self.instructions) for op in layers}
 
     @property
     def frames(self) -> int:
@@ -113,7 +118,7 @@ class Program:
 
     def geometry(self, op: Op) -> Geometry:
         """Return how an operator's windows lie."""
-        return geometry_of(self.graph, op)
+        return geometry_of(self.graph, op, self.instructions)
 
     def offset(self, name: str) -> int:
         """Return where a tensor or an operator's scratch memory begins."""
@@ -122,7 +127,7 @@ class Program:
     def scratch(self, op: Op, part: str) -> int:
         """Return where a part of an operator's scratch memory begins."""
         offset = self.layout.offsets[scratch_name(op)]
-        for name, size in scratch_parts(self.graph, op):
+        for name, size in scratch_parts(self.graph, op, self.instructions):
             if name == part:
                 return offset
             offset += aligned(size)
@@ -234,19 +239,19 @@ def scratch_name(op: Op) -> str:
     return f"{op.name}:scratch"
 
 
-def scratch_parts(graph: Graph, op: Op) -> Iterator[tuple[str, int]]:
+def scratch_parts(graph: Graph, op: Op, instructions: InstructionSet) -> Iterator[tuple[str, int]]:
     """Yield (name, bytes) of each part of an operator's scratch memory."""
     if op.kind == "conv2d":
-        yield "lanes", columns_of(graph, op).lanes_bytes
+        yield "lanes", columns_of(graph, op, instructions).lanes_bytes
     if op.kind in WINDOWED:
-        geometry = geometry_of(graph, op)
+        geometry = geometry_of(graph, op, instructions)
         if op.kind == "max_pool2d":
             yield "largest", max(geometry.line_bytes, geometry.row_bytes)
         yield "lines", geometry.lines_bytes
     if op.kind == "depthwise_conv2d":
         yield "lanes", taps_of(graph, op).lanes_bytes
     if op.kind == "fully_connected":
-        yield "lanes", rows_of(graph, op).lanes_bytes
+        yield "lanes", rows_of(graph, op, instructions).lanes_bytes
     if op.kind == "fully_connected_int16":
         yield "pairs", 4 * -(-graph.tensors[op.inputs[0]].shape[0] // 2)
     if op.kind == "attention_pool":
@@ -256,8 +261,8 @@ def scratch_parts(graph: Graph, op: Op) -> Iterator[tuple[str, int]]:
         yield "maximum", features
 
 
-def plan_program(graph: Graph) -> Program:
-    """Return how a graph runs whole.
+def plan_program(graph: Graph, instructions: InstructionSet = "portable") -> Program:
+    """Return how a graph runs whole, with kernels for a core's instructions.
 
     Raises:
         UnsupportedError: If an operator cannot run so; it is named.
@@ -275,8 +280,8 @@ def plan_program(graph: Graph) -> Program:
                 f"input {name!r} has no fixed length, and the graph does not stream",
                 "quantize the model for windows of a fixed length",
             )
-    buffers, owner = _buffers(graph, ops, inputs)
-    return Program(graph, front_end, inputs, ops, plan_memory(buffers), owner)
+    buffers, owner = _buffers(graph, ops, inputs, instructions)
+    return Program(graph, front_end, inputs, ops, plan_memory(buffers), owner, instructions)
 
 
 def _streamed(front_end: dict[str, Op]) -> tuple[Op, ...]:
@@ -295,7 +300,7 @@ def _require_axes(graph: Graph, op: Op) -> None:
 
 
 def _buffers(
-    graph: Graph, ops: tuple[Op, ...], inputs: tuple[str, ...]
+    graph: Graph, ops: tuple[Op, ...], inputs: tuple[str, ...], instructions: InstructionSet
 ) -> tuple[list[Buffer], dict[str, str]]:
     """Return the buffers of all tensors and scratch memories, and the buffer that each tensor lies in."""
     last = {name: step for step, op in enumerate(ops) for name in op.inputs}
@@ -308,12 +313,13 @@ def _buffers(
     scratch: list[Buffer] = []
     for step, op in enumerate(ops):
         result = op.outputs[0]
-        shared = next((name for name in op.inputs if _may_overwrite(graph, op, name, step, last)), None)
+        dead = [name for name in op.inputs if name not in graph.constants and last[name] == step]
+        shared = next((name for name in dead if _may_overwrite(graph, op, name, instructions)), None)
         owner[result] = owner[shared] if shared is not None else result
         life = sizes.setdefault(owner[result], {})
         for at, size in _life(graph, result, step, last.get(result, step)).items():
             life[at] = max(life.get(at, 0), size)
-        parts = sum(aligned(size) for _, size in scratch_parts(graph, op))
+        parts = sum(aligned(size) for _, size in scratch_parts(graph, op, instructions))
         if parts:
             scratch.append(Buffer(scratch_name(op), {step: parts}))
     return [*(Buffer(name, life) for name, life in sizes.items()), *scratch], owner
@@ -323,10 +329,8 @@ def _life(graph: Graph, name: str, first: int, last: int) -> dict[int, int]:
     return dict.fromkeys(range(first, last + 1), aligned(tensor_bytes(graph, name)))
 
 
-def _may_overwrite(graph: Graph, op: Op, name: str, step: int, last: dict[str, int]) -> bool:
+def _may_overwrite(graph: Graph, op: Op, name: str, instructions: InstructionSet) -> bool:
     """Return whether the result may lie where an input lies that nobody needs afterwards."""
-    if name in graph.constants or last[name] != step:
-        return False
     if op.kind in VIEWS or (op.kind in VALUE_BY_VALUE and name == op.inputs[0]):
         return True
     if op.kind in ("add", "mul"):
@@ -335,7 +339,7 @@ def _may_overwrite(graph: Graph, op: Op, name: str, step: int, last: dict[str, i
         return graph.output(op).shape[-1] <= graph.tensors[name].shape[-1]
     if op.kind == "depthwise_conv2d":
         return _channels_stay(graph, op)
-    return op.kind in WINDOWED and _rows_shrink(graph, op)
+    return op.kind in WINDOWED and _rows_shrink(graph, op, instructions)
 
 
 def _channels_stay(graph: Graph, op: Op) -> bool:
@@ -347,12 +351,12 @@ def _channels_stay(graph: Graph, op: Op) -> bool:
     return outputs == channels and columns <= width and op.integers("padding")[0] <= taps_of(graph, op).span
 
 
-def _rows_shrink(graph: Graph, op: Op) -> bool:
+def _rows_shrink(graph: Graph, op: Op, instructions: InstructionSet) -> bool:
     """Return whether a row of results never reaches rows of the input that are still to be read.
 
     Rows are copied to lines, or read whole before their results are written.
     """
-    geometry, (_, width, channels) = geometry_of(graph, op), graph.output(op).shape
+    geometry, (_, width, channels) = geometry_of(graph, op, instructions), graph.output(op).shape
     row_bytes = (row_width(graph, op) if op.kind == "conv2d" else width) * channels
     if geometry.line_bytes > 0:
         return row_bytes <= geometry.row_bytes

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from codegen.columns import columns_of, paired_weights
+from codegen.columns import columns_of, stored_weights
 from codegen.dense import packed_weights, rows_of
 from codegen.taps import paired_rows, spread_taps
 from edgekit.graph import Graph, Op, graph_digest
+from edgekit.target import InstructionSet
 
 MAGIC = b"EKM1"
 HEADER_BYTES = 48
@@ -38,20 +39,20 @@ class Section:
     comment: str
 
 
-def blob_sections(graph: Graph) -> list[Section]:
+def blob_sections(graph: Graph, instructions: InstructionSet = "portable") -> list[Section]:
     """Return the sections of a graph's blob in order of their offsets."""
     sections: list[Section] = []
     offset = HEADER_BYTES
-    for name, values, comment in _arrays(graph):
+    for name, values, comment in _arrays(graph, instructions):
         data = np.ascontiguousarray(values).tobytes()
         sections.append(Section(name, offset, data, comment))
         offset += -(-len(data) // 4) * 4
     return sections
 
 
-def build_blob(graph: Graph) -> bytes:
+def build_blob(graph: Graph, instructions: InstructionSet = "portable") -> bytes:
     """Return the blob: header, then each section padded to 4 bytes with zeros."""
-    sections = blob_sections(graph)
+    sections = blob_sections(graph, instructions)
     ends = [section.offset + -(-len(section.data) // 4) * 4 for section in sections]
     size = max(ends, default=HEADER_BYTES)
     blob = bytearray(size)
@@ -62,12 +63,12 @@ def build_blob(graph: Graph) -> bytes:
     return bytes(blob)
 
 
-def _arrays(graph: Graph) -> Iterator[tuple[str, NDArray[np.integer], str]]:
+def _arrays(graph: Graph, instructions: InstructionSet) -> Iterator[tuple[str, NDArray[np.integer], str]]:
     """Yield (macro name, values, comment) of every section."""
     done: set[str] = set()
     for op in graph.ops:
         if op.kind in LINEAR:
-            yield from _linear_arrays(graph, op)
+            yield from _linear_arrays(graph, op, instructions)
         else:
             for name in op.inputs:
                 if name in graph.constants and name not in done:
@@ -77,10 +78,12 @@ def _arrays(graph: Graph) -> Iterator[tuple[str, NDArray[np.integer], str]]:
         yield from _scalar_arrays(op)
 
 
-def _linear_arrays(graph: Graph, op: Op) -> Iterator[tuple[str, NDArray[np.integer], str]]:
+def _linear_arrays(
+    graph: Graph, op: Op, instructions: InstructionSet
+) -> Iterator[tuple[str, NDArray[np.integer], str]]:
     weights, bias, multiplier, shift = graph.constant_inputs(op)
     tensor = graph.tensors[op.inputs[1]]
-    stored = _stored_weights(graph, op, weights)
+    stored = _stored_weights(graph, op, weights, instructions)
     folded = bias.astype(np.int64)
     if op.kind != "fully_connected_int16":
         # x - z times w, summed, is x times w, summed, less z times the sum of w: the C need not subtract.
@@ -94,13 +97,15 @@ def _linear_arrays(graph: Graph, op: Op) -> Iterator[tuple[str, NDArray[np.integ
     yield f"{prefix}_SHIFT", shift.astype(np.int8), "int8"
 
 
-def _stored_weights(graph: Graph, op: Op, weights: NDArray[np.integer]) -> NDArray[np.integer]:
+def _stored_weights(
+    graph: Graph, op: Op, weights: NDArray[np.integer], instructions: InstructionSet
+) -> NDArray[np.integer]:
     if op.kind == "conv2d":
-        return paired_weights(columns_of(graph, op), spread_taps(op, weights, 2))
+        return stored_weights(columns_of(graph, op, instructions), spread_taps(op, weights, 2))
     if op.kind == "depthwise_conv2d":
         return paired_rows(op, weights)
     if op.kind == "fully_connected":
-        return packed_weights(rows_of(graph, op), weights)
+        return packed_weights(rows_of(graph, op, instructions), weights)
     # int16, so that they meet int16 values in pairs.
     return np.pad(weights, ((0, 0), (0, weights.shape[1] % 2))).astype(np.int16)
 

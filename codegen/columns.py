@@ -1,4 +1,7 @@
-"""How each convolution is computed: as columns of pairs, directly or at the points of Winograd's F(4, 3)."""
+"""How each convolution is computed.
+
+As columns of pairs, directly or at the points of Winograd's F(4, 3), or as patches of vectors.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.taps import mel_reach
+from codegen.vectors import POSITIONS, SUMS_BEHIND, VECTOR_BYTES, vector_weights, vectors_of
 from edgekit.graph import TIME, Graph, Op
+from edgekit.target import InstructionSet
 
 TILE = 4
 """Outputs of one Winograd tile."""
@@ -27,24 +32,38 @@ _CYCLES_OF_OUTPUT, _CYCLES_OF_PAIR = 12, 6
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of pairs that are multiplied with the weights of two channels at a time.
+    """Columns that are multiplied with the weights of two channels at a time.
 
     Attributes:
-        method: `winograd`: a column is a tile of four outputs, at six points; `direct`: it is one output.
-        depth: Pairs of a column, at each point.
-        count: Columns, padded to a sum of threes and fours.
+        method: `winograd`: a column is a tile of four outputs, at six points; else it is one output.
+        depth: Pairs of a column, at each point; `mve`: its vectors.
+        count: Columns, padded to a sum of threes and fours; `mve`: of threes.
         used: Columns that have results.
+        step_bytes: `mve`: from one column to the next.
     """
 
-    method: Literal["direct", "winograd"]
+    method: Literal["direct", "winograd", "mve"]
     depth: int
     count: int
     used: int
+    step_bytes: int = 0
+
+    @property
+    def kernel(self) -> str:
+        """Return the name of the C function that computes a row."""
+        return {"direct": "ek_conv2d_s8"}.get(self.method, f"ek_conv2d_{self.method}_s8")
 
     @property
     def fours(self) -> int:
         """Columns that are taken four at a time; the others three at a time."""
-        return self.count - 3 * (-self.count % 4)
+        return 0 if self.method == "mve" else self.count - 3 * (-self.count % 4)
+
+    @property
+    def takes(self) -> tuple[int, ...]:
+        """How many columns functions of their own take at a time: 4, 3 or both; `mve` has none."""
+        if self.method == "mve":
+            return ()
+        return tuple(some for some, wanted in ((4, self.fours), (3, self.count - self.fours)) if wanted)
 
     @property
     def points(self) -> int:
@@ -54,6 +73,9 @@ class Columns:
     @property
     def lanes_bytes(self) -> int:
         """Scratch memory for the columns, and where they are outputs, for a row's products."""
+        if self.method == "mve":
+            patches = (self.count - 1) * self.step_bytes + self.depth * VECTOR_BYTES
+            return 4 * (-(-patches // 4) + 2 * self.count + SUMS_BEHIND)
         sums = 2 * self.count if self.method == "direct" else 0
         return 4 * (self.points * self.depth * self.count + sums)
 
@@ -97,11 +119,15 @@ def row_width(graph: Graph, op: Op) -> int:
     return min(fitting, key=lambda some: (_padded(some) / some, -some))
 
 
-def columns_of(graph: Graph, op: Op) -> Columns:
+def columns_of(graph: Graph, op: Op, instructions: InstructionSet = "portable") -> Columns:
     """Return how a convolution is computed: the way of fewer estimated cycles."""
     height, width, stride = op.integers("kernel")[0], mel_reach(op), op.integers("stride")[1]
     positions, outputs = row_width(graph, op), graph.output(op).shape[2]
     channels = graph.tensors[op.inputs[0]].shape[-1]
+    if instructions == "mve":
+        depth = vectors_of(height * width * channels, 8)
+        count = -(-positions // POSITIONS) * POSITIONS
+        return Columns("mve", depth, count, positions, step_bytes=stride * height * channels)
     direct = Columns("direct", height * -(-width * channels // 2), _padded(positions), positions)
     if (width, stride) != (3, 1) or channels > MOST_CHANNELS:
         return direct
@@ -131,8 +157,16 @@ def paired_channels(channels: int) -> list[int]:
     return order + [whole + place if place >= 0 else -1 for place in rest]
 
 
+def stored_weights(columns: Columns, weights: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return (O, KH, KW, C) weights as the kernels read them."""
+    if columns.method != "mve":
+        return paired_weights(columns, weights)
+    by_patch = np.moveaxis(weights, 1, 2).reshape(len(weights), -1)
+    return vector_weights(by_patch, 2, 8)
+
+
 def paired_weights(columns: Columns, weights: NDArray[np.integer]) -> NDArray[np.int16]:
-    """Return (O, KH, KW, C) weights as the kernels read them: (pairs of O, points, depth, 2, 2) int16."""
+    """Return (O, KH, KW, C) weights as pairs: (pairs of O, points, depth, 2, 2) int16."""
     values = np.asarray(weights, np.int16)
     if columns.method == "winograd":
         values = np.einsum("pk,ohkc->ophc", FROM_TAPS, values)

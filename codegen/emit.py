@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from codegen.arena import Program, plan_program
 from codegen.blob import blob_sections, build_blob
 from codegen.columns import Columns
+from codegen.dense import Rows4
 from codegen.plan import POOL_PADDING, Plan, plan_stream, state_bytes
 from codegen.taps import Taps, taps_of
 from edgekit import __version__
 from edgekit.graph import TIME, Graph, Op, graph_digest
+from edgekit.target import InstructionSet
 
 HERE = Path(__file__).parent
 DEFAULT_WINDOW_FRAMES = 1000
@@ -25,17 +27,20 @@ DECLARATION = re.compile(r"^\w[^;{]*\);$", re.MULTILINE)
 KERNEL_NAME = re.compile(r"\bek_\w+\b")
 
 
-def emit_sources(graph: Graph, sample_rate_hz: int = 0) -> dict[str, str]:
+def emit_sources(
+    graph: Graph, sample_rate_hz: int = 0, instructions: InstructionSet = "portable"
+) -> dict[str, str]:
     """Return file name to text of everything that compiles to the model, kernels included.
 
     Args:
         graph: A verified graph.
         sample_rate_hz: What the front end was made for; a graph without one needs none.
+        instructions: What the target's core has; without them the same C computes the same, slower.
 
     Raises:
         UnsupportedError: If no engine can run the graph; it names the operator.
     """
-    plan, blob = plan_graph(graph), build_blob(graph)
+    plan, blob = plan_graph(graph, instructions), build_blob(graph, instructions)
     values = {**_common_values(plan, sample_rate_hz), "blob_bytes": len(blob)}
     if isinstance(plan, Plan):
         engine, header, values = "stream.c", "edgekit_model.h", values | _stream_values(plan)
@@ -54,23 +59,23 @@ def emit_sources(graph: Graph, sample_rate_hz: int = 0) -> dict[str, str]:
     return files | _kernels_of(files.values())
 
 
-def plan_graph(graph: Graph) -> Plan | Program:
+def plan_graph(graph: Graph, instructions: InstructionSet = "portable") -> Plan | Program:
     """Return how a graph runs: as a stream where its features have no fixed number of frames, else whole.
 
     Raises:
         UnsupportedError: If it cannot run so; the operator is named.
     """
     streams = any(op.kind == "level_normalize" and graph.output(op).shape[0] == TIME for op in graph.ops)
-    return plan_stream(graph) if streams else plan_program(graph)
+    return plan_stream(graph, instructions) if streams else plan_program(graph, instructions)
 
 
-def memory_facts(graph: Graph) -> dict[str, object]:
+def memory_facts(graph: Graph, instructions: InstructionSet = "portable") -> dict[str, object]:
     """Return what memory.json says: the state that each layer needs, and how full an arena can be packed.
 
     Raises:
         UnsupportedError: As `plan_graph`.
     """
-    plan = plan_graph(graph)
+    plan = plan_graph(graph, instructions)
     if isinstance(plan, Plan):
         return {"state_bytes_by_layer": state_bytes(plan, DEFAULT_WINDOW_FRAMES)}
     arena = {"size_bytes": plan.layout.size_bytes, "bound_bytes": plan.layout.bound_bytes}
@@ -100,7 +105,7 @@ def _common_values(plan: Plan | Program, sample_rate_hz: int) -> dict[str, objec
         "banner": banner(graph),
         "plan": plan,
         "f": front_end,
-        "sections": blob_sections(graph),
+        "sections": blob_sections(graph, plan.instructions),
         "digest": digest,
         "digest_bytes": ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(digest)),
         "pool_padding": POOL_PADDING,
@@ -108,7 +113,7 @@ def _common_values(plan: Plan | Program, sample_rate_hz: int) -> dict[str, objec
         "meaning": lambda name: _meaning(graph, name),
         "depthwise": _depthwise_shapes(plan),
         "shapes": _product_shapes(plan.columns.values()),
-        "dense": sorted(set(plan.dense.values()), key=lambda rows: rows.function),
+        "dense": _dense_shapes(plan.dense.values()),
     }
     if front_end:
         frame = front_end["frame"]
@@ -130,8 +135,7 @@ def _product_shapes(convolutions: Iterable[Columns]) -> list[dict[str, object]]:
     """Return the shapes of products that the convolutions need, each once."""
     found: dict[str, dict[str, object]] = {}
     for columns in convolutions:
-        takes = [some for some, wanted in ((4, columns.fours), (3, columns.count - columns.fours)) if wanted]
-        for some in takes:
+        for some in columns.takes:
             name = columns.function(some)
             found[name] = {
                 "function": name,
@@ -140,6 +144,11 @@ def _product_shapes(convolutions: Iterable[Columns]) -> list[dict[str, object]]:
                 "depth": columns.depth,
             }
     return list(found.values())
+
+
+def _dense_shapes(layers: Iterable[Rows4]) -> list[Rows4]:
+    """Return the shapes of rows that need a function of their own, each once."""
+    return sorted({rows for rows in layers if rows.method == "pairs"}, key=lambda rows: rows.function)
 
 
 def _depthwise_shapes(plan: Plan | Program) -> list[Taps]:

@@ -6,6 +6,7 @@ from codegen.columns import Columns, columns_of
 from codegen.dense import Rows4, rows_of
 from edgekit.errors import UnsupportedError
 from edgekit.graph import FRONT_END_KINDS, Graph, Op, hears_audio
+from edgekit.target import InstructionSet
 
 ROW_KINDS = ("conv2d", "max_pool2d", "flatten", "fully_connected")
 TAILS = (
@@ -72,6 +73,7 @@ class Plan:
         pool: The attention pooling.
         second: Products of what is pooled, or None.
         head: The A/D/V layer.
+        instructions: What its kernels are written for.
     """
 
     graph: Graph
@@ -83,6 +85,7 @@ class Plan:
     pool: Op
     second: Op | None
     head: Op
+    instructions: InstructionSet
 
     @property
     def causal(self) -> bool:
@@ -112,8 +115,8 @@ class Plan:
         return self.graph.ops.index(op)
 
 
-def plan_stream(graph: Graph) -> Plan:
-    """Return how a student graph streams.
+def plan_stream(graph: Graph, instructions: InstructionSet = "portable") -> Plan:
+    """Return how a student graph streams, with kernels for a core's instructions.
 
     Raises:
         UnsupportedError: If the graph is not front end, a chain of row operators, attention pooling and
@@ -131,12 +134,13 @@ def plan_stream(graph: Graph) -> Plan:
         if op.kind not in ROW_KINDS:
             raise _unsupported(op, f"it streams rows of kinds {', '.join(ROW_KINDS)}")
     for tensor in (graph.ops[len(FRONT_END_KINDS) - 1].outputs[0], *(op.outputs[0] for op in chain)):
-        _place(graph, tensor, rows)
+        _place(graph, tensor, rows, instructions)
     layers = tuple(op for op in chain if op.kind != "flatten")
     front_end = {op.kind: op for op in graph.ops[: len(FRONT_END_KINDS)]}
-    columns = {op.name: columns_of(graph, op) for op in layers if op.kind == "conv2d"}
-    dense = {op.name: rows_of(graph, op) for op in layers if op.kind == "fully_connected"}
-    return Plan(graph, front_end, rows, columns, dense, layers, pool, seconds[0] if seconds else None, head)
+    columns = {op.name: columns_of(graph, op, instructions) for op in layers if op.kind == "conv2d"}
+    dense = {op.name: rows_of(graph, op, instructions) for op in layers if op.kind == "fully_connected"}
+    second = seconds[0] if seconds else None
+    return Plan(graph, front_end, rows, columns, dense, layers, pool, second, head, instructions)
 
 
 def _unsupported(op: Op, constraint: str) -> UnsupportedError:
@@ -146,7 +150,7 @@ def _unsupported(op: Op, constraint: str) -> UnsupportedError:
     )
 
 
-def _place(graph: Graph, name: str, rows: dict[str, Rows]) -> None:
+def _place(graph: Graph, name: str, rows: dict[str, Rows], instructions: InstructionSet) -> None:
     """Decide where a stream lies from who writes it and who reads it."""
     writer = next(op for op in graph.ops if name in op.outputs)
     if writer.kind == "flatten":
@@ -166,7 +170,7 @@ def _place(graph: Graph, name: str, rows: dict[str, Rows]) -> None:
         raise _unsupported(reader, "a convolution of rows has dilation 1")
     top, _, left, right = reader.integers("padding")
     if reader.kind == "conv2d":
-        positions = max(columns_of(graph, op).positions for op in windowed)
+        positions = max(columns_of(graph, op, instructions).positions for op in windowed)
         right = max(right, positions - left - width)
     height, stride = reader.integers("kernel")[0], reader.integers("stride")[0]
     fill = f"{reader.name.upper()}_QUANTIZATION" if reader.kind == "conv2d" else ""

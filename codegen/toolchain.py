@@ -18,6 +18,7 @@ from edgekit.toolchain import (
 
 __all__ = [
     "BOARD",
+    "board_source",
     "compile_firmware",
     "compile_host",
     "compile_program",
@@ -76,9 +77,14 @@ def compile_firmware(
     Raises:
         ConfigError: If there is no cross compiler, or the C does not compile or fit.
     """
-    board = [BOARD / main, BOARD / "board_sim.c"]
+    board = [BOARD / main, board_source(target)]
     block = {"EDGEKIT_BOARD_BLOCK_SAMPLES": f"{target.audio.block_samples}u"}
     return compile_program([*board, *sources], include, target, out_elf, {**block, **(defines or {})})
+
+
+def board_source(target: Target) -> Path:
+    """Return the board support for what simulates the target's core."""
+    return BOARD / ("board_semihosting.c" if target.core.simulator == "qemu" else "board_sim.c")
 
 
 def compile_program(
@@ -113,7 +119,7 @@ def compile_program(
 def _machine_flags(target: Target) -> list[str]:
     # ziglang knows the core's mandatory features only. The FPU is left out on purpose: the firmware has no
     # floating point, and without it the compiler cannot use its registers, which would slow down interrupts.
-    extensions = "+dsp" if target.core.dsp else ""
+    extensions = {"portable": "", "dsp": "+dsp", "mve": "+mve"}[target.core.instructions]
     cpu = target.core.cpu.replace("-", "_") + extensions
     return ["-target", "thumb-freestanding-eabi", f"-mcpu={cpu}"]
 

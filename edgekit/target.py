@@ -13,7 +13,7 @@ import tomllib
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from edgekit.errors import TargetError
 
@@ -27,7 +27,10 @@ _EXTENSIONS = {
     "cortex-m3": frozenset[str](),
     "cortex-m4": frozenset({"dsp", "fpu"}),
     "cortex-m33": frozenset({"dsp", "fpu"}),
+    "cortex-m55": frozenset({"dsp", "fpu", "mve"}),
 }
+InstructionSet = Literal["portable", "dsp", "mve"]
+"""Instructions that kernels are written for: C99 alone, the DSP extension, or Helium (MVE)."""
 _T = TypeVar("_T")
 
 
@@ -53,6 +56,7 @@ class Core:
         clock_hz: Clock frequency.
         timing: Name of the simulator's instruction timing table.
         source: Where the numbers come from.
+        mve: Whether it has Helium, the vector extension MVE, at least for integers.
 
     Raises:
         TargetError: If no such core exists.
@@ -64,6 +68,7 @@ class Core:
     clock_hz: int
     timing: str
     source: str
+    mve: bool = False
 
     def __post_init__(self) -> None:
         _require(
@@ -71,10 +76,22 @@ class Core:
             f"cpu = {self.cpu!r} is not a supported core",
             f"choose one of {', '.join(_EXTENSIONS)}",
         )
-        for extension in ("dsp", "fpu"):
+        for extension in ("dsp", "fpu", "mve"):
             possible = not getattr(self, extension) or extension in _EXTENSIONS[self.cpu]
             _require(possible, f"{self.cpu} has no {extension.upper()}", f"set {extension} = false")
         _require_positive(self, "clock_hz")
+
+    @property
+    def instructions(self) -> InstructionSet:
+        """The instructions that its kernels are written for."""
+        if self.mve:
+            return "mve"
+        return "dsp" if self.dsp else "portable"
+
+    @property
+    def simulator(self) -> Literal["unicorn", "qemu"]:
+        """What simulates it: unicorn, which has no Cortex-M55, or QEMU."""
+        return "qemu" if self.cpu == "cortex-m55" else "unicorn"
 
 
 @dataclass(frozen=True)
@@ -315,6 +332,8 @@ def _build(cls: type[_T], values: dict[str, Any], path: str) -> _T:
     arguments = {}
     for key, kind in types.items():
         if key not in values:
+            if hasattr(cls, key):  # a default
+                continue
             raise TargetError(f"missing key {path}{key}", f"add {path}{key} ({kind.__name__})")
         arguments[key] = _convert(values[key], kind, f"{path}{key}")
     return cls(**arguments)

@@ -5,37 +5,7 @@
  * use, and the simulator core calls it directly. Costs come as prefix sums over the code, one entry per
  * halfword, so that a block of any address and size costs one subtraction, however the core cuts its blocks.
  */
-#include <stdint.h>
-
-#define SAME_REGION 0xFFFFu
-
-typedef struct {
-    uint64_t instructions;
-    uint64_t cycles;
-    uint64_t taken_branches;
-} region_count_t;
-
-typedef struct {
-    /* Set by the simulator; the arrays have an entry per halfword of code, the prefix sums one more. */
-    uint32_t code_origin;
-    uint32_t code_bytes;
-    const uint32_t *instructions_before;
-    const uint32_t *cycles_before;
-    const uint8_t *entry_cycles;  /* what an instruction costs more when it is jumped to */
-    const uint16_t *region_of;    /* region that starts here, or SAME_REGION */
-    region_count_t *regions;
-    uint32_t taken_branch_cycles;
-    uint32_t limit_reached;
-    uint64_t instruction_limit;
-    int (*stop)(void *engine);
-    /* Running state. */
-    uint64_t instructions;
-    uint64_t cycles;
-    uint64_t next_address; /* of the instruction behind the previous block */
-    uint32_t region;
-} block_counter_t;
-
-void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *user);
+#include "block_counter.h"
 
 void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *user)
 {

@@ -116,7 +116,8 @@ class BlockCounter:
 
         self._counter.next_address = entry
         self._counter.stop = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value
-        hook = ctypes.cast(_library().edgekit_count_block, ctypes.c_void_p)
+        library = ctypes.CDLL(str(native_library("block_counter.c")))
+        hook = ctypes.cast(library.edgekit_count_block, ctypes.c_void_p)
         # hook_add takes Python functions only; the handle for the C interface is a private attribute.
         status = uclib.uc_hook_add(
             engine._uch,  # noqa: SLF001
@@ -157,15 +158,20 @@ class BlockCounter:
 
 
 @functools.cache
-def _library() -> ctypes.CDLL:
-    """Return the compiled block counter, from the cache if the same source was compiled before."""
-    source = Path(__file__).with_name("block_counter.c")
-    identity = (
-        source.read_bytes() + " ".join([*find_host_compiler(), sys.platform, platform.machine()]).encode()
-    )
-    library = cache_folder() / f"block_counter-{hashlib.sha256(identity).hexdigest()[:16]}.so"
+def native_library(*names: str) -> Path:
+    """Return the library of some C files of this package, from the cache if the same were compiled before.
+
+    Raises:
+        ConfigError: If they cannot be compiled for this machine.
+    """
+    folder = Path(__file__).parent
+    sources = [folder / name for name in names]
+    identity = " ".join([*find_host_compiler(), sys.platform, platform.machine()]).encode()
+    for file in (folder / "block_counter.h", *sources):
+        identity += file.read_bytes()
+    library = cache_folder() / f"{sources[-1].stem}-{hashlib.sha256(identity).hexdigest()[:16]}.so"
     if not library.exists():
         # Compiled beside and moved in place, because another process may be doing the same.
         with tempfile.TemporaryDirectory(dir=cache_folder()) as work:
-            os.replace(compile_host([source], Path(work, library.name)), library)
-    return ctypes.CDLL(str(library))
+            os.replace(compile_host(sources, Path(work, library.name)), library)
+    return library

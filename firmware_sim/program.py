@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from elftools.common.exceptions import ELFError
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
@@ -13,6 +14,8 @@ from elftools.elf.sections import SymbolTableSection
 
 from edgekit.errors import SimulationError
 
+PAINT = 0xA5
+"""What RAM is filled with before a run."""
 _THUMB = 1
 _REBUILD = "run edgekit build again; the firmware must keep its symbol table"
 
@@ -87,6 +90,15 @@ class Program:
             if address < function.address + max(function.size_bytes, 2):
                 return function.name
         return f"{address:#x}"
+
+    def place_of(self, address: int) -> str:
+        """Return the function of an address, and the address, for messages."""
+        return f"{self.function_at(address)} (pc {address:#x})"
+
+    def stack_bytes_of(self, stack: bytes) -> int:
+        """Return the high-water mark of a stack that was filled with `PAINT`, from its memory at the end."""
+        used = np.flatnonzero(np.frombuffer(stack, np.uint8) != PAINT)
+        return 0 if used.size == 0 else len(stack) - int(used[0])
 
 
 def read_program(elf: Path) -> Program:

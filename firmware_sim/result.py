@@ -117,6 +117,7 @@ class SimResult:
                 "table": timing,
                 "source": timing_of(timing).source,
                 "wait_states_cycles": 0,
+                "cycles_are_upper_bound": timing_of(timing).vector is not None,
                 "basis": {"instructions": "measured", "cycles": "estimated"},
             },
             "audio": {

@@ -13,24 +13,19 @@ import numpy.typing as npt
 from edgekit.errors import AudioError, ConfigError, SimulationError
 from edgekit.interrupts import interrupts_after
 from edgekit.target import Target
-from firmware_sim.counter import SAME_REGION, BlockCounter
+from firmware_sim.counter import BlockCounter
 from firmware_sim.device import REGISTERS_ADDRESS, REGISTERS_BYTES, Device
-from firmware_sim.program import Program, read_program
+from firmware_sim.program import PAINT, Program, read_program
+from firmware_sim.qemu import run_in_qemu
+from firmware_sim.regions import BUG_HINT, default_regions, region_table, runaway
 from firmware_sim.result import SimResult
 from firmware_sim.timing import cost_table, timing_of
 
 if TYPE_CHECKING:
     from unicorn.unicorn_py3.unicorn import Uc
 
-LAYER_PREFIX = "edgekit_layer_"
-"""Functions of the engine with this prefix are its layers, each a region of its own."""
-
-_BOARD = ("Reset_Handler", "Default_Handler", "main", "board_read_audio", "board_write_adv", "board_exit")
-_ENGINE = ("edgekit_init", "edgekit_push", "edgekit_read", "edgekit_reset", "edgekit_step")
-_PAINT = 0xA5
 _STACK_OVERFLOW_BYTES = 1 << 16
 _NEVER = 0xFFFF_FFFE
-_BUG_HINT = "a bug in the firmware's C: build its traced host version with sanitizers and run that"
 
 
 def simulate(
@@ -58,7 +53,7 @@ def simulate(
 
     Raises:
         AudioError: If there is no audio.
-        ConfigError: If unicorn or a C compiler for this machine is missing.
+        ConfigError: If unicorn (for a Cortex-M55: QEMU) or a C compiler for this machine is missing.
         SimulationError: If the firmware faults, hangs, stops without an exit code, or does not fit the
             target.
         TargetError: If the target names no known timing table.
@@ -68,19 +63,10 @@ def simulate(
             f"the simulator wants int16 samples, got {pcm.dtype} {pcm.shape}", "pass one channel"
         )
     program = read_program(elf)
-    run = _Run(program, target, pcm, regions or default_regions(program), trace, block_instruction_limit)
-    return run.result()
-
-
-def default_regions(program: Program) -> dict[str, list[str]]:
-    """Return the regions of an edgekit firmware: board, engine, and each layer in the order of the code."""
-    names = [function.name for function in program.functions]
-    regions = {
-        "board": [name for name in _BOARD if name in names],
-        "engine": [name for name in _ENGINE if name in names],
-    }
-    layers = [name for name in names if name.startswith(LAYER_PREFIX)]
-    return regions | {name.removeprefix(LAYER_PREFIX): [name] for name in layers}
+    chosen = regions or default_regions(program)
+    if target.core.simulator == "qemu":
+        return run_in_qemu(program, target, pcm, chosen, block_instruction_limit, trace=trace)
+    return _Run(program, target, pcm, chosen, trace, block_instruction_limit).result()
 
 
 @dataclass
@@ -111,10 +97,10 @@ class _Run:
         self._emulate()
         exit_code = self.device.exit_code
         if exit_code is None:
-            raise SimulationError(f"the firmware stopped without an exit code in {self._where()}", _BUG_HINT)
+            raise SimulationError(f"the firmware stopped without an exit code in {self._where()}", BUG_HINT)
         if len(self.snapshots) < 2:
             raise SimulationError(
-                f"the firmware ended with {exit_code} before it had read its audio", _BUG_HINT
+                f"the firmware ended with {exit_code} before it had read its audio", BUG_HINT
             )
         # What it does once the audio has ended (an utterance's network) is work on the last block.
         self.snapshots[-1] = (self.counter.instructions, self.counter.cycles)
@@ -130,27 +116,17 @@ class _Run:
             startup_cycles=self.snapshots[0][1],
             block_cycles=tuple(cycles),
             block_instructions=tuple(instructions),
-            stack_bytes=self._stack_bytes(),
+            stack_bytes=self.program.stack_bytes_of(self._read_stack()),
         )
 
     def _make_counter(self) -> BlockCounter:
         program, timing = self.program, timing_of(self.target.core.timing)
         costs = cost_table(timing, program.code, program.code_origin, program.instruction_ranges)
-        region_of = np.full(len(costs.entry_cycles), SAME_REGION, np.uint16)
-        functions = {function.name: function for function in program.functions}
-        for index, (region, names) in enumerate(self.regions.items()):
-            for name in names:
-                if name not in functions:
-                    raise SimulationError(
-                        f"region {region}: the firmware has no function {name}", "correct the regions"
-                    )
-                start = (functions[name].address - program.code_origin) >> 1
-                region_of[start : start + (functions[name].size_bytes + 1) // 2] = index
         return BlockCounter(
             costs,
             program.code_origin,
             timing.taken_branch,
-            region_of,
+            region_table(program, self.regions),
             len(self.regions),
             self.block_instruction_limit,
         )
@@ -170,7 +146,7 @@ class _Run:
             engine.mem_map(memory.ram_origin, memory.ram_bytes, uc.UC_PROT_READ | uc.UC_PROT_WRITE)
             engine.mmio_map(REGISTERS_ADDRESS, REGISTERS_BYTES, self._on_read, None, self._on_write, None)
             # RAM holds anything after power-up; the known pattern also shows later how deep the stack went.
-            engine.mem_write(memory.ram_origin, bytes([_PAINT]) * memory.ram_bytes)
+            engine.mem_write(memory.ram_origin, bytes([PAINT]) * memory.ram_bytes)
             for address, data in program.segments:
                 engine.mem_write(address, data)
         except uc.UcError as error:
@@ -188,12 +164,9 @@ class _Run:
             with interrupts_after(self.engine.emu_stop):
                 self.engine.emu_start(entry, _NEVER)
         except uc.UcError as error:
-            raise SimulationError(self._describe(error), _BUG_HINT) from error
+            raise SimulationError(self._describe(error), BUG_HINT) from error
         if self.counter.limit_reached:
-            what = (
-                f"runaway: {self.block_instruction_limit} instructions in one block, now in {self._where()}"
-            )
-            raise SimulationError(what, _BUG_HINT)
+            raise runaway(self.block_instruction_limit, self._where())
 
     def _describe(self, error: Exception) -> str:
         at = "" if self.fault_address is None else f" at {self.fault_address:#x}"
@@ -205,13 +178,11 @@ class _Run:
     def _where(self) -> str:
         uc = _unicorn()
         address = self.engine.reg_read(uc.arm_const.UC_ARM_REG_PC)
-        return f"{self.program.function_at(address)} (pc {address:#x})"
+        return self.program.place_of(address)
 
-    def _stack_bytes(self) -> int:
+    def _read_stack(self) -> bytes:
         limit, top = self.program.stack_limit, self.program.stack_top
-        stack = np.frombuffer(self._read_memory(limit, top - limit), np.uint8)
-        used = np.flatnonzero(stack != _PAINT)
-        return 0 if used.size == 0 else len(stack) - int(used[0])
+        return self._read_memory(limit, top - limit)
 
     def _read_memory(self, address: int, size: int) -> bytes:
         return bytes(self.engine.mem_read(address, size))

@@ -1,13 +1,16 @@
 """Small random students as float ONNX files, and integer graphs made from them by the real quantizer."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.audio import FrontEnd, log_mel
 from edgekit.graph import Graph
+from firmware_sim.qemu import QEMU
 from quantize.calibration import observe
 from quantize.importer import import_onnx
 from quantize.quantizer import quantize_network
@@ -123,3 +126,6 @@ def small_graph(
     network = import_onnx(path)
     features = [log_mel(noise(seed=s) / 32768, front_end) for s in range(3)]
     return quantize_network(network, front_end, observe(path, network, features), int4_linears=int4)
+
+
+needs_qemu = pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"needs {QEMU}")

@@ -15,7 +15,8 @@ void Default_Handler(void)
     }
 }
 
-void Reset_Handler(void)
+/* Apart from the reset: it may use vectors and low-overhead loops, which the reset switches on. */
+__attribute__((noinline, noreturn)) static void start(void)
 {
     const uint32_t *from = __data_load;
     for (uint32_t *to = __data_start; to != __data_end; to++) {
@@ -26,6 +27,18 @@ void Reset_Handler(void)
     }
     (void)main();
     Default_Handler();
+}
+
+void Reset_Handler(void)
+{
+#if defined(__ARM_FEATURE_MVE)
+    volatile uint32_t *const coprocessor_access = (volatile uint32_t *)0xE000ED88u;
+    volatile uint32_t *const configuration = (volatile uint32_t *)0xE000ED14u;
+    *coprocessor_access |= 0xFu << 20; /* CP10 and CP11: the vector registers */
+    *configuration |= 1u << 19;        /* LOB: low-overhead loops */
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+#endif
+    start();
 }
 
 struct vectors {

@@ -217,6 +217,17 @@ void ek_dense_s4(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words
 void ek_dense_s8(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4]);
 void ek_fully_connected(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_rows_t *rows,
                         const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
+void ek_patches_s8(const int8_t *const *rows, const ek_window_t *window, int8_t *patches);
+void ek_products_mve(const int8_t *patches, uint32_t step, const int8_t *weights, uint32_t vectors, uint32_t count,
+                     int32_t *sums);
+void ek_scale_row_mve(const int32_t *sums, const ek_layer_t *layer, uint32_t channel, uint32_t width, uint32_t step,
+                      int8_t *output);
+void ek_conv2d_mve_s8(const int8_t *const *rows, const ek_window_t *window, const ek_columns_t *columns,
+                      const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
+void ek_fully_connected_mve_s8(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_rows_t *rows,
+                               const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
+void ek_fully_connected_mve_s4(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_rows_t *rows,
+                               const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
 void ek_window_rows(const int8_t *map, const ek_map_t *geometry, uint32_t position, int8_t fill, int8_t *lines,
                     const int8_t **rows);
 void ek_pair_rows(const int8_t *upper, uint32_t upper_step, const int8_t *lower, uint32_t lower_step,

@@ -1,4 +1,38 @@
-#include "ek_kernels.h"
+#include "ek_mve.h"
+
+#if EK_MVE
+
+/* The largest of each place of some rows, 16 bytes at a time. */
+static void largest_of_rows(const int8_t *const *rows, uint32_t count, uint32_t bytes, int8_t *largest)
+{
+    uint32_t row, i;
+    for (i = 0; i < bytes; i += EK_VECTOR) {
+        const mve_pred16_t used = vctp8q(bytes - i);
+        int8x16_t values = vldrbq_z_s8(rows[0] + i, used);
+        for (row = 1; row < count; row++) {
+            values = vmaxq_s8(values, vldrbq_z_s8(rows[row] + i, used));
+        }
+        vstrbq_p_s8(largest + i, values, used);
+    }
+}
+
+/* The largest of each channel of some positions, one after another. */
+EK_INLINE void largest_of_columns(const int8_t *first, uint32_t count, uint32_t channels, int8_t *output)
+{
+    uint32_t column, channel;
+    for (channel = 0; channel < channels; channel += EK_VECTOR) {
+        const mve_pred16_t used = vctp8q(channels - channel);
+        const int8_t *next = first + channel;
+        int8x16_t values = vldrbq_z_s8(next, used);
+        for (column = 1; column < count; column++) {
+            next += channels;
+            values = vmaxq_s8(values, vldrbq_z_s8(next, used));
+        }
+        vstrbq_p_s8(output + channel, values, used);
+    }
+}
+
+#else
 
 /* The largest of each place of some rows, four bytes at a time. */
 static void largest_of_rows(const int8_t *const *rows, uint32_t count, uint32_t bytes, int8_t *largest)
@@ -19,6 +53,29 @@ static void largest_of_rows(const int8_t *const *rows, uint32_t count, uint32_t 
     }
 }
 
+/* The largest of each channel of some positions, one after another. */
+EK_INLINE void largest_of_columns(const int8_t *first, uint32_t count, uint32_t channels, int8_t *output)
+{
+    uint32_t channel, column;
+    for (channel = 0; channel + 4u <= channels; channel += 4u) {
+        uint32_t four = ek_bytes(first + channel);
+        for (column = 1; column < count; column++) {
+            four = ek_largest_bytes(four, ek_bytes(first + (size_t)column * channels + channel));
+        }
+        memcpy(output + channel, &four, sizeof four);
+    }
+    for (; channel < channels; channel++) {
+        int8_t one = first[channel];
+        for (column = 1; column < count; column++) {
+            const int8_t other = first[(size_t)column * channels + channel];
+            one = other > one ? other : one;
+        }
+        output[channel] = one;
+    }
+}
+
+#endif
+
 /*
  * One row of two-dimensional maximum pooling: over time first, then over mel.
  *
@@ -30,25 +87,12 @@ void ek_max_pool2d_s8(const int8_t *const *rows, const ek_window_t *window, int8
 {
     const uint32_t channels = window->channels, step = (uint32_t)window->stride_w * channels;
     const uint32_t width = (window->output_width - 1u) * window->stride_w + window->kernel_w;
-    uint32_t position, channel, column;
+    const uint32_t kernel_w = window->kernel_w, positions = window->output_width;
+    uint32_t position;
     largest_of_rows(rows, window->kernel_t, width * channels, largest);
-    for (position = 0; position < window->output_width; position++) {
-        const int8_t *first = largest + (size_t)position * step;
-        for (channel = 0; channel + 4u <= channels; channel += 4u) {
-            uint32_t four = ek_bytes(first + channel);
-            for (column = 1; column < window->kernel_w; column++) {
-                four = ek_largest_bytes(four, ek_bytes(first + (size_t)column * channels + channel));
-            }
-            memcpy(output + channel, &four, sizeof four);
-        }
-        for (; channel < channels; channel++) {
-            int8_t one = first[channel];
-            for (column = 1; column < window->kernel_w; column++) {
-                const int8_t other = first[(size_t)column * channels + channel];
-                one = other > one ? other : one;
-            }
-            output[channel] = one;
-        }
+    for (position = 0; position < positions; position++) {
+        largest_of_columns(largest, kernel_w, channels, output);
+        largest += step;
         output += channels;
     }
 }

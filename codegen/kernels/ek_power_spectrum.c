@@ -1,13 +1,17 @@
-#include "ek_kernels.h"
+#include "ek_mve.h"
 
 /* Four pairs of products added to a sum. */
 static inline int64_t add_four(const int16_t *samples, const ek_pair_t *basis, int64_t sum)
 {
+#if EK_MVE
+    return vmlaldavaq_s16(sum, vldrhq_s16(samples), vreinterpretq_s16_u32(vldrwq_u32(basis)));
+#else
     const ek_pair_t a = basis[0], b = basis[1], c = basis[2], d = basis[3];
     sum = ek_add_products(ek_load_pair(samples), a, sum);
     sum = ek_add_products(ek_load_pair(samples + 2), b, sum);
     sum = ek_add_products(ek_load_pair(samples + 4), c, sum);
     return ek_add_products(ek_load_pair(samples + 6), d, sum);
+#endif
 }
 
 /*

@@ -130,9 +130,13 @@ def _memory(profile: Values) -> dict[str, Figure]:
 def _latency(profile: Values, target: Target) -> dict[str, Figure]:
     table, values = profile["timing"]["table"], profile["latency"]
     model = f"timing model {table}"
+    compared = "not compared with a board"
+    if profile["timing"]["cycles_are_upper_bound"]:
+        least = values["instructions_per_second_of_audio"]
+        compared = f"uncalibrated: between {least:,.0f} (1 per instruction) and this (2 per MVE instruction)"
     sources: dict[str, tuple[Basis, str]] = {
         "instructions_per_second_of_audio": ("measured", "counted on the simulated core"),
-        "cycles_per_second_of_audio": ("estimated", f"{model}, not compared with a board"),
+        "cycles_per_second_of_audio": ("estimated", f"{model}, {compared}"),
         "worst_block_cycles": ("estimated", f"{model}, {target.audio.block_samples} samples a block"),
         "core_load_percent": ("estimated", "cycles of the model / clock"),
     }

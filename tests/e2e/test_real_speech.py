@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import small_graph
+from support import needs_qemu, small_graph
 
 from codegen.emit import emit_sources, model_sources
 from codegen.host import HostModel, build_library, run_traced
@@ -105,6 +105,19 @@ def test_simulated_core_equals_the_graph_on_every_layer_for_2_seconds(graph, c_f
     clips = [to_pcm16(clip)[:SAMPLE_RATE_HZ] for clip in held_out[:2]]
     checked = check_layers(elf, target, graph, clips)
     assert checked.samples >= 2 * SAMPLE_RATE_HZ
+    assert checked.device.tolist() == checked.graph.tolist()
+
+
+@needs_qemu
+def test_cortex_m55_equals_the_graph_on_every_layer(graph, held_out, tmp_path):
+    target = load_target("cortex-m55")
+    for name, text in emit_sources(graph, SAMPLE_RATE_HZ, target.core.instructions).items():
+        (tmp_path / name).write_text(text)
+    sources = model_sources(tmp_path)
+    elf = compile_firmware(sources, [tmp_path], target, tmp_path / "traced.elf", {"EDGEKIT_TRACE": "1"})
+    checked = check_layers(elf, target, graph, [to_pcm16(clip)[:SAMPLE_RATE_HZ] for clip in held_out[:2]])
+    assert checked.samples >= 2 * SAMPLE_RATE_HZ
+    assert len(checked.rows) > 15
     assert checked.device.tolist() == checked.graph.tolist()
 
 

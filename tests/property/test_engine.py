@@ -27,13 +27,18 @@ SHAPES = st.fixed_dictionaries(
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
-@given(SHAPES, st.integers(0, 1000), st.lists(st.integers(1, 900), min_size=1, max_size=30))
-def test_c_equals_reference_for_any_student_and_any_split(shape, audio_seed, blocks):
+@given(
+    SHAPES,
+    st.sampled_from(["portable", "mve"]),
+    st.integers(0, 1000),
+    st.lists(st.integers(1, 900), min_size=1, max_size=30),
+)
+def test_c_equals_reference_for_any_student_and_any_split(shape, instructions, audio_seed, blocks):
     pcm = noise(0.6, audio_seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         graph = small_graph(folder, **shape)
-        for file, text in emit_sources(graph, 16_000).items():
+        for file, text in emit_sources(graph, 16_000, instructions).items():
             (folder / file).write_text(text)
         model = HostModel(build_library(folder, folder))
     expected = run(graph, {"pcm": pcm})

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import KINDS, random_inputs, random_network
+from support import needs_qemu
 
 from codegen.emit import emit_sources, model_sources
 from codegen.host import HostNetwork, build_library, run_network_traced
@@ -23,17 +24,17 @@ SEEDS = st.integers(0, 2**32 - 1)
 GROWTHS = st.lists(st.sampled_from(KINDS), min_size=1, max_size=9)
 
 
-def write_c(graph, folder):
-    for name, text in emit_sources(graph).items():
+def write_c(graph, folder, instructions="portable"):
+    for name, text in emit_sources(graph, instructions=instructions).items():
         (folder / name).write_text(text)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(SEEDS, GROWTHS)
-def test_c_equals_reference_for_any_network(seed, kinds):
+@given(SEEDS, GROWTHS, st.sampled_from(["portable", "mve"]))
+def test_c_equals_reference_for_any_network(seed, kinds, instructions):
     graph = random_network(seed, kinds)
     with tempfile.TemporaryDirectory() as name:
-        write_c(graph, Path(name))
+        write_c(graph, Path(name), instructions)
         network = HostNetwork(build_library(Path(name), Path(name)))
     for run_number in range(3):
         inputs = random_inputs(graph, seed + run_number)
@@ -44,22 +45,28 @@ def test_c_equals_reference_for_any_network(seed, kinds):
             np.testing.assert_array_equal(found[output], expected[output])
 
 
-@pytest.mark.parametrize("core", ["cortex-m33", "cortex-m4", "cortex-m3"])
+def target_of(core):
+    if core == "cortex-m55":
+        return load_target(core)
+    target = load_target("hearing-aid")
+    own = dataclasses.replace(target.core, cpu=core, dsp=core != "cortex-m3", timing=core)
+    return dataclasses.replace(target, core=own)
+
+
+@pytest.mark.parametrize(
+    "core", ["cortex-m33", "cortex-m4", "cortex-m3", pytest.param("cortex-m55", marks=needs_qemu)]
+)
 @settings(max_examples=4, deadline=None, derandomize=True)
 @given(SEEDS, st.permutations(KINDS))
 def test_the_simulated_core_equals_reference_for_any_network(core, seed, kinds):
     graph = random_network(seed, kinds)
     inputs = random_inputs(graph, seed)
     samples = np.concatenate([inputs[name].ravel() for name in graph.inputs]).astype(np.int16)
-    target = load_target("hearing-aid")
-    target = dataclasses.replace(
-        target,
-        core=dataclasses.replace(target.core, cpu=core, dsp=core != "cortex-m3", timing=core),
-        audio=dataclasses.replace(target.audio, block_samples=samples.size),
-    )
+    target = target_of(core)
+    target = dataclasses.replace(target, audio=dataclasses.replace(target.audio, block_samples=samples.size))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_c(graph, folder)
+        write_c(graph, folder, target.core.instructions)
         defines = {"EDGEKIT_TRACE": "1"}
         elf = compile_firmware(
             model_sources(folder), [folder], target, folder / "f.elf", defines, "network_main.c"

@@ -16,11 +16,16 @@ def graph(tmp_path_factory, level):
     return small_graph(tmp_path_factory.mktemp("student"), bands=26, channels=5, level=level, int4=True)
 
 
+@pytest.fixture(scope="session", params=["portable", "mve"])
+def instructions(request):
+    return request.param
+
+
 @pytest.fixture(scope="session")
-def c_folder(graph, tmp_path_factory):
+def c_folder(graph, instructions, tmp_path_factory):
     """The generated C."""
     folder = tmp_path_factory.mktemp("c")
-    for name, text in emit_sources(graph, 16_000).items():
+    for name, text in emit_sources(graph, 16_000, instructions).items():
         (folder / name).write_text(text)
     return folder
 

@@ -77,24 +77,24 @@ def test_no_result_before_the_first_token(model):
     assert model.read() is None
 
 
-def test_another_graphs_weights_are_refused(library, tmp_path):
-    foreign = build_blob(small_graph(tmp_path, channels=6))
+def test_another_graphs_weights_are_refused(library, instructions, tmp_path):
+    foreign = build_blob(small_graph(tmp_path, channels=6), instructions)
     model = HostModel(library, foreign)
     assert model.push(HOSTILE["noise"]) == -1
     assert model.read() is None
 
 
-def test_a_retrained_model_runs_on_the_same_code(graph, library, level, tmp_path):
+def test_a_retrained_model_runs_on_the_same_code(graph, library, level, instructions, tmp_path):
     retrained = small_graph(tmp_path, bands=26, channels=5, level=level, int4=True, seed=9)
     pcm = HOSTILE["noise"]
-    found = run_traced(HostModel(library, build_blob(retrained)), retrained, pcm)
+    found = run_traced(HostModel(library, build_blob(retrained, instructions)), retrained, pcm)
     expected = run(retrained, {"pcm": pcm})
     require_parity(compare_traces("c-host", retrained, expected, found))
     assert found["adv_out"].tolist() != run(graph, {"pcm": pcm})["adv_out"].tolist()
 
 
 @pytest.mark.parametrize("shift", [0, 1, -1, -25])
-def test_any_legal_clamp_and_shift(level, shift, tmp_path):
+def test_any_legal_clamp_and_shift(level, shift, instructions, tmp_path):
     """Scales that no calibration chooses: the kernels have a shorter way for the usual ones."""
     graph = small_graph(tmp_path, bands=26, channels=5, level=level)
     ops = tuple(
@@ -110,7 +110,7 @@ def test_any_legal_clamp_and_shift(level, shift, tmp_path):
     }
     graph = dataclasses.replace(graph, ops=ops, constants={**graph.constants, **odd})
     verify(graph)
-    for name, text in emit_sources(graph, 16_000).items():
+    for name, text in emit_sources(graph, 16_000, instructions).items():
         (tmp_path / name).write_text(text)
     pcm, model = noise(0.4), HostModel(build_library(tmp_path, tmp_path))
     require_parity(compare_traces("c-host", graph, run(graph, {"pcm": pcm}), run_traced(model, graph, pcm)))

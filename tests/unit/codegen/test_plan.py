@@ -6,11 +6,12 @@ from support import noise
 from unit.quantize.graphs import noise_bursts, random_student
 
 from codegen.blob import HEADER_BYTES, blob_sections, build_blob
-from codegen.columns import columns_of, paired_weights
+from codegen.columns import columns_of, paired_weights, stored_weights
 from codegen.dense import packed_weights, rows_of
 from codegen.emit import DEFAULT_WINDOW_FRAMES, emit_sources
 from codegen.host import HostModel, build_library, run_traced
 from codegen.plan import plan_stream, state_bytes
+from codegen.vectors import vector_weights
 from distill.config import DistillConfig
 from edgekit.errors import UnsupportedError
 from edgekit.graph import Op, graph_digest, run
@@ -29,12 +30,14 @@ def test_flatten_shares_its_inputs_row(graph):
     assert not plan.rows["mix_out"].ring
 
 
-def test_state_by_layer_adds_up_to_the_state(graph, model):
-    needed = state_bytes(plan_stream(graph), DEFAULT_WINDOW_FRAMES)
+def test_state_by_layer_adds_up_to_the_state(graph, instructions, model):
+    plan = plan_stream(graph, instructions)
+    needed = state_bytes(plan, DEFAULT_WINDOW_FRAMES)
     # Besides: pointer, averages, counters, ring positions and alignment.
     assert 0 < model.state_bytes - sum(needed.values()) < 100
-    # Rows of 13 positions, padded to four tiles; and all scratch memory.
-    assert needed["l2"] == 3 * (4 * 4 + 2) * 5 + plan_stream(graph).lanes_bytes
+    if instructions == "portable":
+        # Rows of 13 positions, padded to four tiles; and all scratch memory.
+        assert needed["l2"] == 3 * (4 * 4 + 2) * 5 + plan.lanes_bytes
 
 
 def test_a_graph_without_attention_is_refused(graph):
@@ -116,6 +119,31 @@ def test_a_word_of_int4_holds_its_inputs_in_the_order_of_the_lanes(graph):
     nibbles = [(int(packed[0, 0, 1]) >> shift & 15) - 8 for shift in range(0, 32, 4)]
     assert nibbles == [-4, -3, 0, 1, -2, -1, 2, 3]
     assert packed[0, 0, 0] == 0x88888888
+
+
+def test_a_vector_of_int4_holds_32_inputs_of_one_row():
+    weights = np.arange(5 * 40).reshape(5, 40) % 15 - 7
+    packed = vector_weights(weights, 4, 4)
+    assert packed.shape == (2, 2, 4, 16)
+    found = packed[1, 1, 0].astype(int)
+    low, high = ((found & 15) ^ 8) - 8, ((found >> 4) ^ 8) - 8
+    assert low.tolist() == [*weights[4, 32:].tolist(), *[0] * 8]
+    assert not high.any()
+    assert ((packed[0, 0, 2] >> 4 ^ 8).astype(int) - 8).tolist() == weights[2, 16:32].tolist()
+
+
+def test_a_convolution_for_vectors_reads_patches(graph):
+    op = graph.op("l2")
+    columns, weights = columns_of(graph, op, "mve"), graph.constant_inputs(op)[0]
+    # 13 positions by threes, 45 values of a patch in three vectors, 3 rows of 5 channels to the next patch.
+    assert (columns.method, columns.count, columns.depth, columns.step_bytes) == ("mve", 15, 3, 15)
+    assert columns.lanes_bytes == 4 * (-(-(14 * 15 + 48) // 4) + 2 * 15 + 7)
+    stored = stored_weights(columns, weights)
+    assert stored.shape == (3, 3, 2, 16)
+    first = stored[0, :, 1].view(np.int8).ravel()
+    assert first[:45].tolist() == weights[1].transpose(1, 0, 2).ravel().tolist()
+    assert not first[45:].any()
+    assert not stored[2, :, 1].any()
 
 
 def test_products_at_the_points_are_24_times_the_outputs(graph):

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from support import needs_qemu, noise
 
 from codegen import checks, stage
 from codegen import emit as emitter
@@ -11,6 +12,7 @@ from edgekit import artifact
 from edgekit.errors import ParityError, TargetError
 from edgekit.graph import save_graph
 from edgekit.target import load_target
+from firmware_sim.stage import check_layers
 
 TARGET = load_target("hearing-aid")
 
@@ -41,6 +43,17 @@ def test_generate_writes_checked_c(graph_dir, tmp_path, level):
     )
 
 
+@needs_qemu
+def test_cortex_m55_firmware_equals_the_graph_on_every_layer(graph, graph_dir, tmp_path, level):
+    m55 = load_target("cortex-m55")
+    made = stage.generate(graph_dir, m55, tmp_path / "c")
+    assert {"ek_conv2d_mve_s8.c", "ek_fully_connected_mve_s4.c"} <= set(made.manifest.files)
+    firmware = stage.build_firmware(made.path, graph_dir, m55, tmp_path / "firmware")
+    checked = check_layers(firmware.file("firmware_traced.elf"), m55, graph, [noise(0.3)])
+    assert {row.layer for row in checked.rows} >= {"l1", "l2", "pool", "lin", "spectrum"}
+    assert checked.device.tolist() == checked.graph.tolist()
+
+
 def test_same_graph_same_artifacts(graph_dir, tmp_path):
     digests = set()
     for name in ("a", "b"):
@@ -53,8 +66,8 @@ def test_same_graph_same_artifacts(graph_dir, tmp_path):
 def test_c_that_differs_is_refused_and_not_kept(graph_dir, tmp_path, monkeypatch):
     real = emitter.emit_sources
 
-    def wrong(graph, sample_rate_hz):
-        files = real(graph, sample_rate_hz)
+    def wrong(*arguments):
+        files = real(*arguments)
         name = "ek_running_average.c"
         return files | {name: files[name].replace("EK_ALPHA_BITS - 1", "EK_ALPHA_BITS - 2")}
 

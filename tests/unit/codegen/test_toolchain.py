@@ -11,6 +11,7 @@ from edgekit.errors import ConfigError
 from edgekit.target import load_target
 
 TARGET = load_target("hearing-aid")
+KERNELS = BOARD.parent / "kernels"
 PROGRAM = """
 #include "board.h"
 #include "sizes.h"
@@ -118,6 +119,25 @@ def test_missing_cross_compiler_says_how_to_install_it(monkeypatch: pytest.Monke
         find_cross_compiler()
     assert "pip install ziglang" in caught.value.hint
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc")
+def test_gcc_compiles_what_is_written_for_helium(tmp_path: Path) -> None:
+    vectors = [path for path in KERNELS.glob("ek_*.c") if "ek_mve.h" in path.read_text()]
+    core = ["-mcpu=cortex-m55", "-mthumb", "-mfloat-abi=hard", "-O2", "-ffreestanding", "-c"]
+    for source in [*vectors, BOARD / "board_semihosting.c", BOARD / "startup.c"]:
+        toolchain.run_compiler(
+            [
+                "arm-none-eabi-gcc",
+                *toolchain.STRICT_FLAGS,
+                *core,
+                *(f"-I{folder}" for folder in (KERNELS, BOARD)),
+                str(source),
+                "-o",
+                str(tmp_path / "o"),
+            ]
+        )
+    assert len(vectors) > 6
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a host compiler")

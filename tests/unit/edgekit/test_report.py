@@ -54,6 +54,12 @@ class TestFigures:
         # Of the layer with MACs alone: 14 M cycles for 5 M of them.
         assert report.latency["cycles_per_mac"].value == pytest.approx(2.8)
 
+    def test_uncalibrated_cycles_are_an_interval(self, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["timing"]["cycles_are_upper_bound"] = True
+        figure = assemble(make_build(tmp_path, build_files), TARGET).latency["cycles_per_second_of_audio"]
+        assert figure.value == 10_000_000
+        assert "between 6,500,000 (1 per instruction) and this" in figure.how
+
     def test_parity_adds_up_per_back_end(self, report):
         assert list(report.parity) == ["onnx", "tflite", "c-host", "simulated-core"]
         onnx = report.parity["onnx"]

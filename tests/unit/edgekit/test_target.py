@@ -31,6 +31,14 @@ def test_hearing_aid_has_the_published_figures() -> None:
     assert (target.budget.total_ram_bytes, target.budget.onnx_bytes) == (32_768, 60_000)
 
 
+def test_instructions_follow_from_the_core() -> None:
+    m55, m33 = load_target("cortex-m55").core, load_target("hearing-aid").core
+    assert [core.instructions for core in (m55, m33, replace(m33, dsp=False))] == ["mve", "dsp", "portable"]
+    assert [core.simulator for core in (m55, m33)] == ["qemu", "unicorn"]
+    with pytest.raises(TargetError, match="cortex-m33 has no MVE"):
+        replace(m33, mve=True)
+
+
 def test_unknown_name_suggests_and_lists() -> None:
     with pytest.raises(TargetError) as caught:
         load_target("hearing-ait")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from codegen.toolchain import BOARD, compile_firmware, compile_program
+from codegen.toolchain import board_source, compile_firmware, compile_program
 from edgekit.target import Target, load_target
 
 HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ def build_program(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
 
     def build(name: str, target: Target, defines: dict[str, str] | None = None) -> Path:
         out = tmp_path_factory.mktemp(name) / "program.elf"
-        sources = [HERE / "programs" / f"{name}.c", BOARD / "board_sim.c"]
+        sources = [HERE / "programs" / f"{name}.c", board_source(target)]
         return compile_program(sources, [], target, out, defines)
 
     return build

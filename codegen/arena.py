@@ -7,7 +7,7 @@ from math import prod
 from codegen.columns import Columns, columns_of, row_width
 from codegen.dense import Rows4, rows_of
 from codegen.memory import Buffer, Layout, aligned, plan_memory
-from codegen.taps import Taps, mel_reach, taps_of
+from codegen.taps import Taps, in_vectors, mel_reach, taps_of
 from edgekit.errors import UnsupportedError
 from edgekit.graph import FRONT_END_KINDS, TIME, Graph, Op, Tensor
 from edgekit.graph.linear_ops import dilation_of
@@ -149,6 +149,10 @@ class Program:
         """Return the memory of a tensor."""
         return tensor_bytes(self.graph, name)
 
+    def in_vectors(self, op: Op) -> bool:
+        """Return whether a depthwise convolution takes four channels at a time, row by row."""
+        return in_vectors(self.graph, op, self.instructions)
+
     def row_width(self, op: Op) -> int:
         """Return how many positions of a windowed operator's result are computed at a time."""
         return row_width(self.graph, op) if op.kind == "conv2d" else self.tensor(op.outputs[0]).shape[1]
@@ -247,12 +251,13 @@ def scratch_parts(graph: Graph, op: Op, instructions: InstructionSet) -> Iterato
     """Yield (name, bytes) of each part of an operator's scratch memory."""
     if op.kind == "conv2d":
         yield "lanes", columns_of(graph, op, instructions).lanes_bytes
-    if op.kind in WINDOWED:
+    vectors = in_vectors(graph, op, instructions)
+    if op.kind in WINDOWED or vectors:
         geometry = geometry_of(graph, op, instructions)
         if op.kind == "max_pool2d":
             yield "largest", max(geometry.line_bytes, geometry.row_bytes)
         yield "lines", geometry.lines_bytes
-    if op.kind == "depthwise_conv2d":
+    if op.kind == "depthwise_conv2d" and not vectors:
         yield "lanes", taps_of(graph, op).lanes_bytes
     if op.kind == "fully_connected":
         yield "lanes", rows_of(graph, op, instructions).lanes_bytes
@@ -348,6 +353,8 @@ def _may_overwrite(graph: Graph, op: Op, name: str, instructions: InstructionSet
         return graph.tensors[name].shape == graph.output(op).shape
     if op.kind == "fully_connected":
         return graph.output(op).shape[-1] <= graph.tensors[name].shape[-1]
+    if in_vectors(graph, op, instructions):
+        return geometry_of(graph, op, instructions).line_bytes > 0 and _rows_shrink(graph, op, instructions)
     if op.kind == "depthwise_conv2d":
         return _channels_stay(graph, op)
     return op.kind in WINDOWED and _rows_shrink(graph, op, instructions)

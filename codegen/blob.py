@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from codegen.columns import columns_of, stored_weights
 from codegen.dense import packed_weights, rows_of
-from codegen.taps import paired_rows, spread_taps
+from codegen.taps import in_vectors, paired_rows, spread_taps
+from codegen.vectors import channel_vectors
 from edgekit.graph import Graph, Op, graph_digest
 from edgekit.target import InstructionSet
 
@@ -103,6 +104,8 @@ def _stored_weights(
     if op.kind == "conv2d":
         return stored_weights(columns_of(graph, op, instructions), spread_taps(op, weights, 2))
     if op.kind == "depthwise_conv2d":
+        if in_vectors(graph, op, instructions):
+            return channel_vectors(spread_taps(op, weights, 1))
         return paired_rows(op, weights)
     if op.kind == "fully_connected":
         return packed_weights(rows_of(graph, op, instructions), weights)

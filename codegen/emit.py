@@ -14,7 +14,7 @@ from codegen.blob import blob_sections, build_blob
 from codegen.columns import Columns
 from codegen.dense import Rows4
 from codegen.plan import POOL_PADDING, Plan, plan_stream, state_bytes
-from codegen.taps import Taps, taps_of
+from codegen.taps import Taps, in_vectors, taps_of
 from edgekit import __version__
 from edgekit.graph import TIME, Graph, Op, graph_digest
 from edgekit.target import InstructionSet
@@ -153,7 +153,9 @@ def _dense_shapes(layers: Iterable[Rows4]) -> list[Rows4]:
 
 def _depthwise_shapes(plan: Plan | Program) -> list[Taps]:
     """Return the shapes of depthwise convolutions, each once."""
-    found = [taps_of(plan.graph, op) for op in plan.graph.ops if op.kind == "depthwise_conv2d"]
+    graph = plan.graph
+    by_channel = (op for op in graph.ops if op.kind == "depthwise_conv2d")
+    found = [taps_of(graph, op) for op in by_channel if not in_vectors(graph, op, plan.instructions)]
     return list({taps.function: taps for taps in found}.values())
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edgekit.graph import Graph, Op
 from edgekit.graph.linear_ops import dilation_of
+from edgekit.target import InstructionSet
 
 
 def mel_reach(op: Op) -> int:
@@ -22,6 +23,13 @@ def spread_taps(op: Op, weights: NDArray[np.integer], axis: int) -> NDArray[np.i
     spread = np.zeros(shape, weights.dtype)
     np.moveaxis(spread, axis, 0)[::gap] = np.moveaxis(weights, axis, 0)
     return spread
+
+
+def in_vectors(graph: Graph, op: Op, instructions: InstructionSet) -> bool:
+    """Return whether an operator is a depthwise convolution of four channels at a time, row by row."""
+    if op.kind != "depthwise_conv2d" or instructions != "mve":
+        return False
+    return graph.output(op).shape[2] == graph.tensors[op.inputs[0]].shape[2]
 
 
 @dataclass(frozen=True)

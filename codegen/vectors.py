@@ -35,3 +35,10 @@ def vector_weights(rows: NDArray[np.integer], block: int, bits: int) -> NDArray[
     halves = padded.view(np.uint8).reshape(-1, block, vectors, 8 // bits, VECTOR_BYTES)
     packed = halves[..., 0, :] if bits == 8 else halves[..., 0, :] & 0xF | halves[..., 1, :] << 4
     return np.ascontiguousarray(np.moveaxis(packed, 1, 2), np.uint8)
+
+
+def channel_vectors(weights: NDArray[np.integer]) -> NDArray[np.int8]:
+    """Return (KH, KW, O) depthwise weights by four channels: (fours of O, KH, KW, 4), zeros behind."""
+    padded = np.pad(weights, ((0, 0), (0, 0), (0, -weights.shape[2] % 4)))
+    fours = padded.reshape(*weights.shape[:2], -1, 4)
+    return np.ascontiguousarray(np.moveaxis(fours, 2, 0), np.int8)

@@ -12,7 +12,7 @@ from codegen.columns import columns_of
 from codegen.dense import rows_of
 from codegen.emit import HERE as CODEGEN
 from codegen.toolchain import board_source, compile_program
-from edgekit.graph import Graph, Op, Tensor
+from edgekit.graph import TIME, Graph, Op, Tensor
 from edgekit.graph.reference import evaluate
 from edgekit.target import Target
 from edgekit.toolchain import compile_host
@@ -127,7 +127,32 @@ def conv(
     bias, multiplier, shift = _scales(rng, outputs, odd)
     weights = _weights(rng, 127, odd, (outputs, *kernel, channels))
     constants = {"w": weights, "b": bias, "m": multiplier, "s": shift}
-    return Layer(_graph(op, x, constants, (rows, width, outputs), "int8"), x)
+    # A stream: its rows are computed one by one.
+    return Layer(_graph(op, x, constants, (TIME, width, outputs), "int8"), x)
+
+
+def depthwise(
+    rng: np.random.Generator,
+    *,
+    width: int,
+    channels: int,
+    kernel: tuple[int, int],
+    stride: int,
+    odd: bool = False,
+) -> Layer:
+    """A random depthwise convolution with one row of results, padded left."""
+    left = kernel[1] // 2
+    x = rng.integers(-128, 128, (kernel[0], (width - 1) * stride + kernel[1] - left, channels))
+    attributes = {
+        "kernel": kernel,
+        "stride": (1, stride),
+        "padding": (0, 0, left, 0),
+        **_attributes(rng, odd),
+    }
+    op = Op("depthwise_conv2d", "l", ("x", "w", "b", "m", "s"), ("y",), attributes)
+    bias, multiplier, shift = _scales(rng, channels, odd)
+    constants = {"w": _weights(rng, 127, odd, (*kernel, channels)), "b": bias, "m": multiplier, "s": shift}
+    return Layer(_graph(op, x, constants, (1, width, channels), "int8"), x)
 
 
 def dense(
@@ -164,7 +189,7 @@ def write_layers(layers: Sequence[Layer], folder: Path) -> list[Path]:
 
 
 def _lanes_bytes(layer: Layer) -> int:
-    if layer.op.kind == "max_pool2d":
+    if layer.op.kind in ("max_pool2d", "depthwise_conv2d"):
         return layer.x[0].size
     method = columns_of if layer.op.kind == "conv2d" else rows_of
     return method(layer.graph, layer.op, "mve").lanes_bytes
@@ -175,7 +200,7 @@ def _layer_source(index: int, layer: Layer) -> str:
     x, height = layer.x, 1
     if "kernel" in op.attributes:
         left, height = op.integers("padding")[2], op.integers("kernel")[0]
-        fill = op.integer("input_zero_point") if op.kind == "conv2d" else -128
+        fill = -128 if op.kind == "max_pool2d" else op.integer("input_zero_point")
         x = np.pad(x, ((0, 0), (left, 0), (0, 0)), constant_values=fill)
     values = ", ".join(map(str, x.ravel().tolist()))
     rows, size = len(x), x[0].size
@@ -227,6 +252,8 @@ def _linear_call(index: int, layer: Layer) -> str:
         f"at({at['L_' + n]}u)" for n in ("WEIGHTS", "BIAS", "MULTIPLIER", "SHIFT", "QUANTIZATION")
     )
     text = f"const ek_layer_t layer = {{ {parts} }};\n"
+    if op.kind == "depthwise_conv2d":
+        return text + _window(layer) + "ek_depthwise_conv2d_mve_s8(rows, &window, &layer, output);"
     if op.kind == "conv2d":
         columns = columns_of(graph, op, "mve")
         sizes = f"{columns.depth}, {columns.count}, {columns.fours}, NULL, NULL"

@@ -224,6 +224,8 @@ void ek_scale_row_mve(const int32_t *sums, const ek_layer_t *layer, uint32_t cha
                       int8_t *output);
 void ek_conv2d_mve_s8(const int8_t *const *rows, const ek_window_t *window, const ek_columns_t *columns,
                       const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
+void ek_depthwise_conv2d_mve_s8(const int8_t *const *rows, const ek_window_t *window, const ek_layer_t *layer,
+                                int8_t *output);
 void ek_fully_connected_mve_s8(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_rows_t *rows,
                                const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
 void ek_fully_connected_mve_s4(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_rows_t *rows,

@@ -1,4 +1,4 @@
-"""How each convolution is computed: as columns of pairs, directly or at the points of Winograd's F(4, 3)."""
+"""How each convolution is computed: as columns of pairs, directly or as tiles by Winograd's F(2, 3) x F(4, 3)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,16 +9,20 @@ from numpy.typing import NDArray
 from edgekit.graph import Graph, Op
 
 TILE = 4
-"""Outputs of one Winograd tile."""
-POINTS = 6
-FROM_TAPS = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]])
-"""24 G of Lavin and Gray (arXiv 1509.09308): three taps to six points, in integers."""
+"""Mel positions of the outputs of one Winograd tile; in time it has two rows."""
+MEL_POINTS, TIME_POINTS = 6, 4
+SCALE = 48
+"""What sums of products at the points are times the outputs."""
+MEL_FROM_TAPS = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]])
+"""24 G of Lavin and Gray's F(4, 3) (arXiv 1509.09308): three taps to six points, in integers."""
+TIME_FROM_TAPS = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
+"""2 G of their F(2, 3). Both on weights of -128..127: within 9,216, so that int16 holds them."""
 MOST_CHANNELS = 256
-"""Beyond, 24 times a sum of products could leave int32."""
+"""Beyond, 48 times a sum of products could leave int32: 9 * 256 * 128 * 128 * 48 < 2^31."""
 
 # Cycles of a Cortex-M33 or M4, counted in the kernels: what the two ways are compared by.
-_CYCLES_OF_FOUR, _CYCLES_OF_THREE = 16, 12
-_CYCLES_OF_TILE, _CYCLES_OF_POINTS = 70, 48
+_CYCLES_OF_FOUR, _CYCLES_OF_THREE, _CYCLES_OF_POINT = 16, 12, 16
+_CYCLES_OF_TILE, _CYCLES_OF_POINTS = 150, 190
 _CYCLES_OF_OUTPUT, _CYCLES_OF_PAIR = 12, 6
 
 
@@ -27,16 +31,19 @@ class Columns:
     """Columns of pairs that are multiplied with the weights of two channels at a time.
 
     Attributes:
-        method: `winograd`: a column is a tile of four outputs, at six points; `direct`: it is one output.
+        method: `winograd`: a column is a tile of outputs, at its points; `direct`: it is one output.
         depth: Pairs of a column, at each point.
         count: Columns, padded to a sum of threes and fours.
         used: Columns that have results.
+        rows: Rows that are computed at once: two where the reader of a Winograd convolution waits for both, else
+            one; two rows of Winograd's then share their products in turns.
     """
 
     method: Literal["direct", "winograd"]
     depth: int
     count: int
     used: int
+    rows: int = 1
 
     @property
     def fours(self) -> int:
@@ -44,31 +51,47 @@ class Columns:
         return self.count - 3 * (-self.count % 4)
 
     @property
-    def points(self) -> int:
-        """Points that each column is multiplied at."""
-        return POINTS if self.method == "winograd" else 1
+    def takes(self) -> tuple[int, ...]:
+        """How many columns are taken at a time: 4, 3 or both."""
+        return tuple(some for some, wanted in ((4, self.fours), (3, self.count - self.fours)) if wanted)
 
     @property
-    def lanes_bytes(self) -> int:
-        """Scratch memory for the columns, and where they are outputs, for a row's products."""
-        sums = 2 * self.count if self.method == "direct" else 0
-        return 4 * (self.points * self.depth * self.count + sums)
+    def turns(self) -> bool:
+        """Whether two rows share their products in turns."""
+        return self.method == "winograd" and self.rows == 1
 
     @property
     def positions(self) -> int:
         """Positions of an input row that are read, padding included; 0: as many as the windows cover."""
         return TILE * self.count + 2 if self.method == "winograd" else 0
 
+    @property
+    def lanes_bytes(self) -> int:
+        """Scratch memory for the columns and their sums of products, at the points that are computed at once."""
+        if self.method == "direct":
+            return 4 * (self.depth + 2) * self.count
+        times = TIME_POINTS if self.rows == 2 else TIME_POINTS - 1
+        return MEL_POINTS * times * self.stride(self.takes[0])
+
+    def stride(self, some: int) -> int:
+        """Bytes from one point of Winograd's to the next: pairs of so many tiles, and two channels' sums."""
+        return 4 * some * (self.depth + 2)
+
     def function(self, some: int) -> str:
-        """Return the name of the C function that multiplies three or four columns."""
+        """Return the name of the C function that multiplies three or four columns of the direct method."""
         return f"edgekit_products_{self.depth}_{self.count}_{some}"
 
-    @property
-    def product_cycles(self) -> int:
-        """Estimated cycles of multiplying with the weights of two channels."""
+    def cycles(self, outputs: int) -> int:
+        """Return the estimated cycles of one row of so many channels."""
         threes = (self.count - self.fours) // 3
-        each = _CYCLES_OF_FOUR * self.fours // 4 + _CYCLES_OF_THREE * threes
-        return self.points * self.depth * each
+        products = _CYCLES_OF_FOUR * self.fours // 4 + _CYCLES_OF_THREE * threes
+        pairs = -(-outputs // 2)
+        if self.method == "direct":
+            scaled = self.used * (outputs * _CYCLES_OF_OUTPUT + self.depth * _CYCLES_OF_PAIR)
+            return pairs * self.depth * products + scaled
+        at_points = self.depth * products + _CYCLES_OF_POINT * (self.fours // 4 + threes)
+        tiles = self.used * (outputs * _CYCLES_OF_TILE + self.depth * _CYCLES_OF_POINTS)
+        return (MEL_POINTS * TIME_POINTS * pairs * at_points + tiles) // 2
 
 
 def _padded(columns: int) -> int:
@@ -83,23 +106,44 @@ def _padded(columns: int) -> int:
 
 def columns_of(graph: Graph, op: Op) -> Columns:
     """Return how a convolution is computed: the way of fewer estimated cycles."""
-    (height, width), (_, stride) = op.integers("kernel"), op.integers("stride")
+    kernel, stride = op.integers("kernel"), op.integers("stride")
+    height, width = kernel
     outputs = graph.output(op).shape
     channels = graph.tensors[op.inputs[0]].shape[-1]
     direct = Columns("direct", height * -(-width * channels // 2), _padded(outputs[1]), outputs[1])
-    if (width, stride) != (3, 1) or channels > MOST_CHANNELS:
+    if (kernel, stride) != ((3, 3), (1, 1)) or channels > MOST_CHANNELS:
         return direct
     tiles = -(-outputs[1] // TILE)
-    winograd = Columns("winograd", height * len(paired_channels(channels)) // 2, _padded(tiles), tiles)
-    return min(direct, winograd, key=lambda columns: _cycles(columns, outputs[2]))
+    rows = 2 if _read_in_pairs(graph, op.outputs[0]) else 1
+    winograd = Columns("winograd", len(paired_channels(channels)) // 2, _padded(tiles), tiles, rows)
+    return min(direct, winograd, key=lambda columns: columns.cycles(outputs[2]))
 
 
-def _cycles(columns: Columns, outputs: int) -> int:
-    """Return the estimated cycles of one row."""
-    products = -(-outputs // 2) * columns.product_cycles
-    if columns.method == "winograd":
-        return products + columns.used * (outputs * _CYCLES_OF_TILE + columns.depth * _CYCLES_OF_POINTS)
-    return products + columns.used * (outputs * _CYCLES_OF_OUTPUT + columns.depth * _CYCLES_OF_PAIR)
+def _read_in_pairs(graph: Graph, name: str) -> bool:
+    """Whether the one reader of a map takes two new rows each time it runs, in windows of more than one row."""
+    readers = [op for op in graph.ops if name in op.inputs and "kernel" in op.attributes]
+    if len(readers) != 1 or readers[0].integers("kernel")[0] == 1:
+        return False
+    height, top, stride = window_of(graph, readers[0])
+    return stride == 2 and top < height
+
+
+def window_of(graph: Graph, op: Op) -> tuple[int, int, int]:
+    """Return the rows of an operator's window, those before the first row, and the rows from one to the next."""
+    height, top, stride = op.integers("kernel")[0], op.integers("padding")[0], op.integers("stride")[0]
+    if op.kind == "conv2d" and columns_of(graph, op).rows == 2:
+        return height + 1, top + leads(graph, op), 2
+    return height, top, stride
+
+
+def leads(graph: Graph, op: Op) -> int:
+    """Return 1 where the first two rows of a convolution are one before the start and row 0, else 0.
+
+    Two rows at once end where the reader's windows end.
+    """
+    (reader,) = (each for each in graph.ops if op.outputs[0] in each.inputs)
+    height, top, _ = window_of(graph, reader)
+    return (height - top) % 2
 
 
 def paired_channels(channels: int) -> list[int]:
@@ -119,10 +163,10 @@ def paired_weights(columns: Columns, weights: NDArray[np.integer]) -> NDArray[np
     """Return (O, KH, KW, C) weights as the kernels read them: (pairs of O, points, depth, 2, 2) int16."""
     values = np.asarray(weights, np.int16)
     if columns.method == "winograd":
-        values = np.einsum("pk,ohkc->ophc", FROM_TAPS, values)
+        values = np.einsum("th,pk,ohkc->otpc", TIME_FROM_TAPS, MEL_FROM_TAPS, values)
         order = paired_channels(weights.shape[3])
         padded = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
-        lanes = padded[..., order].reshape(len(weights), POINTS, columns.depth, 2)
+        lanes = padded[..., order].reshape(len(weights), TIME_POINTS * MEL_POINTS, columns.depth, 2)
     else:
         rows = values.reshape(len(values), weights.shape[1], -1)
         padded = np.pad(rows, ((0, 0), (0, 0), (0, rows.shape[2] % 2)))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from codegen.blob import blob_sections, build_blob
 from codegen.plan import POOL_PADDING, Plan, Rows, plan_stream
+from codegen.tiles import tile_set, tiles_of
 from edgekit import __version__
 from edgekit.graph import Graph, Op, graph_digest
 
@@ -29,7 +30,7 @@ def emit_sources(graph: Graph, sample_rate_hz: int) -> dict[str, str]:
     """
     plan, blob = plan_stream(graph), build_blob(graph)
     values = {**_template_values(plan, sample_rate_hz), "blob_bytes": len(blob)}
-    generated = ("edgekit_model.h", "edgekit_engine.c", "edgekit_products.h", "edgekit_products.c")
+    generated = ("edgekit_model.h", "edgekit_engine.c", "edgekit_products.h", "edgekit_products.c", "edgekit_tiles.c")
     files = {name: render(f"{name}.j2", values) for name in generated}
     files["edgekit_model.c"] = _blob_source(banner(graph), blob)
     kernels = sorted((HERE / "kernels").glob("ek_*.[ch]"))
@@ -47,6 +48,7 @@ def _unused_kernels(plan: Plan) -> set[str]:
         "ek_conv2d_s8.c": "direct" in methods,
         "ek_conv2d_winograd_s8.c": "winograd" in methods,
         "ek_winograd_input.c": "winograd" in methods,
+        "ek_winograd_products.c": "winograd" in methods,
         "ek_winograd_output.c": "winograd" in methods,
         "ek_max_pool2d_s8.c": any(op.kind == "max_pool2d" for op in plan.layers),
     }
@@ -75,16 +77,22 @@ def _template_values(plan: Plan, sample_rate_hz: int) -> dict[str, object]:
         "pool_padding": POOL_PADDING,
         "describe": _describe,
         "shapes": _product_shapes(plan),
+        "tiles": tiles_of((columns, *_channels(plan, name)) for name, columns in plan.columns.items()),
+        "tile_set": lambda op, some: tile_set(plan.columns[op.name], *_channels(plan, op.name), some).name,
         "dense": sorted(set(plan.dense.values()), key=lambda rows: rows.function),
     }
+
+
+def _channels(plan: Plan, name: str) -> tuple[int, int]:
+    op = plan.graph.op(name)
+    return plan.rows[op.inputs[0]].channels, plan.rows[op.outputs[0]].channels
 
 
 def _product_shapes(plan: Plan) -> list[dict[str, object]]:
     """Return the shapes of products that the convolutions need, each once."""
     found: dict[str, dict[str, object]] = {}
     for columns in plan.columns.values():
-        takes = [some for some, wanted in ((4, columns.fours), (3, columns.count - columns.fours)) if wanted]
-        for some in takes:
+        for some in columns.takes if columns.method == "direct" else ():
             name = columns.function(some)
             found[name] = {
                 "function": name,
@@ -136,5 +144,5 @@ def _blob_source(opening: str, blob: bytes) -> str:
 
 def model_sources(c_dir: Path) -> list[Path]:
     """Return the C files that make up the model: engine, weights and kernels."""
-    generated = ("edgekit_engine.c", "edgekit_model.c", "edgekit_products.c")
+    generated = ("edgekit_engine.c", "edgekit_model.c", "edgekit_products.c", "edgekit_tiles.c")
     return sorted([*c_dir.glob("ek_*.c"), *(c_dir / name for name in generated)])

@@ -63,6 +63,50 @@ typedef struct {
     ek_products_t *three;
 } ek_columns_t;
 
+/* Points of a tile in Winograd's F(2, 3) x F(4, 3): [time][mel]. */
+#define EK_TIME_POINTS 4u
+#define EK_MEL_POINTS 6u
+#define EK_POINTS (EK_TIME_POINTS * EK_MEL_POINTS)
+#define EK_LAST_POINT (EK_POINTS - EK_MEL_POINTS) /* points before those of the last time */
+
+/* What a Winograd convolution computes: two rows at once from four; or one from three, the two taking turns. */
+typedef enum { EK_BOTH, EK_FIRST, EK_SECOND } ek_turn_t;
+
+/* Where the results of some tiles go. */
+typedef struct {
+    int8_t *rows[2]; /* the second for two at once */
+    uint32_t *kept;  /* between two turns */
+    uint32_t count;  /* of a row, at most four to a tile */
+} ek_results_t;
+
+struct ek_scale;
+
+/* Sums of products of channels with some tiles at points, written behind each point's lanes. */
+typedef void ek_tile_products_t(ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points);
+
+/* Tiles at their points; see ek_winograd_input. */
+typedef void ek_tile_input_t(const int8_t *const *rows, size_t first, ek_pair_t *points);
+
+/* Outputs of one channel from its sums; see ek_winograd_output. */
+typedef void ek_tile_output_t(const ek_pair_t *sums, const struct ek_scale *scale, const ek_results_t *results);
+
+/* What multiplies three tiles at a time, or four. */
+typedef struct {
+    ek_tile_products_t *two; /* two channels; one */
+    ek_tile_products_t *one;
+    ek_tile_input_t *input[3]; /* by turn */
+    ek_tile_output_t *output[3];
+} ek_tile_functions_t;
+
+/* Tiles of a row. */
+typedef struct {
+    uint16_t depth; /* pairs of channels */
+    uint16_t count; /* fours + a multiple of three */
+    uint16_t fours; /* how many of them are taken four at a time */
+    const ek_tile_functions_t *four;
+    const ek_tile_functions_t *three;
+} ek_tiles_t;
+
 /* Sums of products of one layer's inputs with four rows of its weights. */
 typedef void ek_dense_t(const ek_pair_t *lanes, const uint32_t *weights, int32_t sums[4]);
 
@@ -107,9 +151,14 @@ void ek_conv2d_s8(const int8_t *const *rows, const ek_window_t *window, const ek
                   const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
 void ek_products(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t depth, uint32_t count, uint32_t some,
                  uint32_t points, int32_t *sums);
-void ek_winograd_input(const int8_t *row, uint32_t channels, uint32_t tiles, uint32_t stride, ek_pair_t *points);
-void ek_conv2d_winograd_s8(const int8_t *const *rows, const ek_window_t *window, const ek_columns_t *columns,
-                           const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
+void ek_winograd_input(const int8_t *const *rows, size_t first, ek_turn_t turn, uint32_t channels, uint32_t tiles,
+                       uint32_t stride, ek_pair_t *points);
+void ek_winograd_products(ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, uint32_t depth, uint32_t tiles,
+                          uint32_t channels);
+void ek_winograd_output(const ek_pair_t *sums, uint32_t stride, ek_turn_t turn, const struct ek_scale *scale,
+                        uint32_t step, const ek_results_t *results);
+void ek_conv2d_winograd_s8(const int8_t *const *rows, ek_turn_t turn, const ek_window_t *window, const ek_tiles_t *tiles,
+                           const ek_layer_t *layer, ek_pair_t *lanes, ek_results_t *results);
 void ek_max_pool2d_s8(const int8_t *const *rows, const ek_window_t *window, int8_t *largest, int8_t *output);
 int32_t ek_expand_s8(const int8_t *input, uint32_t inputs, uint32_t pairs, ek_pair_t *lanes);
 void ek_dense_s4(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4]);

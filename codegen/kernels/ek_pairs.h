@@ -75,7 +75,9 @@ static inline ek_pair_t ek_even_bytes(uint32_t bytes)
 /* The second and the fourth of four int8. */
 static inline ek_pair_t ek_odd_bytes(uint32_t bytes)
 {
-    return (ek_pair_t)__sxtb16((int8x4_t)((bytes >> 8) | (bytes << 24)));
+    ek_pair_t pair;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(pair) : "r"(bytes));
+    return pair;
 }
 
 /* Sums and differences within int16. */
@@ -93,6 +95,14 @@ static inline ek_pair_t ek_subtract(ek_pair_t a, ek_pair_t b)
 static inline int64_t ek_add_products(ek_pair_t a, ek_pair_t b, int64_t sum)
 {
     return __smlald((int16x2_t)a, (int16x2_t)b, sum);
+}
+
+/* The high half of a product, rounded, added to a number. */
+static inline int32_t ek_high_product_plus(int32_t a, int32_t b, int32_t number)
+{
+    int32_t sum;
+    __asm__("smmlar %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(number));
+    return sum;
 }
 
 /* The larger of each two int8. */

@@ -53,41 +53,6 @@ __attribute__((naked)) void edgekit_products_6_12_4(const ek_pair_t *lanes, cons
         "pop {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n");
 }
 
-__attribute__((naked)) void edgekit_products_51_6_3(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, int32_t *sums)
-{
-    __asm__ volatile(
-        "push {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, lr}\n"
-        "1:\n"
-        "ldrd r10, r11, [r1], #8\n"
-        "ldr lr, [r0, #4]\n"
-        "ldr r9, [r0, #8]\n"
-        "ldr r12, [r0], #24\n"
-        "smuad r2, r12, r10\n"
-        "smuad r3, lr, r10\n"
-        "smuad r4, r9, r10\n"
-        "smuad r5, r12, r11\n"
-        "smuad r6, lr, r11\n"
-        "smuad r7, r9, r11\n"
-        ".rept 50\n"
-        "ldrd r10, r11, [r1], #8\n"
-        "ldr lr, [r0, #4]\n"
-        "ldr r9, [r0, #8]\n"
-        "ldr r12, [r0], #24\n"
-        "smlad r2, r12, r10, r2\n"
-        "smlad r3, lr, r10, r3\n"
-        "smlad r4, r9, r10, r4\n"
-        "smlad r5, r12, r11, r5\n"
-        "smlad r6, lr, r11, r6\n"
-        "smlad r7, r9, r11, r7\n"
-        ".endr\n"
-        "ldrd r12, lr, [sp]\n"
-        "stm lr!, { r2, r3, r4, r5, r6, r7 }\n"
-        "subs r12, #1\n"
-        "strd r12, lr, [sp]\n"
-        "bne 1b\n"
-        "pop {r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, pc}\n");
-}
-
 __attribute__((naked)) void edgekit_products_6_6_3(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, int32_t *sums)
 {
     __asm__ volatile(
@@ -192,11 +157,6 @@ __attribute__((naked)) void edgekit_dense_s4_9(const ek_pair_t *lanes, const uin
 void edgekit_products_6_12_4(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, int32_t *sums)
 {
     ek_products(lanes, weights, 6, 12, 4, points, sums);
-}
-
-void edgekit_products_51_6_3(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, int32_t *sums)
-{
-    ek_products(lanes, weights, 51, 6, 3, points, sums);
 }
 
 void edgekit_products_6_6_3(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, int32_t *sums)

@@ -81,7 +81,7 @@ def test_another_graphs_weights_are_refused(library, tmp_path):
 
 
 def test_a_retrained_model_runs_on_the_same_code(graph, library, level, tmp_path):
-    retrained = small_graph(tmp_path, bands=26, channels=5, level=level, int4=True, seed=9)
+    retrained = small_graph(tmp_path, bands=26, channels=5, depth=(3, 2), level=level, int4=True, seed=9)
     pcm = HOSTILE["noise"]
     found = run_traced(HostModel(library, build_blob(retrained)), retrained, pcm)
     expected = run(retrained, {"pcm": pcm})
@@ -92,7 +92,7 @@ def test_a_retrained_model_runs_on_the_same_code(graph, library, level, tmp_path
 @pytest.mark.parametrize("shift", [0, 1, -1, -25])
 def test_any_legal_clamp_and_shift(level, shift, tmp_path):
     """Scales that no calibration chooses: the kernels have a shorter way for the usual ones."""
-    graph = small_graph(tmp_path, bands=26, channels=5, level=level)
+    graph = small_graph(tmp_path, bands=26, channels=5, depth=(3, 2), level=level)
     ops = tuple(
         dataclasses.replace(op, attributes={**op.attributes, "clamp": (-100, 60)})
         if op.kind in ("conv2d", "fully_connected")

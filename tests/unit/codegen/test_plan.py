@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from codegen.blob import HEADER_BYTES, blob_sections, build_blob
-from codegen.columns import columns_of, paired_weights
+from codegen.columns import (
+    MEL_FROM_TAPS,
+    MOST_CHANNELS,
+    SCALE,
+    TIME_FROM_TAPS,
+    columns_of,
+    paired_weights,
+)
 from codegen.dense import packed_weights, rows_of
 from codegen.emit import DEFAULT_WINDOW_FRAMES
 from codegen.plan import plan_stream, state_bytes
@@ -13,9 +20,22 @@ from edgekit.graph import Op, graph_digest
 
 
 def test_rows_of_a_convolution_form_a_padded_ring(graph):
-    rows = plan_stream(graph).rows["l1_out"]
-    assert (rows.height, rows.width, rows.channels, rows.left, rows.right, rows.top) == (3, 26, 5, 1, 1, 1)
-    assert (rows.row_bytes, rows.offset, rows.data_bytes, rows.ring) == (140, 5, 130, True)
+    rows = plan_stream(graph).rows["l4_out"]
+    assert (rows.height, rows.width, rows.channels, rows.left, rows.right, rows.top) == (3, 13, 5, 1, 1, 1)
+    # Four tiles of four outputs read three positions more, and channels in fours.
+    assert (rows.row_bytes, rows.offset, rows.data_bytes, rows.ring) == (75, 5, 65, True)
+    assert rows.bytes == 3 * 75 + 3 * 5 + 3
+
+
+def test_rows_are_computed_in_pairs_where_the_pooling_reads_pairs(graph):
+    plan = plan_stream(graph)
+    assert [plan.columns[name].rows for name in ("l1", "l2", "l3", "l4", "l5")] == [1, 2, 2, 1, 1]
+    assert list(plan.kept) == ["l4", "l5"]
+    # The pooling's first window ends with rows 0 and 1 of l3, which reads rows 1 and 2 of l2: its first pair is -1, 0.
+    assert [plan.leads(graph.op(name)) for name in ("l2", "l3")] == [True, False]
+    windows = [(rows.height, rows.top, rows.stride) for rows in (plan.rows["l1_out"], plan.rows["l2_out"])]
+    assert windows == [(4, 2, 2), (4, 1, 2)]
+    assert plan.rows["l3_out"].stride == 2
 
 
 def test_flatten_shares_its_inputs_row(graph):
@@ -24,12 +44,22 @@ def test_flatten_shares_its_inputs_row(graph):
     assert not plan.rows["mix_out"].ring
 
 
+def test_rows_that_are_read_at_once_lie_apart_in_the_scratch(graph):
+    plan = plan_stream(graph)
+    places = plan.places
+    assert list(places) == ["l5_out", "mix_out", "lin_out", "sof_out"]
+    # Behind what l5 needs, which writes the first of them; l2 and l3 may need more.
+    assert places["l5_out"] == plan.scratch["l5"]
+    starts = list(places.values())
+    assert all(b - a >= 65 for a, b in zip(starts, [*starts[1:], plan.scratch_bytes], strict=True))
+
+
 def test_state_by_layer_adds_up_to_the_state(graph, model):
     needed = state_bytes(plan_stream(graph), DEFAULT_WINDOW_FRAMES)
     # Besides: pointer, averages, counters, ring positions and alignment.
     assert 0 < model.state_bytes - sum(needed.values()) < 100
-    # Rows of 13 positions, padded to four tiles; and all scratch memory.
-    assert needed["l2"] == 3 * (4 * 4 + 2) * 5 + plan_stream(graph).lanes_bytes
+    # Three rows of 13 positions with their padding, what is read behind them, and what is kept between two turns.
+    assert needed["l5"] == 3 * 75 + 3 * 5 + 3 + 4 * 13 * 5
 
 
 def test_a_graph_without_attention_is_refused(graph):
@@ -85,31 +115,39 @@ def test_a_word_of_int4_holds_its_inputs_in_the_order_of_the_lanes(graph):
     assert packed[0, 0, 0] == 0x88888888
 
 
-def test_products_at_the_points_are_24_times_the_outputs(graph):
-    """Winograd's F(4, 3) by its weights alone: points of six values, products, four outputs."""
+TO_TIMES = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+TO_MEL_POINTS = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+TO_ROWS = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+TO_OUTPUTS = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+
+
+def test_products_at_the_points_are_48_times_the_outputs(graph):
+    """Winograd's F(2, 3) x F(4, 3) by its weights alone: points of a tile, products, two rows of four outputs."""
     op = graph.op("l2")
     columns, weights = columns_of(graph, op), graph.constant_inputs(op)[0].astype(int)
     assert columns.method == "winograd"
     lanes = paired_weights(columns, weights).astype(int)
-    values = np.random.default_rng(0).integers(-128, 128, (3, 6, 5))
-    to_points = np.array(
-        [
-            [4, 0, -5, 0, 1, 0],
-            [0, -4, -4, 1, 1, 0],
-            [0, 4, -4, -1, 1, 0],
-            [0, -2, -1, 2, 1, 0],
-            [0, 2, -1, -2, 1, 0],
-            [0, 4, 0, -5, 0, 1],
-        ]
-    )
-    to_outputs = np.array(
-        [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-    )
-    points = np.einsum("px,hxc->phc", to_points, np.pad(values, ((0, 0), (0, 0), (0, 1))))
-    points = points[:, :, [0, 2, 1, 3, 4, 5]].reshape(6, -1, 2)
-    products = (lanes[0, :, :, 0] * points).sum(axis=(1, 2))
-    wanted = [sum((values[:, x : x + 3] * weights[0]).ravel()) for x in range(4)]
-    assert (to_outputs @ products).tolist() == [24 * value for value in wanted]
+    values = np.random.default_rng(0).integers(-128, 128, (4, 6, 5))
+    points = np.einsum("th,px,hxc->tpc", TO_TIMES, TO_MEL_POINTS, np.pad(values, ((0, 0), (0, 0), (0, 1))))
+    points = points[:, :, [0, 2, 1, 3, 4, 5]].reshape(24, -1, 2)
+    products = (lanes[0, :, :, 0] * points).sum(axis=(1, 2)).reshape(4, 6)
+    wanted = [[(values[t : t + 3, x : x + 3] * weights[0]).sum() for x in range(4)] for t in range(2)]
+    assert (TO_ROWS @ products @ TO_OUTPUTS.T).tolist() == (SCALE * np.array(wanted)).tolist()
+
+
+def test_weights_at_the_points_fit_int16_and_sums_int32():
+    largest = np.abs(MEL_FROM_TAPS).sum(axis=1).max() * np.abs(TIME_FROM_TAPS).sum(axis=1).max() * 128
+    assert largest < 2**15
+    assert SCALE * 9 * MOST_CHANNELS * 128 * 128 < 2**31
 
 
 def test_a_dilated_convolution_does_not_stream(graph):

@@ -86,10 +86,12 @@ def _linear_arrays(graph: Graph, op: Op) -> Iterator[tuple[str, NDArray[np.integ
             np.int64
         ).sum(1)
     prefix = op.name.upper()
+    # Fully connected layers compute four rows at a time: those behind the last are scaled like others.
+    behind = (0, -len(bias) % 4 if op.kind == "fully_connected" else 0)
     yield f"{prefix}_WEIGHTS", stored, f"{tensor.dtype} {list(tensor.shape)}"
-    yield f"{prefix}_BIAS", folded.astype(np.int32), "int32, input zero point folded in"
-    yield f"{prefix}_MULTIPLIER", multiplier.astype(np.int32), "int32"
-    yield f"{prefix}_SHIFT", shift.astype(np.int8), "int8"
+    yield f"{prefix}_BIAS", np.pad(folded, behind).astype(np.int32), "int32, input zero point folded in"
+    yield f"{prefix}_MULTIPLIER", np.pad(multiplier, behind, mode="edge").astype(np.int32), "int32"
+    yield f"{prefix}_SHIFT", np.pad(shift, behind, mode="edge").astype(np.int8), "int8"
 
 
 def _stored_weights(graph: Graph, op: Op, weights: NDArray[np.integer]) -> NDArray[np.integer]:

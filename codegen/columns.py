@@ -17,6 +17,8 @@ MEL_FROM_TAPS = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -
 """24 G of Lavin and Gray's F(4, 3) (arXiv 1509.09308): three taps to six points, in integers."""
 TIME_FROM_TAPS = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
 """2 G of their F(2, 3). Both on weights of -128..127: within 9,216, so that int16 holds them."""
+REACH_BYTES = 4095
+"""How far a load or store reaches from its base."""
 MOST_CHANNELS = 256
 """Beyond, 48 times a sum of products could leave int32: 9 * 256 * 128 * 128 * 48 < 2^31."""
 
@@ -77,9 +79,13 @@ class Columns:
         """Bytes from one point of Winograd's to the next: pairs of so many tiles, and two channels' sums."""
         return 4 * some * (self.depth + 2)
 
-    def function(self, some: int) -> str:
-        """Return the name of the C function that multiplies three or four columns of the direct method."""
-        return f"edgekit_products_{self.depth}_{self.count}_{some}"
+    def near(self, outputs: int) -> bool:
+        """Whether generated code of the direct method takes all columns of a row: none is padding, stores reach."""
+        return self.count == self.used and 4 * outputs <= REACH_BYTES
+
+    def function(self, outputs: int) -> str:
+        """Return the name of the C function of the direct method for so many output channels."""
+        return f"edgekit_row_{self.depth}_{self.count}_{outputs}"
 
     def cycles(self, outputs: int) -> int:
         """Return the estimated cycles of one row of so many channels."""
@@ -110,7 +116,7 @@ def columns_of(graph: Graph, op: Op) -> Columns:
     height, width = kernel
     outputs = graph.output(op).shape
     channels = graph.tensors[op.inputs[0]].shape[-1]
-    direct = Columns("direct", height * -(-width * channels // 2), _padded(outputs[1]), outputs[1])
+    direct = Columns("direct", -(-height * width * channels // 2), _padded(outputs[1]), outputs[1])
     if (kernel, stride) != ((3, 3), (1, 1)) or channels > MOST_CHANNELS:
         return direct
     tiles = -(-outputs[1] // TILE)
@@ -168,9 +174,9 @@ def paired_weights(columns: Columns, weights: NDArray[np.integer]) -> NDArray[np
         padded = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
         lanes = padded[..., order].reshape(len(weights), TIME_POINTS * MEL_POINTS, columns.depth, 2)
     else:
-        rows = values.reshape(len(values), weights.shape[1], -1)
-        padded = np.pad(rows, ((0, 0), (0, 0), (0, rows.shape[2] % 2)))
-        lanes = padded.reshape(len(weights), 1, columns.depth, 2)
+        # Doubled, as the scale wants twice the sums.
+        rows = 2 * values.reshape(len(values), -1)
+        lanes = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2))).reshape(len(weights), 1, columns.depth, 2)
     even = np.pad(lanes, ((0, len(lanes) % 2), (0, 0), (0, 0), (0, 0)))
     by_two = even.reshape(-1, 2, *lanes.shape[1:])
     return np.ascontiguousarray(np.moveaxis(by_two, 1, 3), np.int16)

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from edgekit.graph import Graph, Op
 
 INT4_OFFSET = 8
-"""Added to int4 weights, so that a mask takes them out of a word; the sum of the inputs makes up for it."""
-INT4_ORDER = (0, 1, 4, 5, 2, 3, 6, 7)
-"""Inputs of the eight nibbles of a word, low first: masked, they meet pairs of inputs (0, 2), (1, 3), ..."""
+"""Added to int4 weights of three in four rows, so that masks take them out; the sum of the inputs makes up for it."""
+INT4_ROWS = 4
+"""Rows whose int4 weights for one input share 16 bits; the last of them, at the top, is signed."""
+MOST_INT4_INPUTS = 511
+"""Beyond, 4096 times a row's sum could leave int32: 511 * 128 * 8 * 4096 < 2^31. Such layers are stored in int8."""
 MOST_UNROLLED = 12
 
 
@@ -20,7 +22,7 @@ class Rows4:
 
     Attributes:
         bits: 4 or 8.
-        words: Of a row.
+        words: Words of 32 bits; a word of int4 has two inputs of all four rows, one of int8 four inputs of one row.
     """
 
     bits: int
@@ -28,8 +30,13 @@ class Rows4:
 
     @property
     def pairs(self) -> int:
-        """Pairs of inputs that meet a row."""
-        return self.words * 16 // self.bits
+        """Pairs of inputs that meet the rows, an even number."""
+        return self.words + self.words % 2 if self.bits == 4 else 2 * self.words
+
+    @property
+    def words_of_four(self) -> int:
+        """Words of four rows in all."""
+        return self.words if self.bits == 4 else INT4_ROWS * self.words
 
     @property
     def lanes_bytes(self) -> int:
@@ -37,9 +44,15 @@ class Rows4:
         return 4 * self.pairs
 
     @property
+    def taken(self) -> int:
+        """Words that are loaded at once: four of int4, one of int8 for each row."""
+        return 4 if self.bits == 4 else 1
+
+    @property
     def unrolled(self) -> int:
-        """Words between two counts of the loop."""
-        return max(n for n in range(1, MOST_UNROLLED + 1) if self.words % n == 0)
+        """How often words are loaded between two counts of the loop."""
+        loads = self.words // self.taken
+        return max((n for n in range(1, MOST_UNROLLED // self.taken + 1) if loads % n == 0), default=0)
 
     @property
     def offset(self) -> int:
@@ -55,18 +68,23 @@ class Rows4:
 def rows_of(graph: Graph, op: Op) -> Rows4:
     """Return how a fully connected layer is computed."""
     weights = graph.tensors[op.inputs[1]]
-    bits = 4 if weights.dtype == "int4" else 8
-    return Rows4(bits, -(-weights.shape[1] * bits // 32))
+    inputs = weights.shape[1]
+    if weights.dtype == "int4" and inputs <= MOST_INT4_INPUTS:
+        return Rows4(4, 2 * (inputs // 4) + min(inputs % 4, 2))
+    return Rows4(8, -(-inputs // 4))
 
 
 def packed_weights(rows: Rows4, weights: NDArray[np.integer]) -> NDArray[np.uint32]:
-    """Return (O, K) weights as the kernels read them: (fours of O, words, 4) uint32."""
-    per_word = 32 // rows.bits
+    """Return (O, K) weights as the kernels read them: (fours of O, words) of int4, (fours of O, words, 4) of int8."""
     outputs, inputs = weights.shape
-    padded = np.pad(weights, ((0, -outputs % 4), (0, rows.words * per_word - inputs)))
-    values = padded.reshape(-1, 4, rows.words, per_word).astype(np.int64)
-    if rows.bits == 4:
-        values = values[..., INT4_ORDER] + INT4_OFFSET
-    shifts = rows.bits * np.arange(per_word)
-    words = ((values & ((1 << rows.bits) - 1)) << shifts).sum(axis=-1)
-    return np.ascontiguousarray(np.moveaxis(words, 1, 2), np.uint32)
+    padded = np.pad(weights, ((0, -outputs % 4), (0, -inputs % 4))).astype(np.int64)
+    fours = padded.reshape(-1, 4, padded.shape[1] // 4, 4)
+    if rows.bits == 8:
+        words = ((fours & 255) << (8 * np.arange(4))).sum(axis=-1)
+        return np.ascontiguousarray(np.moveaxis(words, 1, 2), np.uint32)
+    offset = np.array([INT4_OFFSET, INT4_OFFSET, INT4_OFFSET, 0])
+    digits = (fours + offset[:, None, None]) & 15
+    halves = (digits << (4 * np.arange(4))[:, None, None]).sum(axis=1)
+    # Inputs meet as the kernel lays them out: (0, 2), (1, 3) of each four.
+    pairs = halves[..., [0, 1]] | halves[..., [2, 3]] << 16
+    return np.ascontiguousarray(pairs.reshape(len(pairs), -1)[:, : rows.words], np.uint32)

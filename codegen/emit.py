@@ -45,6 +45,7 @@ def _unused_kernels(plan: Plan) -> set[str]:
     used = {
         "ek_dense_s4.c": 4 in bits,
         "ek_dense_s8.c": 8 in bits,
+        "ek_dense_rows.c": bool(bits),
         "ek_conv2d_s8.c": "direct" in methods,
         "ek_conv2d_winograd_s8.c": "winograd" in methods,
         "ek_winograd_input.c": "winograd" in methods,
@@ -89,16 +90,18 @@ def _channels(plan: Plan, name: str) -> tuple[int, int]:
 
 
 def _product_shapes(plan: Plan) -> list[dict[str, object]]:
-    """Return the shapes of products that the convolutions need, each once."""
+    """Return the shapes of rows that the direct convolutions need, each once."""
     found: dict[str, dict[str, object]] = {}
-    for columns in plan.columns.values():
-        for some in columns.takes if columns.method == "direct" else ():
-            name = columns.function(some)
-            found[name] = {
-                "function": name,
-                "some": some,
+    for name, columns in plan.columns.items():
+        outputs = _channels(plan, name)[1]
+        if columns.method == "direct" and columns.near(outputs):
+            function = columns.function(outputs)
+            found[function] = {
+                "function": function,
                 "count": columns.count,
+                "fours": columns.fours,
                 "depth": columns.depth,
+                "outputs": outputs,
             }
     return list(found.values())
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from codegen.columns import MEL_POINTS, TIME_POINTS, Columns
+from codegen.columns import MEL_POINTS, REACH_BYTES, TIME_POINTS, Columns
 
 BOTH, FIRST, SECOND = TURNS = ("both", "first", "second")
 """What is computed: two rows at once, or one of two rows in turns."""
@@ -11,8 +11,6 @@ TIMES = {BOTH: TIME_POINTS, FIRST: TIME_POINTS - 1, SECOND: 1}
 """Points in time of each."""
 POSITIONS = 6
 """Mel positions that one tile reads."""
-_REACH_BYTES = 4095
-"""How far a load or store reaches from its base."""
 
 
 @dataclass(frozen=True, order=True)
@@ -81,7 +79,7 @@ class Step:
     def near(self) -> bool:
         """Whether loads and stores reach all points and outputs from one address."""
         points = MEL_POINTS * (1 if self.kind == "inputs" else self.times)
-        return self.stride * points <= _REACH_BYTES and 4 * self.channels <= _REACH_BYTES // 4
+        return self.stride * points <= REACH_BYTES and 4 * self.channels <= REACH_BYTES // 4
 
     @property
     def function(self) -> str:

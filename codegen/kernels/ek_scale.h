@@ -13,17 +13,11 @@
 /* The inverse of 3 modulo 2^32. */
 #define EK_THIRD 0xAAAAAAABu
 
-/* How the results of one channel are scaled. Generated code reads the first five at their places. */
-typedef struct ek_scale {
-    uint32_t third; /* EK_THIRD */
-    int32_t twice_bias;
-    int32_t multiplier;
-    int32_t factor; /* 2^(32 - right): the high half of a product with it is a shift to the right; where quick */
-    int32_t zero_point;
-    int32_t shift; /* places to the left */
-    const ek_quantization_t *quantization;
-    int quick; /* shift is -31..-2 and nothing is clamped within int8 */
-} ek_scale_t;
+/* 2^(32 + shift) for a shift of -31..-2. */
+EK_INLINE int32_t ek_factor(int32_t shift)
+{
+    return (int32_t)(0x80000000u >> (-shift - 1));
+}
 
 EK_INLINE ek_scale_t ek_scale(const ek_layer_t *layer, uint32_t channel)
 {
@@ -33,7 +27,7 @@ EK_INLINE ek_scale_t ek_scale(const ek_layer_t *layer, uint32_t channel)
     scale.third = EK_THIRD;
     scale.twice_bias = (int32_t)((uint32_t)layer->bias[channel] * 2u);
     scale.multiplier = layer->multiplier[channel];
-    scale.factor = shift < -1 ? (int32_t)(0x80000000u >> (-shift - 1)) : 0;
+    scale.factor = shift < -1 ? ek_factor(shift) : 0;
     scale.zero_point = q->output_zero_point;
     scale.shift = shift;
     scale.quantization = q;
@@ -56,16 +50,26 @@ EK_INLINE int32_t ek_saturate_s8(int32_t value)
 /*
  * Shift to the right, rounding halves up where negative numbers have lost one: away from zero. Then the zero point.
  *
- * high: within 2^30, as it is half of an int32 at most; so that neither step overflows.
+ * high:   within 2^30, as it is half of an int32 at most; so that neither step overflows.
+ * factor: 2^(32 + shift); shift: -31..-2.
  */
-EK_INLINE int32_t ek_shift_and_move(int32_t high, const ek_scale_t *scale)
+EK_INLINE int32_t ek_shift_and_move(int32_t high, int32_t factor, int32_t shift, int32_t zero_point)
 {
     const int32_t value = high + (high >> 31);
 #if EK_DSP
-    return ek_high_product_plus(value, scale->factor, scale->zero_point);
+    (void)shift;
+    return ek_high_product_plus(value, factor, zero_point);
 #else
-    return ((value + (int32_t)((uint32_t)1 << (-scale->shift - 1))) >> -scale->shift) + scale->zero_point;
+    (void)factor;
+    return ((value + (int32_t)((uint32_t)1 << (-shift - 1))) >> -shift) + zero_point;
 #endif
+}
+
+/* Of twice a sum with its bias, for a shift of -31..-2 and no clamp within int8. */
+EK_INLINE int8_t ek_quick_result_s8(int32_t value, int32_t multiplier, int32_t shift, int32_t zero_point)
+{
+    const int32_t high = ek_high_product(value, multiplier);
+    return (int8_t)ek_saturate_s8(ek_shift_and_move(high, ek_factor(shift), shift, zero_point));
 }
 
 /* Of twice a sum with its bias, for any shift and clamp. */
@@ -91,7 +95,8 @@ EK_INLINE int8_t ek_result_s8(int32_t twice, const ek_scale_t *scale, int quick)
 {
     int32_t value = (int32_t)((uint32_t)twice + (uint32_t)scale->twice_bias);
     if (quick != 0) {
-        return (int8_t)ek_saturate_s8(ek_shift_and_move(ek_high_product(value, scale->multiplier), scale));
+        const int32_t high = ek_high_product(value, scale->multiplier);
+        return (int8_t)ek_saturate_s8(ek_shift_and_move(high, scale->factor, scale->shift, scale->zero_point));
     }
     return ek_any_result_s8(value, scale);
 }

@@ -104,15 +104,16 @@ def test_folded_bias_takes_the_zero_point_from_the_input(graph):
     )
 
 
-def test_a_word_of_int4_holds_its_inputs_in_the_order_of_the_lanes(graph):
+def test_a_word_of_int4_holds_two_inputs_of_four_rows(graph):
     rows = rows_of(graph, graph.op("lin"))
-    weights = np.zeros((2, rows.words * 8), np.int8)
-    weights[1, :8] = np.arange(8) - 4
+    assert (rows.bits, rows.words) == (4, 33)
+    weights = np.zeros((5, 65), np.int8)
+    weights[:4, 1], weights[:4, 3] = (-8, 7, 0, -3), (1, 2, 3, 4)
     packed = packed_weights(rows, weights)
-    assert packed.shape == (1, rows.words, 4)
-    nibbles = [(int(packed[0, 0, 1]) >> shift & 15) - 8 for shift in range(0, 32, 4)]
-    assert nibbles == [-4, -3, 0, 1, -2, -1, 2, 3]
-    assert packed[0, 0, 0] == 0x88888888
+    assert packed.shape == (2, 33)
+    # Inputs 1 and 3 meet in the second lane; 8 is added but to the last row.
+    assert packed[0, 1] == 0x4BA9_D8F0
+    assert packed[0, 0] == 0x0888_0888
 
 
 TO_TIMES = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])

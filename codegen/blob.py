@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from codegen.columns import columns_of, paired_weights
 from codegen.dense import packed_weights, rows_of
+from codegen.spectrum import stored_basis
 from edgekit.graph import Graph, Op, graph_digest
 
 MAGIC = b"EKM1"
@@ -71,7 +72,9 @@ def _arrays(graph: Graph) -> Iterator[tuple[str, NDArray[np.integer], str]]:
                 if name in graph.constants and name not in done:
                     done.add(name)
                     tensor = graph.tensors[name]
-                    yield name.upper(), graph.constants[name], f"{tensor.dtype} {list(tensor.shape)}"
+                    values = graph.constants[name]
+                    stored = stored_basis(values) if op.kind == "power_spectrum" else values
+                    yield name.upper(), stored, f"{tensor.dtype} {list(tensor.shape)}"
         yield from _scalar_arrays(op)
 
 

@@ -43,6 +43,9 @@ def _unused_kernels(plan: Plan) -> set[str]:
     bits = {rows.bits for rows in plan.dense.values()}
     methods = {columns.method for columns in plan.columns.values()}
     used = {
+        "ek_power_spectrum.c": not plan.folded,
+        "ek_folded_spectrum.c": plan.folded,
+        "ek_spectrum_bins.c": plan.folded,
         "ek_dense_s4.c": 4 in bits,
         "ek_dense_s8.c": 8 in bits,
         "ek_dense_rows.c": bool(bits),

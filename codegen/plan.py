@@ -6,6 +6,7 @@ import numpy as np
 
 from codegen.columns import Columns, columns_of, leads, window_of
 from codegen.dense import Rows4, rows_of
+from codegen.spectrum import folds
 from edgekit.errors import UnsupportedError
 from edgekit.graph import FRONT_END_KINDS, Graph, Op
 
@@ -93,6 +94,11 @@ class Plan:
         return self.front_end["frame_level"].integer("memory_frames") > 0
 
     @property
+    def folded(self) -> bool:
+        """Whether half of the power spectrum's basis is enough."""
+        return folds(self.graph.constants[self.front_end["power_spectrum"].inputs[1]])
+
+    @property
     def storage(self) -> tuple[Rows, ...]:
         """Every distinct storage, in the order of the streams."""
         return tuple(dict.fromkeys(self.rows.values()))
@@ -137,10 +143,10 @@ class Plan:
 
     @property
     def front_end_bytes(self) -> int:
-        """Scratch memory of the front end: power, mel, the frame and its log-mels."""
+        """Scratch memory of the front end: power, mel, the frame, as pairs too, and its log-mels."""
         n_fft = self.front_end["frame"].integer("n_fft")
         bands = self.rows[self.front_end["level_normalize"].outputs[0]].data_bytes
-        return 8 * (n_fft // 2 + 1 + bands) + 2 * (n_fft + bands)
+        return 8 * (n_fft // 2 + 1 + bands) + 2 * (2 * n_fft + bands)
 
     @property
     def kept(self) -> dict[str, int]:

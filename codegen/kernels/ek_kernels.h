@@ -156,6 +156,9 @@ typedef struct {
     int32_t output_zero_point;
 } ek_normalization_t;
 
+/* All bins of a folded power spectrum; see ek_spectrum_bins. */
+typedef void ek_bins_t(const ek_pair_t *pairs, const ek_pair_t *basis, uint64_t *power);
+
 int32_t ek_requantize(int32_t accumulator, int32_t multiplier, int32_t shift);
 int32_t ek_log2_q9(uint64_t value, const uint16_t *table);
 int64_t ek_running_average(int64_t average, int64_t value, uint32_t count);
@@ -164,6 +167,10 @@ int64_t ek_new_samples_mean_q8(const int16_t *samples, uint32_t count, int squar
 void ek_frame_s16(const int16_t *window, uint32_t n_fft, int32_t mean_q8, int16_t *frame);
 void ek_power_spectrum(const int16_t *frame, const ek_pair_t *basis, uint32_t n_fft, uint32_t shift_bits,
                        uint64_t *power);
+void ek_folded_spectrum(const int16_t *frame, const ek_pair_t *basis, uint32_t n_fft, ek_bins_t *bins, ek_pair_t *pairs,
+                        uint64_t *power);
+void ek_spectrum_bins(const ek_pair_t *pairs, const ek_pair_t *basis, uint32_t n_fft, uint32_t shift_bits,
+                      uint64_t *power);
 void ek_mel_filter(const uint64_t *power, const uint8_t *first_bin, const uint8_t *bin_count,
                    const uint16_t *weights, uint32_t bands, uint64_t *mel);
 void ek_level_normalize(const int16_t *log_mel, int32_t level_q9, const ek_normalization_t *normalization,

@@ -20,7 +20,7 @@ static void lay_out(const int8_t *value, const int8_t *other, uint32_t step, uin
 }
 
 /* Outputs of one channel of any scale from twice its sums. */
-static void write_channel(const int32_t *sums, const ek_scale_t *scale, uint32_t width, uint32_t step, int8_t *output)
+EK_RARE static void write_channel(const int32_t *sums, const ek_scale_t *scale, uint32_t width, uint32_t step, int8_t *output)
 {
     uint32_t position;
     for (position = 0; position < width; position++) {

@@ -8,7 +8,7 @@
  *          those of the first three rows, the last is signed.
  * sums:    [4] result: for the first three rows 8 times the sum of the inputs too much.
  */
-void ek_dense_s4(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4])
+EK_RARE void ek_dense_s4(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4])
 {
     uint32_t word;
     sums[0] = sums[1] = sums[2] = sums[3] = 0;

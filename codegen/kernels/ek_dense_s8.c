@@ -7,7 +7,7 @@
  * weights: [words / 4][4] four weights each, of inputs one after another.
  * sums:    [4] result.
  */
-void ek_dense_s8(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4])
+EK_RARE void ek_dense_s8(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4])
 {
     uint32_t row, word;
     for (row = 0; row < 4u; row++) {

@@ -15,7 +15,7 @@ static uint32_t quick_fours(const int8_t *shift, uint32_t fours)
 }
 
 /* Four rows of any scale. */
-static void any_rows(const ek_pair_t *lanes, const uint32_t *weights, const ek_rows_t *rows, const ek_layer_t *layer,
+EK_RARE static void any_rows(const ek_pair_t *lanes, const uint32_t *weights, const ek_rows_t *rows, const ek_layer_t *layer,
                      int32_t excess, uint32_t row, int8_t *output)
 {
     int32_t sums[4];

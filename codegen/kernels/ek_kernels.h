@@ -60,7 +60,8 @@ typedef struct {
     int32_t zero_point;
     int32_t shift; /* places to the left */
     const ek_quantization_t *quantization;
-    int quick; /* shift is -31..-2 and nothing is clamped within int8 */
+    int16_t clamped; /* within int8 */
+    int16_t quick;   /* shift is -31..-2 and nothing is clamped within int8 */
 } ek_scale_t;
 
 /* Results of one or two channels in a whole row: products with columns of one layer's shape, scaled. */
@@ -159,7 +160,6 @@ typedef struct {
 /* All bins of a folded power spectrum; see ek_spectrum_bins. */
 typedef void ek_bins_t(const ek_pair_t *pairs, const ek_pair_t *basis, uint64_t *power);
 
-int32_t ek_requantize(int32_t accumulator, int32_t multiplier, int32_t shift);
 int32_t ek_log2_q9(uint64_t value, const uint16_t *table);
 int64_t ek_running_average(int64_t average, int64_t value, uint32_t count);
 int64_t ek_new_samples_mean_q8(const int16_t *samples, uint32_t count, int square);

@@ -16,6 +16,15 @@
 #define EK_DSP 0
 #endif
 
+/* What generated assembly leaves to be done with the DSP extension is rare: small rather than fast. */
+#if EK_DSP && defined(__clang__)
+#define EK_RARE __attribute__((minsize, noinline))
+#elif EK_DSP && defined(__GNUC__)
+#define EK_RARE __attribute__((cold, noinline))
+#else
+#define EK_RARE
+#endif
+
 typedef uint32_t ek_pair_t;
 
 /* A pair of two values in -32768..32767. */

@@ -8,7 +8,7 @@
  * width:   columns that have results.
  * sums:    [2][width] result.
  */
-void ek_products(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t depth, uint32_t count, uint32_t width,
+EK_RARE void ek_products(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t depth, uint32_t count, uint32_t width,
                  int32_t *sums)
 {
     uint32_t channel, column, i;

@@ -19,19 +19,26 @@ EK_INLINE int32_t ek_factor(int32_t shift)
     return (int32_t)(0x80000000u >> (-shift - 1));
 }
 
+/* Another channel of the same layer. */
+EK_INLINE void ek_rescale(ek_scale_t *scale, const ek_layer_t *layer, uint32_t channel)
+{
+    const int32_t shift = layer->shift[channel];
+    scale->twice_bias = (int32_t)((uint32_t)layer->bias[channel] * 2u);
+    scale->multiplier = layer->multiplier[channel];
+    scale->factor = shift < -1 ? ek_factor(shift) : 0;
+    scale->shift = shift;
+    scale->quick = shift < -1 && scale->clamped == 0;
+}
+
 EK_INLINE ek_scale_t ek_scale(const ek_layer_t *layer, uint32_t channel)
 {
     const ek_quantization_t *q = layer->quantization;
-    const int32_t shift = layer->shift[channel];
     ek_scale_t scale;
     scale.third = EK_THIRD;
-    scale.twice_bias = (int32_t)((uint32_t)layer->bias[channel] * 2u);
-    scale.multiplier = layer->multiplier[channel];
-    scale.factor = shift < -1 ? ek_factor(shift) : 0;
     scale.zero_point = q->output_zero_point;
-    scale.shift = shift;
+    scale.clamped = q->clamp_min > -128 || q->clamp_max < 127;
     scale.quantization = q;
-    scale.quick = shift < -1 && q->clamp_min == -128 && q->clamp_max == 127;
+    ek_rescale(&scale, layer, channel);
     return scale;
 }
 

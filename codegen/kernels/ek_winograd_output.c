@@ -2,7 +2,7 @@
 #include "ek_scale.h"
 
 /* Sums at the six mel points of one row in time: sums over its time points, modulo 2^32. */
-static void row_of_times(const ek_pair_t *sums, uint32_t stride, ek_turn_t turn, uint32_t row, uint32_t mel[EK_MEL_POINTS])
+EK_RARE static void row_of_times(const ek_pair_t *sums, uint32_t stride, ek_turn_t turn, uint32_t row, uint32_t mel[EK_MEL_POINTS])
 {
     const size_t time = (size_t)EK_MEL_POINTS * stride;
     uint32_t point;
@@ -19,7 +19,7 @@ static void row_of_times(const ek_pair_t *sums, uint32_t stride, ek_turn_t turn,
 }
 
 /* Four outputs from six points, modulo 2^32: A' m of F(4, 3). */
-static void to_outputs(const uint32_t m[EK_MEL_POINTS], uint32_t outputs[4])
+EK_RARE static void to_outputs(const uint32_t m[EK_MEL_POINTS], uint32_t outputs[4])
 {
     const uint32_t plus1 = m[1] + m[2], minus1 = m[1] - m[2], plus2 = m[3] + m[4], minus2 = m[3] - m[4];
     outputs[0] = m[0] + plus1 + plus2;
@@ -28,7 +28,7 @@ static void to_outputs(const uint32_t m[EK_MEL_POINTS], uint32_t outputs[4])
     outputs[3] = minus1 + 8u * minus2 + m[5];
 }
 
-static int8_t result(uint32_t value, const ek_scale_t *scale)
+EK_RARE static int8_t result(uint32_t value, const ek_scale_t *scale)
 {
     /* Twice the exact quotient of 48: 0xAAAAAAAB is the inverse of 3 modulo 2^32. */
     const int32_t twice = (int32_t)((uint32_t)((int32_t)value >> 3) * 0xAAAAAAABu);
@@ -45,7 +45,7 @@ static int8_t result(uint32_t value, const ek_scale_t *scale)
  * step:    bytes from one output of a row to the next.
  * results: where the outputs of both rows go, or of one and what is kept; how many.
  */
-void ek_winograd_output(const ek_pair_t *sums, uint32_t stride, ek_turn_t turn, const ek_scale_t *scale, uint32_t step,
+EK_RARE void ek_winograd_output(const ek_pair_t *sums, uint32_t stride, ek_turn_t turn, const ek_scale_t *scale, uint32_t step,
                         const ek_results_t *results)
 {
     uint32_t mel[EK_MEL_POINTS], outputs[4], i, done;

@@ -7,7 +7,7 @@
 
 #define EDGEKIT_SAMPLE_RATE_HZ 16000
 #define EDGEKIT_HOP_SAMPLES 32
-#define EDGEKIT_MODEL_BYTES 23812u
+#define EDGEKIT_MODEL_BYTES 19428u
 #define EDGEKIT_GRAPH_DIGEST "67029855a4ec20335378465b81bc97b33e4958b06f31fcc4742e6c079a45d63b"
 
 /* What edgekit_push and edgekit_read return. */
@@ -20,6 +20,7 @@ typedef union {
     struct {
         uint64_t power[33];
         uint64_t mel[12];
+        ek_pair_t pairs[32];
         int16_t frame[64];
         int16_t log_mel[12];
     } front_end;

@@ -22,41 +22,41 @@
 #define LOG2_TABLE 48u /* uint16 [129] */
 #define LEVEL_EPSILON_Q8 308u /* int32 */
 #define DFT_BASIS 312u /* int16 [2, 33, 64] */
-#define MEL_FIRST_BIN 8760u /* uint8 [12] */
-#define MEL_BIN_COUNT 8772u /* uint8 [12] */
-#define MEL_WEIGHTS 8784u /* uint16 [56] */
-#define NORMALIZE_NORMALIZATION 8896u /* ek_normalization_t */
-#define L1_WEIGHTS 8916u /* int8 [11, 3, 3, 1] */
-#define L1_BIAS 9204u /* int32, input zero point folded in */
-#define L1_MULTIPLIER 9248u /* int32 */
-#define L1_SHIFT 9292u /* int8 */
-#define L1_QUANTIZATION 9304u /* ek_quantization_t */
-#define L2_WEIGHTS 9320u /* int8 [11, 3, 3, 11] */
-#define L2_BIAS 16232u /* int32, input zero point folded in */
-#define L2_MULTIPLIER 16276u /* int32 */
-#define L2_SHIFT 16320u /* int8 */
-#define L2_QUANTIZATION 16332u /* ek_quantization_t */
-#define MIX_WEIGHTS 16348u /* int8 [11, 1, 1, 11] */
-#define MIX_BIAS 16636u /* int32, input zero point folded in */
-#define MIX_MULTIPLIER 16680u /* int32 */
-#define MIX_SHIFT 16724u /* int8 */
-#define MIX_QUANTIZATION 16736u /* ek_quantization_t */
-#define LIN_WEIGHTS 16752u /* int4 [66, 66] */
-#define LIN_BIAS 19200u /* int32, input zero point folded in */
-#define LIN_MULTIPLIER 19464u /* int32 */
-#define LIN_SHIFT 19728u /* int8 */
-#define LIN_QUANTIZATION 19796u /* ek_quantization_t */
-#define SOF_WEIGHTS 19812u /* int4 [66, 66] */
-#define SOF_BIAS 22260u /* int32, input zero point folded in */
-#define SOF_MULTIPLIER 22524u /* int32 */
-#define SOF_SHIFT 22788u /* int8 */
-#define SOF_QUANTIZATION 22856u /* ek_quantization_t */
-#define ATTEND_EXP 22872u /* uint16 [256] */
-#define ATTEND_ZERO_POINT 23384u /* int32 */
-#define ADV_WEIGHTS 23388u /* int8 [3, 66] */
-#define ADV_BIAS 23784u /* int32, input zero point folded in */
-#define ADV_MULTIPLIER 23796u /* int32 */
-#define ADV_SHIFT 23808u /* int8 */
+#define MEL_FIRST_BIN 4664u /* uint8 [12] */
+#define MEL_BIN_COUNT 4676u /* uint8 [12] */
+#define MEL_WEIGHTS 4688u /* uint16 [56] */
+#define NORMALIZE_NORMALIZATION 4800u /* ek_normalization_t */
+#define L1_WEIGHTS 4820u /* int8 [11, 3, 3, 1] */
+#define L1_BIAS 5060u /* int32, input zero point folded in */
+#define L1_MULTIPLIER 5104u /* int32 */
+#define L1_SHIFT 5148u /* int8 */
+#define L1_QUANTIZATION 5160u /* ek_quantization_t */
+#define L2_WEIGHTS 5176u /* int8 [11, 3, 3, 11] */
+#define L2_BIAS 12088u /* int32, input zero point folded in */
+#define L2_MULTIPLIER 12132u /* int32 */
+#define L2_SHIFT 12176u /* int8 */
+#define L2_QUANTIZATION 12188u /* ek_quantization_t */
+#define MIX_WEIGHTS 12204u /* int8 [11, 1, 1, 11] */
+#define MIX_BIAS 12492u /* int32, input zero point folded in */
+#define MIX_MULTIPLIER 12536u /* int32 */
+#define MIX_SHIFT 12580u /* int8 */
+#define MIX_QUANTIZATION 12592u /* ek_quantization_t */
+#define LIN_WEIGHTS 12608u /* int4 [66, 66] */
+#define LIN_BIAS 14920u /* int32, input zero point folded in */
+#define LIN_MULTIPLIER 15192u /* int32 */
+#define LIN_SHIFT 15464u /* int8 */
+#define LIN_QUANTIZATION 15532u /* ek_quantization_t */
+#define SOF_WEIGHTS 15548u /* int4 [66, 66] */
+#define SOF_BIAS 17860u /* int32, input zero point folded in */
+#define SOF_MULTIPLIER 18132u /* int32 */
+#define SOF_SHIFT 18404u /* int8 */
+#define SOF_QUANTIZATION 18472u /* ek_quantization_t */
+#define ATTEND_EXP 18488u /* uint16 [256] */
+#define ATTEND_ZERO_POINT 19000u /* int32 */
+#define ADV_WEIGHTS 19004u /* int8 [3, 66] */
+#define ADV_BIAS 19400u /* int32, input zero point folded in */
+#define ADV_MULTIPLIER 19412u /* int32 */
+#define ADV_SHIFT 19424u /* int8 */
 
 static const void *at(const edgekit_t *e, uint32_t offset)
 {
@@ -91,9 +91,9 @@ static int32_t utterance_level(const edgekit_t *e)
     return level;
 }
 
-EDGEKIT_LAYER void edgekit_layer_spectrum(const edgekit_t *e, const int16_t *frame, uint64_t *power)
+EDGEKIT_LAYER void edgekit_layer_spectrum(edgekit_t *e, const int16_t *frame, uint64_t *power)
 {
-    ek_power_spectrum(frame, at(e, DFT_BASIS), 64, 10, power);
+    ek_folded_spectrum(frame, at(e, DFT_BASIS), 64, edgekit_bins, e->scratch.front_end.pairs, power);
     TRACE(2, power, 33 * sizeof(uint64_t));
 }
 
@@ -126,7 +126,7 @@ EDGEKIT_LAYER int edgekit_layer_l1(edgekit_t *e)
     const ek_layer_t layer = {at(e, L1_WEIGHTS), at(e, L1_BIAS), at(e, L1_MULTIPLIER),
                               at(e, L1_SHIFT), at(e, L1_QUANTIZATION)};
     static const ek_window_t window = {12, 1, 11, 3, 3, 1};
-    static const ek_columns_t columns = {6, 12, 12, edgekit_products_6_12_4, NULL};
+    static const ek_columns_t columns = {5, 12, edgekit_row_5_12_11};
     int8_t *output = e->l1_out + e->l1_out_ring.next * 143u + 11u;
     const int8_t *rows[3];
     uint32_t row, next = e->log_mel_ring.next;
@@ -182,7 +182,7 @@ EDGEKIT_LAYER int edgekit_layer_mix(edgekit_t *e)
     const ek_layer_t layer = {at(e, MIX_WEIGHTS), at(e, MIX_BIAS), at(e, MIX_MULTIPLIER),
                               at(e, MIX_SHIFT), at(e, MIX_QUANTIZATION)};
     static const ek_window_t window = {6, 11, 11, 1, 1, 1};
-    static const ek_columns_t columns = {6, 6, 0, NULL, edgekit_products_6_6_3};
+    static const ek_columns_t columns = {6, 6, edgekit_row_6_6_11};
     int8_t *output = e->scratch.bytes + 1796;
     const int8_t *rows[1];
     rows[0] = e->scratch.bytes + 1728;
@@ -197,7 +197,7 @@ EDGEKIT_LAYER int edgekit_layer_lin(edgekit_t *e)
     const ek_layer_t layer = {at(e, LIN_WEIGHTS), at(e, LIN_BIAS), at(e, LIN_MULTIPLIER),
                               at(e, LIN_SHIFT), at(e, LIN_QUANTIZATION)};
     int8_t *output = e->scratch.bytes + 1864;
-    static const ek_rows_t rows = {9, 36, 8, edgekit_dense_s4_9};
+    static const ek_rows_t rows = {34, 34, 8, ek_dense_s4, edgekit_dense_s4_34};
     ek_fully_connected(e->scratch.bytes + 1796, 66, 66, &rows, &layer, e->scratch.lanes, output);
     TRACE(11, output, 66);
     return 1;
@@ -209,7 +209,7 @@ EDGEKIT_LAYER int edgekit_layer_sof(edgekit_t *e)
     const ek_layer_t layer = {at(e, SOF_WEIGHTS), at(e, SOF_BIAS), at(e, SOF_MULTIPLIER),
                               at(e, SOF_SHIFT), at(e, SOF_QUANTIZATION)};
     int8_t *output = e->scratch.bytes + 1932;
-    static const ek_rows_t rows = {9, 36, 8, edgekit_dense_s4_9};
+    static const ek_rows_t rows = {34, 34, 8, ek_dense_s4, edgekit_dense_s4_34};
     ek_fully_connected(e->scratch.bytes + 1796, 66, 66, &rows, &layer, e->scratch.lanes, output);
     TRACE(12, output, 66);
     return 1;

@@ -8,7 +8,7 @@
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 /*
- * Sums of products at each point. r0: lanes, r1: weights; from r2 on: sums; behind them weights and lanes. On the
+ * Sums of products at each point, two of them between two counts of the loop. r0: lanes, r1: weights; from r2 on: sums; behind them weights and lanes. On the
  * stack: where the lanes end.
  */
 __attribute__((naked)) void edgekit_tiles_6_3_1(ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points)
@@ -18,6 +18,20 @@ __attribute__((naked)) void edgekit_tiles_6_3_1(ek_pair_t *lanes, const ek_pair_
         "mla r2, r2, r3, r0\n"
         "push {r2, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
         "1:\n"
+        "ldm r0!, {r6, r7, r8}\n"
+        "ldr r10, [r1], #8\n"
+        "smuad r2, r6, r10\n"
+        "smuad r3, r7, r10\n"
+        "smuad r4, r8, r10\n"
+        ".rept 5\n"
+        "ldm r0!, {r6, r7, r8}\n"
+        "ldr r10, [r1], #8\n"
+        "smlad r2, r6, r10, r2\n"
+        "smlad r3, r7, r10, r3\n"
+        "smlad r4, r8, r10, r4\n"
+".endr\n"
+        "stm r0, {r2, r3, r4}\n"
+        "add r0, r0, #24\n"
         "ldm r0!, {r6, r7, r8}\n"
         "ldr r10, [r1], #8\n"
         "smuad r2, r6, r10\n"
@@ -45,6 +59,29 @@ __attribute__((naked)) void edgekit_tiles_6_3_2(ek_pair_t *lanes, const ek_pair_
         "mla r2, r2, r3, r0\n"
         "push {r2, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
         "1:\n"
+        "ldrd r10, r11, [r1], #8\n"
+        "ldr lr, [r0, #4]\n"
+        "ldr r9, [r0, #8]\n"
+        "ldr r12, [r0], #12\n"
+        "smuad r2, r12, r10\n"
+        "smuad r3, lr, r10\n"
+        "smuad r4, r9, r10\n"
+        "smuad r5, r12, r11\n"
+        "smuad r6, lr, r11\n"
+        "smuad r7, r9, r11\n"
+        ".rept 5\n"
+        "ldrd r10, r11, [r1], #8\n"
+        "ldr lr, [r0, #4]\n"
+        "ldr r9, [r0, #8]\n"
+        "ldr r12, [r0], #12\n"
+        "smlad r2, r12, r10, r2\n"
+        "smlad r3, lr, r10, r3\n"
+        "smlad r4, r9, r10, r4\n"
+        "smlad r5, r12, r11, r5\n"
+        "smlad r6, lr, r11, r6\n"
+        "smlad r7, r9, r11, r7\n"
+".endr\n"
+        "stm r0!, {r2, r3, r4, r5, r6, r7}\n"
         "ldrd r10, r11, [r1], #8\n"
         "ldr lr, [r0, #4]\n"
         "ldr r9, [r0, #8]\n"
@@ -363,7 +400,7 @@ __attribute__((naked)) static void edgekit_inputs_6_3_11_second(const int8_t *co
  * r1-r3, r11, r12: sums at three times, then the scale. On the stack: scale, row, -, where values are kept, outputs
  * left, sums.
  */
-__attribute__((naked)) static void edgekit_outputs_6_3_11_first(const ek_pair_t *sums, const struct ek_scale *scale, const ek_results_t *results)
+__attribute__((naked)) static void edgekit_outputs_6_3_11_first(const ek_pair_t *sums, const ek_scale_t *scale, const ek_results_t *results)
 {
     __asm__ volatile(
         "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
@@ -521,7 +558,7 @@ __attribute__((naked)) static void edgekit_outputs_6_3_11_first(const ek_pair_t 
  * Outputs of the second of two rows from what was kept. r0: sums, or where the row goes; r4-r10: values; r1-r3, r11,
  * r12: scale. On the stack: scale, row, -, where values are kept, outputs left, sums.
  */
-__attribute__((naked)) static void edgekit_outputs_6_3_11_second(const ek_pair_t *sums, const struct ek_scale *scale, const ek_results_t *results)
+__attribute__((naked)) static void edgekit_outputs_6_3_11_second(const ek_pair_t *sums, const ek_scale_t *scale, const ek_results_t *results)
 {
     __asm__ volatile(
         "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
@@ -661,12 +698,12 @@ static void edgekit_inputs_6_3_11_second(const int8_t *const *rows, size_t first
     ek_winograd_input(rows, first, EK_SECOND, 11, 3, 24, points);
 }
 
-static void edgekit_outputs_6_3_11_first(const ek_pair_t *sums, const struct ek_scale *scale, const ek_results_t *results)
+static void edgekit_outputs_6_3_11_first(const ek_pair_t *sums, const ek_scale_t *scale, const ek_results_t *results)
 {
     ek_winograd_output(sums, 24, EK_FIRST, scale, 11, results);
 }
 
-static void edgekit_outputs_6_3_11_second(const ek_pair_t *sums, const struct ek_scale *scale, const ek_results_t *results)
+static void edgekit_outputs_6_3_11_second(const ek_pair_t *sums, const ek_scale_t *scale, const ek_results_t *results)
 {
     ek_winograd_output(sums, 24, EK_SECOND, scale, 11, results);
 }

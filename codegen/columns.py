@@ -1,4 +1,4 @@
-"""How each convolution is computed: as columns of pairs, directly or as tiles by Winograd's F(2, 3) x F(4, 3)."""
+"""How a convolution is computed: columns of pairs, directly or in tiles of Winograd's F(2, 3) x F(4, 3)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -25,7 +25,7 @@ MOST_CHANNELS = 256
 # Cycles of a Cortex-M33 or M4, counted in the kernels: what the two ways are compared by.
 _CYCLES_OF_FOUR, _CYCLES_OF_THREE, _CYCLES_OF_POINT = 16, 12, 16
 _CYCLES_OF_TILE, _CYCLES_OF_POINTS = 150, 190
-_CYCLES_OF_OUTPUT, _CYCLES_OF_PAIR = 12, 6
+_CYCLES_OF_OUTPUT, _CYCLES_OF_PAIR = 10, 11
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Columns:
         depth: Pairs of a column, at each point.
         count: Columns, padded to a sum of threes and fours.
         used: Columns that have results.
-        rows: Rows that are computed at once: two where the reader of a Winograd convolution waits for both, else
-            one; two rows of Winograd's then share their products in turns.
+        rows: Rows that are computed at once: 2 where the reader of a Winograd convolution waits for both, or
+            one; two rows then share their products in turns.
     """
 
     method: Literal["direct", "winograd"]
@@ -69,7 +69,7 @@ class Columns:
 
     @property
     def lanes_bytes(self) -> int:
-        """Scratch memory for the columns and their sums of products, at the points that are computed at once."""
+        """Scratch memory for the columns and their sums of products, at points computed at once."""
         if self.method == "direct":
             return 4 * (self.depth + 2) * self.count
         times = TIME_POINTS if self.rows == 2 else TIME_POINTS - 1
@@ -80,7 +80,7 @@ class Columns:
         return 4 * some * (self.depth + 2)
 
     def near(self, outputs: int) -> bool:
-        """Whether generated code of the direct method takes all columns of a row: none is padding, stores reach."""
+        """Whether generated code of the direct method takes a row: no column is padding, stores reach."""
         return self.count == self.used and 4 * outputs <= REACH_BYTES
 
     def function(self, outputs: int) -> str:
@@ -126,7 +126,7 @@ def columns_of(graph: Graph, op: Op) -> Columns:
 
 
 def _read_in_pairs(graph: Graph, name: str) -> bool:
-    """Whether the one reader of a map takes two new rows each time it runs, in windows of more than one row."""
+    """Whether the one reader of a map takes two new rows each time, in windows of more than one row."""
     readers = [op for op in graph.ops if name in op.inputs and "kernel" in op.attributes]
     if len(readers) != 1 or readers[0].integers("kernel")[0] == 1:
         return False
@@ -135,7 +135,7 @@ def _read_in_pairs(graph: Graph, name: str) -> bool:
 
 
 def window_of(graph: Graph, op: Op) -> tuple[int, int, int]:
-    """Return the rows of an operator's window, those before the first row, and the rows from one to the next."""
+    """Return the rows of a window, those before the first row, and the rows from one window to the next."""
     height, top, stride = op.integers("kernel")[0], op.integers("padding")[0], op.integers("stride")[0]
     if op.kind == "conv2d" and columns_of(graph, op).rows == 2:
         return height + 1, top + leads(graph, op), 2

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from edgekit.graph import Graph, Op
 
 INT4_OFFSET = 8
-"""Added to int4 weights of three in four rows, so that masks take them out; the sum of the inputs makes up for it."""
+"""Added to int4 weights of three in four rows so that masks take them out; the inputs' sum makes up."""
 INT4_ROWS = 4
 """Rows whose int4 weights for one input share 16 bits; the last of them, at the top, is signed."""
 MOST_INT4_INPUTS = 511
-"""Beyond, 4096 times a row's sum could leave int32: 511 * 128 * 8 * 4096 < 2^31. Such layers are stored in int8."""
+"""Beyond, 4096 times a row's sum could leave int32: 511 * 128 * 8 * 4096 < 2^31. They are kept in int8."""
 MOST_UNROLLED = 12
 
 
@@ -22,7 +22,7 @@ class Rows4:
 
     Attributes:
         bits: 4 or 8.
-        words: Words of 32 bits; a word of int4 has two inputs of all four rows, one of int8 four inputs of one row.
+        words: Words of 32 bits: of int4 with two inputs of all four rows, of int8 four inputs of one row.
     """
 
     bits: int
@@ -75,7 +75,7 @@ def rows_of(graph: Graph, op: Op) -> Rows4:
 
 
 def packed_weights(rows: Rows4, weights: NDArray[np.integer]) -> NDArray[np.uint32]:
-    """Return (O, K) weights as the kernels read them: (fours of O, words) of int4, (fours of O, words, 4) of int8."""
+    """Return (O, K) weights as the kernels read them: (fours of O, words), of int8 (fours of O, words, 4)."""
     outputs, inputs = weights.shape
     padded = np.pad(weights, ((0, -outputs % 4), (0, -inputs % 4))).astype(np.int64)
     fours = padded.reshape(-1, 4, padded.shape[1] // 4, 4)

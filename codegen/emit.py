@@ -30,7 +30,13 @@ def emit_sources(graph: Graph, sample_rate_hz: int) -> dict[str, str]:
     """
     plan, blob = plan_stream(graph), build_blob(graph)
     values = {**_template_values(plan, sample_rate_hz), "blob_bytes": len(blob)}
-    generated = ("edgekit_model.h", "edgekit_engine.c", "edgekit_products.h", "edgekit_products.c", "edgekit_tiles.c")
+    generated = (
+        "edgekit_model.h",
+        "edgekit_engine.c",
+        "edgekit_products.h",
+        "edgekit_products.c",
+        "edgekit_tiles.c",
+    )
     files = {name: render(f"{name}.j2", values) for name in generated}
     files["edgekit_model.c"] = _blob_source(banner(graph), blob)
     kernels = sorted((HERE / "kernels").glob("ek_*.[ch]"))

@@ -16,7 +16,7 @@ POOL_PADDING = -128
 
 @dataclass(frozen=True)
 class Rows:
-    """Where a stream of rows lies: a ring of padded rows in the state, or one row that is read at once in the scratch.
+    """Where a stream of rows lies: a ring of padded rows, or one row in the scratch that is read at once.
 
     Attributes:
         name: The tensor's name, and the state member's.
@@ -118,7 +118,7 @@ class Plan:
 
     @property
     def places(self) -> dict[str, int]:
-        """Where each row that is read at once lies in the scratch: behind what is used while there are such rows."""
+        """Where rows that are read at once lie in the scratch: behind what is used while there are any."""
         single = [rows for rows in self.storage if not rows.ring]
         ends = np.cumsum([self._used_beside_rows(), *(_words(rows.bytes) for rows in single)]).tolist()
         return {rows.name: end for rows, end in zip(single, ends[:-1], strict=True)}
@@ -259,7 +259,9 @@ def state_bytes(plan: Plan, window_frames: int) -> dict[str, int]:
         bands = graph.output(plan.front_end["level_normalize"]).shape[1]
         needed[plan.front_end["level_normalize"].name] = window_frames * bands * 2
     for op in plan.layers:
-        needed[op.name] += sum(plan.rows[name].bytes for name in op.inputs if plan.rows.get(name) in plan.rings)
+        needed[op.name] += sum(
+            plan.rows[name].bytes for name in op.inputs if plan.rows.get(name) in plan.rings
+        )
     for name, count in plan.kept.items():
         needed[name] += 4 * count
     needed[max(plan.scratch, key=lambda name: plan.scratch[name])] += plan.scratch_bytes

@@ -4,24 +4,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 FOLDED_MULTIPLE = 32
-"""Folded bases are of frames that are a multiple of it: eight pairs of even samples between two counts of the loop."""
+"""Frames of folded bases are multiples of it: eight pairs of even samples between two counts of the loop."""
 
 
 def folds(basis: NDArray[np.integer]) -> bool:
-    """Whether bins k and N / 2 - k of a (2, N / 2 + 1, N) basis differ in the sign of odd samples, sines' of even ones.
+    """Whether bins k and N / 2 - k of a (2, N / 2 + 1, N) basis differ in signs alone.
 
-    The cosines and sines do, under any window; rounding keeps it as it is symmetric.
+    Those of odd samples in the cosines, of even samples in the sines: so it is under any window, and rounding
+    keeps it as it is symmetric.
     """
     _, _, samples = basis.shape
     signs = np.where(np.arange(samples) % 2 == 0, 1, -1)
     mirrored = basis[:, ::-1].astype(np.int64) * signs
-    return samples % FOLDED_MULTIPLE == 0 and bool(np.all(basis == mirrored * np.array([1, -1])[:, None, None]))
+    return samples % FOLDED_MULTIPLE == 0 and bool(
+        np.all(basis == mirrored * np.array([1, -1])[:, None, None])
+    )
 
 
 def stored_basis(basis: NDArray[np.integer]) -> NDArray[np.int16]:
     """Return a basis as the kernels read it.
 
-    Folded: (bins 0 .. N / 4, pairs, 4, 2) int16, where the 4 are cosines of two even samples and of two odd ones, then
+    Folded: (bins to N / 4, pairs, 4, 2) int16; the 4 are cosines of two even samples and two odd ones, then
     sines. Otherwise the basis itself.
     """
     if not folds(basis):

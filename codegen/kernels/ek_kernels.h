@@ -183,8 +183,8 @@ void ek_products(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t dept
                  int32_t *sums);
 void ek_winograd_input(const int8_t *const *rows, size_t first, ek_turn_t turn, uint32_t channels, uint32_t tiles,
                        uint32_t stride, ek_pair_t *points);
-void ek_winograd_products(ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, uint32_t depth, uint32_t tiles,
-                          uint32_t channels);
+void ek_winograd_products(ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, uint32_t depth,
+                          uint32_t tiles);
 void ek_winograd_output(const ek_pair_t *sums, uint32_t stride, ek_turn_t turn, const ek_scale_t *scale,
                         uint32_t step, const ek_results_t *results);
 void ek_conv2d_winograd_s8(const int8_t *const *rows, ek_turn_t turn, const ek_window_t *window, const ek_tiles_t *tiles,

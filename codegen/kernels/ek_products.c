@@ -11,18 +11,18 @@
 EK_RARE void ek_products(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t depth, uint32_t count, uint32_t width,
                  int32_t *sums)
 {
-    uint32_t channel, column, i;
-    for (channel = 0; channel < 2u; channel++) {
-        for (column = 0; column < width; column++) {
-            const ek_pair_t *lane = lanes + column, *weight = weights + channel;
-            int32_t sum = 0;
-            for (i = 0; i < depth; i++) {
-                sum += ek_first(*lane) * ek_first(*weight);
-                sum += ek_second(*lane) * ek_second(*weight);
-                lane += count;
-                weight += 2;
-            }
-            *sums++ = sum;
+    uint32_t column, i;
+    for (column = 0; column < width; column++) {
+        const ek_pair_t *lane = lanes + column, *weight = weights;
+        int32_t one = 0, other = 0;
+        for (i = 0; i < depth; i++) {
+            const int32_t first = ek_first(*lane), second = ek_second(*lane);
+            one += first * ek_first(weight[0]) + second * ek_second(weight[0]);
+            other += first * ek_first(weight[1]) + second * ek_second(weight[1]);
+            lane += count;
+            weight += 2;
         }
+        sums[column] = one;
+        sums[width + column] = other;
     }
 }

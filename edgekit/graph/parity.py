@@ -81,8 +81,8 @@ def compare_traces(
 ) -> list[LayerParity]:
     """Compare every layer that was traced with the reference, tolerance 0.
 
-    A device that computes two rows at once lacks the last rows of a map that no token depends on: those that exist
-    are compared, and it must have all that a later layer reads.
+    A device that computes two rows at once lacks the last rows of a map that no token depends on: those that
+    exist are compared, and it must have all that a later layer reads.
 
     Args:
         backend: Name for the rows.
@@ -122,7 +122,11 @@ def rows_read(graph: Graph, rows: Mapping[str, int]) -> dict[str, int]:
             if TIME not in graph.output(op).shape:
                 last = rows[name]
             elif "kernel" in op.attributes and count:
-                last = (count - 1) * op.integers("stride")[0] + op.integers("kernel")[0] - op.integers("padding")[0]
+                last = (
+                    (count - 1) * op.integers("stride")[0]
+                    + op.integers("kernel")[0]
+                    - op.integers("padding")[0]
+                )
             else:
                 last = count
             read[name] = max(read[name], min(last, rows[name]))

@@ -680,12 +680,12 @@ __attribute__((naked)) static void edgekit_outputs_6_3_11_second(const ek_pair_t
 
 void edgekit_tiles_6_3_1(ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points)
 {
-    ek_winograd_products(lanes, weights, points, 6, 3, 1);
+    ek_winograd_products(lanes, weights, points, 6, 3);
 }
 
 void edgekit_tiles_6_3_2(ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points)
 {
-    ek_winograd_products(lanes, weights, points, 6, 3, 2);
+    ek_winograd_products(lanes, weights, points, 6, 3);
 }
 
 static void edgekit_inputs_6_3_11_first(const int8_t *const *rows, size_t first, ek_pair_t *points)

@@ -14,7 +14,7 @@ def level(request):
 
 @pytest.fixture(scope="session")
 def graph(tmp_path_factory, level):
-    """A student graph with int4 linears: l1 is computed directly, l2 and l3 in pairs of rows, l4 and l5 in turns."""
+    """A student graph with int4 linears: l1 is direct, l2 and l3 in pairs of rows, l4 and l5 in turns."""
     return small_graph(tmp_path_factory.mktemp("student"), level=level, **SHAPE)
 
 

@@ -112,6 +112,18 @@ def test_any_legal_clamp_and_shift(level, shift, tmp_path):
     require_parity(compare_traces("c-host", graph, run(graph, {"pcm": pcm}), run_traced(model, graph, pcm)))
 
 
+def test_a_basis_without_symmetry_is_multiplied_whole(graph, level, tmp_path):
+    basis = graph.constants["dft_basis"].copy()
+    basis[1, 5, 9] += 1
+    odd = dataclasses.replace(graph, constants={**graph.constants, "dft_basis": basis})
+    files = emit_sources(odd, 16_000)
+    assert ("ek_power_spectrum.c" in files, "ek_folded_spectrum.c" in files) == (True, False)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    pcm, model = noise(0.1), HostModel(build_library(tmp_path, tmp_path))
+    require_parity(compare_traces("c-host", odd, run(odd, {"pcm": pcm}), run_traced(model, odd, pcm)))
+
+
 def test_a_clip_too_short_is_named(graph, model):
     with pytest.raises(ParityError, match="no A/D/V"):
         run_traced(model, graph, np.zeros(10, np.int16))

@@ -12,9 +12,10 @@ from codegen.columns import (
     columns_of,
     paired_weights,
 )
-from codegen.dense import packed_weights, rows_of
+from codegen.dense import MOST_INT4_INPUTS, packed_weights, rows_of
 from codegen.emit import DEFAULT_WINDOW_FRAMES
 from codegen.plan import plan_stream, state_bytes
+from codegen.spectrum import folds, stored_basis
 from edgekit.errors import UnsupportedError
 from edgekit.graph import Op, graph_digest
 
@@ -31,7 +32,7 @@ def test_rows_are_computed_in_pairs_where_the_pooling_reads_pairs(graph):
     plan = plan_stream(graph)
     assert [plan.columns[name].rows for name in ("l1", "l2", "l3", "l4", "l5")] == [1, 2, 2, 1, 1]
     assert list(plan.kept) == ["l4", "l5"]
-    # The pooling's first window ends with rows 0 and 1 of l3, which reads rows 1 and 2 of l2: its first pair is -1, 0.
+    # The pooling's first window ends with rows 0 and 1 of l3, which reads 1 and 2 of l2: its pair is -1, 0.
     assert [plan.leads(graph.op(name)) for name in ("l2", "l3")] == [True, False]
     windows = [(rows.height, rows.top, rows.stride) for rows in (plan.rows["l1_out"], plan.rows["l2_out"])]
     assert windows == [(4, 2, 2), (4, 1, 2)]
@@ -58,7 +59,7 @@ def test_state_by_layer_adds_up_to_the_state(graph, model):
     needed = state_bytes(plan_stream(graph), DEFAULT_WINDOW_FRAMES)
     # Besides: pointer, averages, counters, ring positions and alignment.
     assert 0 < model.state_bytes - sum(needed.values()) < 100
-    # Three rows of 13 positions with their padding, what is read behind them, and what is kept between two turns.
+    # Three rows of 13 positions with their padding, what is read behind them, what is kept between two turns.
     assert needed["l5"] == 3 * 75 + 3 * 5 + 3 + 4 * 13 * 5
 
 
@@ -116,6 +117,32 @@ def test_a_word_of_int4_holds_two_inputs_of_four_rows(graph):
     assert packed[0, 0] == 0x0888_0888
 
 
+def test_int4_of_many_inputs_is_stored_in_int8(graph):
+    lin = graph.op("lin")
+    weights = graph.tensors[lin.inputs[1]]
+    assert weights.dtype == "int4"
+    for inputs, bits in ((MOST_INT4_INPUTS, 4), (MOST_INT4_INPUTS + 1, 8)):
+        wide = {**graph.tensors, weights.name: dataclasses.replace(weights, shape=(4, inputs))}
+        assert rows_of(dataclasses.replace(graph, tensors=wide), lin).bits == bits
+    assert MOST_INT4_INPUTS * 128 * 8 * 4096 < 2**31
+
+
+def test_half_of_a_symmetric_basis_is_stored(graph):
+    basis = graph.constants["dft_basis"]
+    stored = stored_basis(basis)
+    assert (folds(basis), stored.shape) == (True, (17, 16, 4, 2))
+    # Bin 3: cosines of samples 4, 6 and 5, 7, then sines.
+    assert stored[3, 1, :2].tolist() == [basis[0, 3, [4, 6]].tolist(), basis[0, 3, [5, 7]].tolist()]
+    assert stored[3, 1, 2:].tolist() == [basis[1, 3, [4, 6]].tolist(), basis[1, 3, [5, 7]].tolist()]
+
+
+def test_any_other_basis_is_stored_whole(graph):
+    basis = graph.constants["dft_basis"].copy()
+    basis[1, 5, 9] += 1
+    assert not folds(basis)
+    assert stored_basis(basis).tolist() == basis.tolist()
+
+
 TO_TIMES = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
 TO_MEL_POINTS = np.array(
     [
@@ -132,7 +159,7 @@ TO_OUTPUTS = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4,
 
 
 def test_products_at_the_points_are_48_times_the_outputs(graph):
-    """Winograd's F(2, 3) x F(4, 3) by its weights alone: points of a tile, products, two rows of four outputs."""
+    """Winograd's F(2, 3) x F(4, 3) by its weights alone: points of a tile, products, two rows of outputs."""
     op = graph.op("l2")
     columns, weights = columns_of(graph, op), graph.constant_inputs(op)[0].astype(int)
     assert columns.method == "winograd"

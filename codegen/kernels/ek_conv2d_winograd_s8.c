@@ -28,12 +28,11 @@ void ek_conv2d_winograd_s8(const int8_t *const *rows, ek_turn_t turn, const ek_w
         const uint32_t some = done < 4u * tiles->fours ? 4u : 3u, here = 4u * some;
         const ek_tile_functions_t *functions = some == 4u ? tiles->four : tiles->three;
         const ek_pair_t *weights = (const ek_pair_t *)layer->weights + (turn == EK_SECOND ? 2u * depth * EK_LAST_POINT : 0u);
-        const ek_pair_t *const sums_of[2] = {lanes + (size_t)some * depth, lanes + (size_t)some * (depth + 1u)};
         ek_tile_output_t *output = functions->output[turn];
         functions->input[turn](rows, (size_t)done * window->channels, lanes);
         results->count = width - done < here ? width - done : here;
         for (channel = 0; channel < outputs; channel++) {
-            const ek_pair_t *sums = sums_of[channel & 1u];
+            const ek_pair_t *sums = lanes + (size_t)some * (depth + (channel & 1u));
             if ((channel & 1u) == 0u) {
                 (channel + 1u < outputs ? functions->two : functions->one)(lanes, weights, EK_POINTS - left_out);
                 weights += (size_t)2 * depth * EK_POINTS;

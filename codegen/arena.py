@@ -18,7 +18,11 @@ ITEM_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "int64
 VALUE_BY_VALUE = ("lookup", "softmax", "level_normalize")
 """Operators that may overwrite what they read."""
 WINDOWED = ("conv2d", "max_pool2d")
+WAYS = ("add", "mul", "transpose")
+"""Operators that go through their inputs axis by axis."""
 MOST_AXES = 4
+MOST_POSITIONS = 65_535
+"""The kernels' sizes are 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -273,7 +277,7 @@ def plan_program(graph: Graph, instructions: InstructionSet = "portable") -> Pro
         UnsupportedError: If an operator cannot run so; it is named.
     """
     for op in graph.ops:
-        _require_axes(graph, op)
+        _require_sizes(graph, op)
     has_front_end = tuple(op.kind for op in graph.ops[: len(FRONT_END_KINDS)]) == FRONT_END_KINDS
     front_end = {op.kind: op for op in graph.ops[: len(FRONT_END_KINDS)]} if has_front_end else {}
     streamed = _streamed(front_end)
@@ -295,13 +299,20 @@ def _streamed(front_end: dict[str, Op]) -> tuple[Op, ...]:
     return tuple(op for op in front_end.values() if causal or op.kind != "level_normalize")
 
 
-def _require_axes(graph: Graph, op: Op) -> None:
-    if op.kind in ("add", "mul", "transpose") and len(graph.output(op).shape) > MOST_AXES:
-        raise UnsupportedError(
-            f"{op.kind} {op.name!r} (from {', '.join(op.origin) or 'no layer'}): "
-            f"required: at most {MOST_AXES} axes in C",
-            "change the model at that layer",
-        )
+def _require_sizes(graph: Graph, op: Op) -> None:
+    shapes = [tensor.shape for tensor in (graph.output(op), *graph.activations(op))]
+    few = op.kind not in WAYS or len(shapes[0]) <= MOST_AXES
+    small = all(max(shape) <= MOST_POSITIONS for shape in shapes if len(shape) == 3)
+    rules = {
+        f"at most {MOST_AXES} axes in C": few,
+        f"at most {MOST_POSITIONS:,} rows, columns and channels in C": small,
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise UnsupportedError(
+                f"{op.kind} {op.name!r} (from {', '.join(op.origin) or 'no layer'}): required: {rule}",
+                "change the model at that layer",
+            )
 
 
 def _buffers(

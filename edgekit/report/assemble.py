@@ -41,7 +41,9 @@ def assemble(folder: Path, target: Target) -> Report:
     graph, profile = _json(built["quantize"], "parity.json"), _json(built["simulate"], "profile.json")
     host = _json(built["codegen"], "parity.json")
     size = _size(built, student, profile)
-    memory, latency, energy = _memory(profile), _latency(profile, target), _energy(profile, target)
+    state = _json(built["codegen"], "memory.json")
+    memory = _memory(profile) | _arena(state)
+    latency, energy = _latency(profile, target), _energy(profile, target)
     layers = _layers(profile)
     return Report(
         target={"name": target.name, "description": target.description, "digest": target.digest},
@@ -49,7 +51,7 @@ def assemble(folder: Path, target: Target) -> Report:
         accuracy=_accuracy(teacher, student, graph, profile),
         size=size,
         memory=memory,
-        state_bytes_by_layer=_json(built["codegen"], "memory.json")["state_bytes_by_layer"],
+        state_bytes_by_layer=state["state_bytes_by_layer"],
         latency=latency,
         layers=layers,
         energy=energy,
@@ -125,6 +127,14 @@ def _memory(profile: Values) -> dict[str, Figure]:
         "total_ram_bytes": "static + stack",
     }
     return {name: Figure(profile["memory"][name], "measured", how[name]) for name in how}
+
+
+def _arena(state: Values) -> dict[str, Figure]:
+    """Return the arena of a network that runs whole, and the least that any needs; a stream has none."""
+    how = {"size_bytes": "planned by lifetimes", "bound_bytes": "in use at the fullest layer"}
+    return {
+        f"arena_{name}": Figure(size, "measured", how[name]) for name, size in state.get("arena", {}).items()
+    }
 
 
 def _latency(profile: Values, target: Target) -> dict[str, Figure]:

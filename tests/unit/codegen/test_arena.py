@@ -101,6 +101,13 @@ def test_five_axes_are_refused():
         plan_program(Graph("g", ("x",), ("y",), tensors, {}, (op,)))
 
 
+def test_a_map_of_too_many_rows_is_refused():
+    tensors = {name: Tensor(name, (65_536, 1, 1), "int8") for name in ("x", "y")}
+    op = Op("pad", "wide", ("x",), ("y",), {"padding": (0, 0, 0, 0), "fill": 0}, ("layer",))
+    with pytest.raises(UnsupportedError, match="at most 65,535 rows, columns and channels in C"):
+        plan_program(Graph("g", ("x",), ("y",), tensors, {}, (op,)))
+
+
 def test_an_input_of_any_length_is_refused():
     tensors = {name: Tensor(name, (-1, 4), "int8") for name in ("x", "y")}
     op = Op("softmax", "soft", ("x",), ("y",), {}, ("layer",))

@@ -123,6 +123,13 @@ class TestJson:
         assert {"elements", "mismatches", "max_lsb"} <= set(values["parity"]["c-host"])
         assert {"edgekit", "artifacts", "params"} <= set(values["provenance"])
 
+    def test_an_arena_is_shown_beside_its_bound(self, tmp_path, build_files, make_build):
+        assert "arena_size_bytes" not in assemble(make_build(tmp_path / "a", build_files), TARGET).memory
+        memory = build_files["codegen"]["memory.json"]
+        build_files["codegen"]["memory.json"] = {**memory, "arena": {"size_bytes": 1200, "bound_bytes": 1176}}
+        figures = assemble(make_build(tmp_path / "b", build_files), TARGET).to_dict()["memory"]
+        assert (figures["arena_size_bytes"]["value"], figures["arena_bound_bytes"]["value"]) == (1200, 1176)
+
     def test_battery_life_of_what_cannot_keep_up_is_undefined(self, tmp_path, build_files, make_build):
         build_files["simulate"]["profile.json"]["latency"]["core_load_percent"] = 101.0
         figure = assemble(make_build(tmp_path, build_files), TARGET).energy["battery_hours"]

@@ -139,8 +139,8 @@ class Program:
         return self.layout.offsets[self.owner.get(name, name)]
 
     def scratch(self, op: Op, part: str) -> int:
-        """Return where a part of an operator's scratch memory begins."""
-        offset = self.layout.offsets[scratch_name(op)]
+        """Return where a part of an operator's scratch memory begins; 0 where all parts are empty."""
+        offset = self.layout.offsets.get(scratch_name(op), 0)
         for name, size in scratch_parts(self.graph, op, self.instructions):
             if name == part:
                 return offset

@@ -84,9 +84,9 @@ EDGEKIT_LAYER int32_t edgekit_layer_level(edgekit_t *e, uint32_t fresh, uint32_t
     return level;
 }
 
-EDGEKIT_LAYER void edgekit_layer_spectrum(edgekit_t *e, const int16_t *frame, uint64_t *power)
+EDGEKIT_LAYER void edgekit_layer_spectrum(const edgekit_t *e, const int16_t *frame, ek_pair_t *pairs, uint64_t *power)
 {
-    ek_folded_spectrum(frame, at(e, DFT_BASIS), 64, edgekit_bins, e->scratch.front_end.pairs, power);
+    ek_folded_spectrum(frame, at(e, DFT_BASIS), 64, edgekit_bins, pairs, power);
     TRACE(2, power, 33 * sizeof(uint64_t));
 }
 
@@ -284,7 +284,7 @@ static void edgekit_step(edgekit_t *e)
     int32_t level;
     edgekit_layer_frame(e, fresh, count, frame);
     level = edgekit_layer_level(e, fresh, count, frame);
-    edgekit_layer_spectrum(e, frame, power);
+    edgekit_layer_spectrum(e, frame, e->scratch.front_end.pairs, power);
     edgekit_layer_mel(e, power, mel);
     edgekit_layer_log(e, mel, log_mel);
     edgekit_network(e, log_mel, level);

@@ -91,9 +91,9 @@ static int32_t utterance_level(const edgekit_t *e)
     return level;
 }
 
-EDGEKIT_LAYER void edgekit_layer_spectrum(edgekit_t *e, const int16_t *frame, uint64_t *power)
+EDGEKIT_LAYER void edgekit_layer_spectrum(const edgekit_t *e, const int16_t *frame, ek_pair_t *pairs, uint64_t *power)
 {
-    ek_folded_spectrum(frame, at(e, DFT_BASIS), 64, edgekit_bins, e->scratch.front_end.pairs, power);
+    ek_folded_spectrum(frame, at(e, DFT_BASIS), 64, edgekit_bins, pairs, power);
     TRACE(2, power, 33 * sizeof(uint64_t));
 }
 
@@ -315,7 +315,7 @@ static void edgekit_step(edgekit_t *e)
     uint64_t *power = e->scratch.front_end.power, *mel = e->scratch.front_end.mel;
     edgekit_layer_frame(e, fresh, count, frame);
     edgekit_layer_level(e, fresh, frame);
-    edgekit_layer_spectrum(e, frame, power);
+    edgekit_layer_spectrum(e, frame, e->scratch.front_end.pairs, power);
     edgekit_layer_mel(e, power, mel);
     edgekit_layer_log(e, mel, e->mel_log2[e->frames]);
     e->frames++;

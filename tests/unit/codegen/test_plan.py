@@ -165,7 +165,7 @@ def test_a_vector_of_int4_holds_32_inputs_of_one_row():
 
 
 def test_a_convolution_for_vectors_reads_patches(graph):
-    op = graph.op("l2")
+    op = graph.op("l5")
     columns, weights = columns_of(graph, op, "mve"), graph.constant_inputs(op)[0]
     # 13 positions by threes, 45 values of a patch in three vectors, 3 rows of 5 channels to the next patch.
     assert (columns.method, columns.count, columns.depth, columns.step_bytes) == ("mve", 15, 3, 15)

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from codegen.columns import Columns, columns_of, row_width
+from codegen.columns import Columns, columns_of, leads, row_width, window_of
 from codegen.dense import Rows4, rows_of
 from codegen.memory import Buffer, Layout, aligned, plan_memory
+from codegen.spectrum import half_of_basis
 from codegen.taps import Taps, in_vectors, mel_reach, taps_of
 from edgekit.errors import UnsupportedError
 from edgekit.graph import FRONT_END_KINDS, TIME, Graph, Op, Tensor
@@ -38,6 +39,7 @@ class Geometry:
         gap: Rows from one of a window's rows to the next.
         stride: Rows from one window to the next.
         top: Padding rows before the first.
+        tail_bytes: What is read behind the last line; it does not matter what that holds.
     """
 
     height: int
@@ -48,25 +50,33 @@ class Geometry:
     gap: int
     stride: int
     top: int
+    tail_bytes: int
 
     @property
     def lines_bytes(self) -> int:
         """Scratch memory for padded rows."""
-        return self.reach * self.line_bytes
+        return self.reach * self.line_bytes + self.tail_bytes
 
 
 def geometry_of(graph: Graph, op: Op, instructions: InstructionSet) -> Geometry:
     """Return how the windows of a convolution or maximum pooling lie."""
     height, width, channels = graph.tensors[op.inputs[0]].shape
-    if op.kind == "conv2d" and (alone := row_width(graph, op)) != graph.output(op).shape[1]:
+    columns = columns_of(graph, op, instructions) if op.kind == "conv2d" else None
+    if columns is not None and (alone := row_width(graph, op)) != graph.output(op).shape[1]:
         height, width = height * width // alone, alone
-    top, bottom, left, right = op.integers("padding")
-    kernel, gap = op.integers("kernel")[0], dilation_of(op)[0]
-    positions = columns_of(graph, op, instructions).positions if op.kind == "conv2d" else 0
-    right = max(right, positions - left - width)
-    line = (left + width + right) * channels if max(top, bottom, left, right) > 0 else 0
-    reach, stride = (kernel - 1) * gap + 1, op.integers("stride")[0]
-    return Geometry(height, width * channels, line, left * channels, reach, gap, stride, top)
+    rows, top, stride = window_of(graph, op, instructions)
+    left, gap = op.integers("padding")[2], dilation_of(op)[0]
+    positions = row_width(graph, op) if columns is not None else graph.output(op).shape[1]
+    read = (positions - 1) * op.integers("stride")[1] + mel_reach(op)
+    right = max(read - left - width, 0)
+    in_tiles = columns is not None and columns.method == "winograd"
+    tiles = columns.positions if columns is not None else 0
+    tail = max(tiles - read, 0) * channels + -channels % 4 if in_tiles else 0
+    # Tiles are read one after another: results of the first would reach what the next read.
+    copied = in_tiles or max(*op.integers("padding"), right) > 0
+    line = (left + width + right) * channels if copied else 0
+    reach = (rows - 1) * gap + 1
+    return Geometry(height, width * channels, line, left * channels, reach, gap, stride, top, tail)
 
 
 @dataclass(frozen=True)
@@ -129,8 +139,8 @@ class Program:
         return self.layout.offsets[self.owner.get(name, name)]
 
     def scratch(self, op: Op, part: str) -> int:
-        """Return where a part of an operator's scratch memory begins."""
-        offset = self.layout.offsets[scratch_name(op)]
+        """Return where a part of an operator's scratch memory begins; 0 where all parts are empty."""
+        offset = self.layout.offsets.get(scratch_name(op), 0)
         for name, size in scratch_parts(self.graph, op, self.instructions):
             if name == part:
                 return offset
@@ -162,8 +172,26 @@ class Program:
         return self.row_width(op) * self.tensor(op.outputs[0]).shape[2]
 
     def windows(self, op: Op) -> int:
-        """Return how often that happens."""
-        return self.bytes(op.outputs[0]) // self.result_row_bytes(op)
+        """Return how often that happens; two rows at a time in tiles."""
+        rows = self.bytes(op.outputs[0]) // self.result_row_bytes(op)
+        return -(-rows // self.rows_at_once(op))
+
+    def rows_at_once(self, op: Op) -> int:
+        """Return how many rows of results one window gives."""
+        return self.columns[op.name].rows if op.kind == "conv2d" else 1
+
+    def leads(self, op: Op) -> bool:
+        """Return whether the first of the first two rows is before the map."""
+        return leads(self.graph, op) == 1
+
+    def window_rows(self, op: Op) -> int:
+        """Return the rows of a window."""
+        return window_of(self.graph, op, self.instructions)[0]
+
+    @property
+    def folded(self) -> bool:
+        """Whether half of the power spectrum's basis is enough."""
+        return half_of_basis(self.graph, self.instructions)
 
     def reach(self, op: Op) -> int:
         """Return the mel positions that a window spans."""

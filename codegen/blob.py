@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from codegen.columns import columns_of, stored_weights
 from codegen.dense import packed_weights, rows_of
+from codegen.spectrum import half_of_basis, stored_basis
 from codegen.taps import in_vectors, paired_rows, spread_taps
 from codegen.vectors import channel_vectors
 from edgekit.graph import Graph, Op, graph_digest
@@ -75,7 +76,10 @@ def _arrays(graph: Graph, instructions: InstructionSet) -> Iterator[tuple[str, N
                 if name in graph.constants and name not in done:
                     done.add(name)
                     tensor = graph.tensors[name]
-                    yield name.upper(), graph.constants[name], f"{tensor.dtype} {list(tensor.shape)}"
+                    values = graph.constants[name]
+                    whole = op.kind != "power_spectrum" or not half_of_basis(graph, instructions)
+                    stored = values if whole else stored_basis(values)
+                    yield name.upper(), stored, f"{tensor.dtype} {list(tensor.shape)}"
         yield from _scalar_arrays(op)
 
 
@@ -92,10 +96,12 @@ def _linear_arrays(
         sums = by_output.reshape(len(bias), -1).astype(np.int64).sum(1)
         folded = folded - op.integer("input_zero_point") * sums
     prefix = op.name.upper()
+    # Fully connected layers compute four rows at a time: those behind the last are scaled like others.
+    behind = (0, -len(bias) % 4 if op.kind == "fully_connected" else 0)
     yield f"{prefix}_WEIGHTS", stored, f"{tensor.dtype} {list(tensor.shape)}"
-    yield f"{prefix}_BIAS", folded.astype(np.int32), "int32, input zero point folded in"
-    yield f"{prefix}_MULTIPLIER", multiplier.astype(np.int32), "int32"
-    yield f"{prefix}_SHIFT", shift.astype(np.int8), "int8"
+    yield f"{prefix}_BIAS", np.pad(folded, behind).astype(np.int32), "int32, input zero point folded in"
+    yield f"{prefix}_MULTIPLIER", np.pad(multiplier, behind, mode="edge").astype(np.int32), "int32"
+    yield f"{prefix}_SHIFT", np.pad(shift, behind, mode="edge").astype(np.int8), "int8"
 
 
 def _stored_weights(

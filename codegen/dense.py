@@ -11,9 +11,11 @@ from edgekit.graph import Graph, Op
 from edgekit.target import InstructionSet
 
 INT4_OFFSET = 8
-"""Added to int4 weights, so that a mask takes them out of a word; the sum of the inputs makes up for it."""
-INT4_ORDER = (0, 1, 4, 5, 2, 3, 6, 7)
-"""Inputs of the eight nibbles of a word, low first: masked, they meet pairs of inputs (0, 2), (1, 3), ..."""
+"""Added to int4 weights of three in four rows so that masks take them out; the inputs' sum makes up."""
+INT4_ROWS = 4
+"""Rows whose int4 weights for one input share 16 bits; the last of them, at the top, is signed."""
+MOST_INT4_INPUTS = 511
+"""Beyond, 4096 times a row's sum could leave int32: 511 * 128 * 8 * 4096 < 2^31. They are kept in int8."""
 MOST_UNROLLED = 12
 
 
@@ -23,7 +25,8 @@ class Rows4:
 
     Attributes:
         bits: 4 or 8.
-        words: Of a row; `mve`: its vectors.
+        words: Words of 32 bits: of int4 with two inputs of all four rows, of int8 four inputs of one row;
+            `mve`: a row's vectors.
         method: `pairs`: they meet pairs of inputs; `mve`: vectors of them.
     """
 
@@ -38,8 +41,13 @@ class Rows4:
 
     @property
     def pairs(self) -> int:
-        """Pairs of inputs that meet a row."""
-        return self.words * 16 // self.bits
+        """Pairs of inputs that meet the rows, an even number."""
+        return self.words + self.words % 2 if self.bits == 4 else 2 * self.words
+
+    @property
+    def words_of_four(self) -> int:
+        """Words of four rows in all."""
+        return self.words if self.bits == 4 or self.method == "mve" else INT4_ROWS * self.words
 
     @property
     def lanes_bytes(self) -> int:
@@ -47,9 +55,15 @@ class Rows4:
         return 4 * self.pairs if self.method == "pairs" else self.words * VECTOR_BYTES * 8 // self.bits
 
     @property
+    def taken(self) -> int:
+        """Words that are loaded at once: four of int4, one of int8 for each row."""
+        return 4 if self.bits == 4 else 1
+
+    @property
     def unrolled(self) -> int:
-        """Words between two counts of the loop."""
-        return max(n for n in range(1, MOST_UNROLLED + 1) if self.words % n == 0)
+        """How often words are loaded between two counts of the loop."""
+        loads = self.words // self.taken
+        return max((n for n in range(1, MOST_UNROLLED // self.taken + 1) if loads % n == 0), default=0)
 
     @property
     def offset(self) -> int:
@@ -65,22 +79,32 @@ class Rows4:
 def rows_of(graph: Graph, op: Op, instructions: InstructionSet = "portable") -> Rows4:
     """Return how a fully connected layer is computed."""
     weights = graph.tensors[op.inputs[1]]
-    bits = 4 if weights.dtype == "int4" else 8
+    inputs = weights.shape[1]
     if instructions == "mve" and "rounding" not in op.attributes:
-        return Rows4(bits, vectors_of(weights.shape[1], bits), "mve")
-    return Rows4(bits, -(-weights.shape[1] * bits // 32))
+        bits = 4 if weights.dtype == "int4" else 8
+        return Rows4(bits, vectors_of(inputs, bits), "mve")
+    if weights.dtype == "int4" and inputs <= MOST_INT4_INPUTS:
+        return Rows4(4, 2 * (inputs // 4) + min(inputs % 4, 2))
+    return Rows4(8, -(-inputs // 4))
 
 
 def packed_weights(rows: Rows4, weights: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Return (O, K) weights as the kernels read them: (fours of O, words, 4) uint32, `mve`: of vectors."""
+    """Return (O, K) weights as the kernels read them.
+
+    Returns:
+        (fours of O, words) uint32, of int8 (fours of O, words, 4); `mve`: vectors.
+    """
     if rows.method == "mve":
         return vector_weights(weights, 4, rows.bits)
-    per_word = 32 // rows.bits
     outputs, inputs = weights.shape
-    padded = np.pad(weights, ((0, -outputs % 4), (0, rows.words * per_word - inputs)))
-    values = padded.reshape(-1, 4, rows.words, per_word).astype(np.int64)
-    if rows.bits == 4:
-        values = values[..., INT4_ORDER] + INT4_OFFSET
-    shifts = rows.bits * np.arange(per_word)
-    words = ((values & ((1 << rows.bits) - 1)) << shifts).sum(axis=-1)
-    return np.ascontiguousarray(np.moveaxis(words, 1, 2), np.uint32)
+    padded = np.pad(weights, ((0, -outputs % 4), (0, -inputs % 4))).astype(np.int64)
+    fours = padded.reshape(-1, 4, padded.shape[1] // 4, 4)
+    if rows.bits == 8:
+        words = ((fours & 255) << (8 * np.arange(4))).sum(axis=-1)
+        return np.ascontiguousarray(np.moveaxis(words, 1, 2), np.uint32)
+    offset = np.array([INT4_OFFSET, INT4_OFFSET, INT4_OFFSET, 0])
+    digits = (fours + offset[:, None, None]) & 15
+    halves = (digits << (4 * np.arange(4))[:, None, None]).sum(axis=1)
+    # Inputs meet as the kernel lays them out: (0, 2), (1, 3) of each four.
+    pairs = halves[..., [0, 1]] | halves[..., [2, 3]] << 16
+    return np.ascontiguousarray(pairs.reshape(len(pairs), -1)[:, : rows.words], np.uint32)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from codegen.arena import Program, plan_program
 from codegen.blob import blob_sections, build_blob
-from codegen.columns import Columns
 from codegen.dense import Rows4
 from codegen.plan import POOL_PADDING, Plan, plan_stream, state_bytes
 from codegen.taps import Taps, in_vectors, taps_of
+from codegen.tiles import tile_set, tiles_of
 from edgekit import __version__
 from edgekit.graph import TIME, Graph, Op, graph_digest
 from edgekit.target import InstructionSet
@@ -51,6 +51,7 @@ def emit_sources(
         "edgekit_engine.c": render(f"{engine}.j2", values),
         "edgekit_products.h": render("edgekit_products.h.j2", values),
         "edgekit_products.c": render("edgekit_products.c.j2", values),
+        "edgekit_tiles.c": render("edgekit_tiles.c.j2", values),
         "edgekit_model.c": _blob_source(banner(graph), blob),
     }
     if values["depthwise"]:
@@ -112,7 +113,9 @@ def _common_values(plan: Plan | Program, sample_rate_hz: int) -> dict[str, objec
         "describe": _describe,
         "meaning": lambda name: _meaning(graph, name),
         "depthwise": _depthwise_shapes(plan),
-        "shapes": _product_shapes(plan.columns.values()),
+        "shapes": _product_shapes(plan),
+        "tiles": tiles_of((columns, *_channels(graph, name)) for name, columns in plan.columns.items()),
+        "tile_set": lambda op, some: tile_set(plan.columns[op.name], *_channels(graph, op.name), some).name,
         "dense": _dense_shapes(plan.dense.values()),
     }
     if front_end:
@@ -131,17 +134,24 @@ def _stream_values(plan: Plan) -> dict[str, object]:
     }
 
 
-def _product_shapes(convolutions: Iterable[Columns]) -> list[dict[str, object]]:
-    """Return the shapes of products that the convolutions need, each once."""
+def _channels(graph: Graph, name: str) -> tuple[int, int]:
+    op = graph.op(name)
+    return graph.tensors[op.inputs[0]].shape[-1], graph.output(op).shape[-1]
+
+
+def _product_shapes(plan: Plan | Program) -> list[dict[str, object]]:
+    """Return the shapes of rows that the direct convolutions need, each once."""
     found: dict[str, dict[str, object]] = {}
-    for columns in convolutions:
-        for some in columns.takes:
-            name = columns.function(some)
-            found[name] = {
-                "function": name,
-                "some": some,
+    for name, columns in plan.columns.items():
+        outputs = _channels(plan.graph, name)[1]
+        if columns.near(outputs):
+            function = columns.function(outputs)
+            found[function] = {
+                "function": function,
                 "count": columns.count,
+                "fours": columns.fours,
                 "depth": columns.depth,
+                "outputs": outputs,
             }
     return list(found.values())
 
@@ -209,6 +219,6 @@ def _blob_source(opening: str, blob: bytes) -> str:
 
 def model_sources(c_dir: Path) -> list[Path]:
     """Return the C files that make up the model: engine, weights and kernels."""
-    generated = ("edgekit_engine.c", "edgekit_model.c", "edgekit_products.c", "edgekit_depthwise.c")
-    found = [path for name in generated if (path := c_dir / name).is_file()]
+    generated = ("engine", "model", "products", "tiles", "depthwise")
+    found = [path for name in generated if (path := c_dir / f"edgekit_{name}.c").is_file()]
     return sorted([*c_dir.glob("ek_*.c"), *found])

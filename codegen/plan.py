@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from codegen.columns import Columns, columns_of
+import numpy as np
+
+from codegen.columns import Columns, columns_of, leads, window_of
 from codegen.dense import Rows4, rows_of
+from codegen.spectrum import half_of_basis
 from edgekit.errors import UnsupportedError
 from edgekit.graph import FRONT_END_KINDS, Graph, Op, hears_audio
 from edgekit.target import InstructionSet
@@ -18,7 +21,7 @@ POOL_PADDING = -128
 
 @dataclass(frozen=True)
 class Rows:
-    """Where a stream of rows lies: a ring of padded rows, or one row that is read at once.
+    """Where a stream of rows lies: a ring of padded rows, or one row in the scratch that is read at once.
 
     Attributes:
         name: The tensor's name, and the state member's.
@@ -26,6 +29,7 @@ class Rows:
         width: Mel positions of a row without padding; channels of each.
         left, right: Padding positions.
         top: Padding rows before the first; stride: rows from one window to the next.
+        tail: Bytes that are read behind the last row; what they hold does not matter.
         fill: Macro of the quantization whose input zero point pads, or empty for pooling's -128.
     """
 
@@ -37,12 +41,18 @@ class Rows:
     right: int = 0
     top: int = 0
     stride: int = 1
+    tail: int = 0
     fill: str = ""
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one padded row."""
         return (self.left + self.width + self.right) * self.channels
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all rows."""
+        return self.height * self.row_bytes + self.tail
 
     @property
     def offset(self) -> int:
@@ -93,22 +103,72 @@ class Plan:
         return self.front_end["frame_level"].integer("memory_frames") > 0
 
     @property
+    def folded(self) -> bool:
+        """Whether half of the power spectrum's basis is enough."""
+        return half_of_basis(self.graph, self.instructions)
+
+    @property
     def storage(self) -> tuple[Rows, ...]:
         """Every distinct storage, in the order of the streams."""
         return tuple(dict.fromkeys(self.rows.values()))
 
     @property
-    def lanes_bytes(self) -> int:
-        """Scratch memory that the layers share for their inputs as pairs."""
-        return max(self.scratch.values())
+    def rings(self) -> tuple[Rows, ...]:
+        """The storage that keeps rows from one time step to the next."""
+        return tuple(rows for rows in self.storage if rows.ring)
 
     @property
     def scratch(self) -> dict[str, int]:
-        """How much of that each layer needs, by operator name."""
+        """How much scratch memory each layer needs for its inputs as pairs, by operator name."""
         found = {name: columns.lanes_bytes for name, columns in self.columns.items()}
         pools = [op for op in self.layers if op.kind == "max_pool2d"]
-        found |= {op.name: -(-self.rows[op.inputs[0]].row_bytes // 4) * 4 for op in pools}
+        found |= {op.name: _words(self.rows[op.inputs[0]].row_bytes) for op in pools}
         return found | {name: rows.lanes_bytes for name, rows in self.dense.items()}
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Where rows that are read at once lie in the scratch: behind what is used while there are any."""
+        single = [rows for rows in self.storage if not rows.ring]
+        ends = np.cumsum([self._used_beside_rows(), *(_words(rows.bytes) for rows in single)]).tolist()
+        return {rows.name: end for rows, end in zip(single, ends[:-1], strict=True)}
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Scratch memory in all, in words of 64 bits, which the front end has."""
+        places = self.places
+        ends = [places[rows.name] + rows.bytes for rows in self.storage if not rows.ring]
+        return -(-max(*self.scratch.values(), *ends, self.front_end_bytes) // 8) * 8
+
+    def _used_beside_rows(self) -> int:
+        """Scratch that the front end or some layer uses while a row lies beside it."""
+        features = self.front_end["level_normalize"].outputs[0]
+        most = 0 if self.rows[features].ring else self.front_end_bytes
+        for name, rows in self.rows.items():
+            users = [i for i, op in enumerate(self.layers) if name in (*op.inputs, *op.outputs)]
+            if not rows.ring and users:
+                last = len(self.layers) if name in self.pool.inputs else users[-1] + 1
+                most = max(most, *(self.scratch[op.name] for op in self.layers[users[0] : last]))
+        return most
+
+    @property
+    def front_end_bytes(self) -> int:
+        """Scratch memory of the front end: power, mel, the frame, as pairs too, and its log-mels."""
+        n_fft = self.front_end["frame"].integer("n_fft")
+        bands = self.rows[self.front_end["level_normalize"].outputs[0]].data_bytes
+        return 8 * (n_fft // 2 + 1 + bands) + 2 * (2 * n_fft + bands)
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Sums that each convolution keeps for the second of two rows, by operator name."""
+        return {
+            op.name: self.rows[op.outputs[0]].data_bytes
+            for op in self.layers
+            if op.name in self.columns and self.columns[op.name].turns
+        }
+
+    def leads(self, op: Op) -> bool:
+        """Whether the first two rows that a convolution computes at once begin before the start."""
+        return leads(self.graph, op) == 1
 
     def index(self, op: Op) -> int:
         """Return the operator's place in the graph: its number in traces."""
@@ -143,6 +203,11 @@ def plan_stream(graph: Graph, instructions: InstructionSet = "portable") -> Plan
     return Plan(graph, front_end, rows, columns, dense, layers, pool, second, head, instructions)
 
 
+def _words(count: int) -> int:
+    """Return so many bytes rounded up to words."""
+    return -(-count // 4) * 4
+
+
 def _unsupported(op: Op, constraint: str) -> UnsupportedError:
     return UnsupportedError(
         f"{op.kind} {op.name!r} (from {', '.join(op.origin) or 'the front end'}): {constraint}",
@@ -168,13 +233,26 @@ def _place(graph: Graph, name: str, rows: dict[str, Rows], instructions: Instruc
     reader = windowed[0]
     if reader.attributes.get("dilation", (1, 1)) != (1, 1):
         raise _unsupported(reader, "a convolution of rows has dilation 1")
-    top, _, left, right = reader.integers("padding")
-    if reader.kind == "conv2d":
-        positions = max(columns_of(graph, op, instructions).positions for op in windowed)
-        right = max(right, positions - left - width)
-    height, stride = reader.integers("kernel")[0], reader.integers("stride")[0]
+    left = reader.integers("padding")[2]
+    behind = [_behind(graph, op, left + width, channels, instructions) for op in windowed]
+    right, tail = (max(values) for values in zip(*behind, strict=True))
+    height, top, stride = window_of(graph, reader, instructions)
     fill = f"{reader.name.upper()}_QUANTIZATION" if reader.kind == "conv2d" else ""
-    rows[name] = Rows(name, width, channels, height, left, right, top, stride, fill)
+    rows[name] = Rows(name, width, channels, height, left, right, top, stride, tail, fill)
+
+
+def _behind(
+    graph: Graph, reader: Op, before: int, channels: int, instructions: InstructionSet
+) -> tuple[int, int]:
+    """Return the padding positions that a reader needs behind a row, and bytes that it reads besides."""
+    stride = reader.integers("stride")[1]
+    read = (graph.output(reader).shape[1] - 1) * stride + reader.integers("kernel")[1]
+    right = max(read - before, 0)
+    columns = columns_of(graph, reader, instructions) if reader.kind == "conv2d" else None
+    if columns is None or columns.method != "winograd":
+        return right, 0
+    # Tiles behind the last output; channels behind the last, as four are read at a time.
+    return right, max(columns.positions - read, 0) * channels + -channels % 4
 
 
 def _run_together(graph: Graph, readers: list[Op]) -> bool:
@@ -202,12 +280,13 @@ def state_bytes(plan: Plan, window_frames: int) -> dict[str, int]:
     if not plan.causal:
         bands = graph.output(plan.front_end["level_normalize"]).shape[1]
         needed[plan.front_end["level_normalize"].name] = window_frames * bands * 2
-    counted: set[Rows] = set()
-    for op in (*plan.layers, plan.pool):
-        read = {plan.rows[name] for name in op.inputs if name in plan.rows} - counted
-        needed[op.name] += sum(rows.height * rows.row_bytes for rows in read)
-        counted |= read
-    needed[max(plan.scratch, key=lambda name: plan.scratch[name])] += plan.lanes_bytes
+    for op in plan.layers:
+        needed[op.name] += sum(
+            plan.rows[name].bytes for name in op.inputs if plan.rows.get(name) in plan.rings
+        )
+    for name, count in plan.kept.items():
+        needed[name] += 4 * count
+    needed[max(plan.scratch, key=lambda name: plan.scratch[name])] += plan.scratch_bytes
     # Numerator and denominator in 64 bits, the maximum in 8.
     needed[plan.pool.name] += features * (8 + 8 + 1)
     return needed

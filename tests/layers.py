@@ -256,12 +256,12 @@ def _linear_call(index: int, layer: Layer) -> str:
         return text + _window(layer) + "ek_depthwise_conv2d_mve_s8(rows, &window, &layer, output);"
     if op.kind == "conv2d":
         columns = columns_of(graph, op, "mve")
-        sizes = f"{columns.depth}, {columns.count}, {columns.fours}, NULL, NULL"
+        sizes = f"{columns.depth}, {columns.count}, NULL"
         text = _window(layer) + f"static const ek_columns_t columns = {{ {sizes} }};\n" + text
-        return text + f"{columns.kernel}(rows, &window, &columns, &layer, lanes, output);"
+        return text + "ek_conv2d_mve_s8(rows, &window, &columns, &layer, lanes, output);"
     rows = rows_of(graph, op, "mve")
     _, inputs = layer.x.shape
-    text += f"static const ek_rows_t dense = {{ {rows.words}, {rows.pairs}, {rows.offset}, NULL }};\n"
+    text += f"static const ek_rows_t dense = {{ {rows.words}, {rows.pairs}, {rows.offset}, NULL, NULL }};\n"
     return (
         text + f"{rows.kernel}(rows[0], {inputs}, {layer.expected.shape[1]}, &dense, &layer, lanes, output);"
     )

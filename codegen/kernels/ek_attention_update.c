@@ -1,5 +1,13 @@
 #include "ek_kernels.h"
 
+/* Take both sums to a larger maximum. */
+EK_RARE static void rescale(uint32_t factor, int64_t *numerator, uint64_t *denominator)
+{
+    const int64_t half = (int64_t)1 << (EK_EXP_BITS - 1);
+    *numerator = (*numerator * (int64_t)factor + half) >> EK_EXP_BITS;
+    *denominator = (*denominator * factor + (uint64_t)half) >> EK_EXP_BITS;
+}
+
 /*
  * Add one token to an attention pooling over time (online softmax, feature by feature).
  *
@@ -15,26 +23,22 @@ void ek_attention_update(const int8_t *value, const int8_t *score, const uint16_
                          int32_t value_zero_point, uint32_t features, int8_t *maximum, int64_t *numerator,
                          uint64_t *denominator)
 {
-    const int64_t half = (int64_t)1 << (EK_EXP_BITS - 1);
     uint32_t i;
     for (i = 0; i < features; i++) {
-        int64_t top = numerator[i];
-        int64_t bottom = (int64_t)denominator[i];
-        int32_t weight;
-        if (score[i] > maximum[i]) {
-            const int64_t rescale = exp_table[score[i] - maximum[i]];
-            top = (top * rescale + half) >> EK_EXP_BITS;
-            bottom = (bottom * rescale + half) >> EK_EXP_BITS;
+        int32_t below = maximum[i] - score[i], weight;
+        uint64_t bottom;
+        if (below < 0) {
+            rescale(exp_table[-below], &numerator[i], &denominator[i]);
             maximum[i] = score[i];
+            below = 0;
         }
-        weight = exp_table[maximum[i] - score[i]];
-        top += (int64_t)weight * (value[i] - value_zero_point);
-        bottom += weight;
-        if (bottom >> EK_WEIGHT_LIMIT_BITS != 0) {
-            top >>= 1;
-            bottom >>= 1;
+        weight = exp_table[below];
+        numerator[i] += (int64_t)weight * (value[i] - value_zero_point);
+        bottom = denominator[i] + (uint32_t)weight;
+        denominator[i] = bottom;
+        if ((uint32_t)(bottom >> 32) >> (EK_WEIGHT_LIMIT_BITS - 32) != 0u) {
+            numerator[i] >>= 1;
+            denominator[i] >>= 1;
         }
-        numerator[i] = top;
-        denominator[i] = (uint64_t)bottom;
     }
 }

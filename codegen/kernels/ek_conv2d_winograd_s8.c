@@ -1,46 +1,58 @@
 #include "ek_kernels.h"
 #include "ek_scale.h"
 
-/* Products at all six points: two channels of three or four tiles. */
-#define EK_MOST_SUMS (6 * 2 * 4)
-
 /*
- * One row of a convolution with three columns and step 1, by Winograd's F(4, 3) along mel: half of the
- * multiplications, and exact, because the weights are 24 times those of the paper (Lavin and Gray,
- * arXiv 1509.09308).
+ * One or two rows of a convolution of three rows and columns with step 1, by Winograd's F(2, 3) in time and F(4, 3)
+ * along mel: a third of the multiplications. Exact, because the weights are 48 times those of the paper (Lavin and
+ * Gray, arXiv 1509.09308).
  *
- * rows:   [kernel_t] input rows, oldest first, each [4 * tiles + 2][channels], padding filled in.
- * layer:  weights as pairs [(outputs + 1) / 2][6][kernel_t][pairs][2] (see ek_winograd_input); bias with the
- *         zero point folded in.
- * lanes:  [6][kernel_t][pairs][tiles] scratch.
- * output: [output_width][outputs] int8.
+ * rows:    the window, oldest first, each [4 * tiles + 2][channels], padding filled in: four rows where two are
+ *          computed at once, else three.
+ * turn:    what is computed. Two rows in turns share their products: the first takes three of the four time points
+ *          and keeps what the second needs of them; the second takes the point that was not known before.
+ * tiles:   tiles of a row and their functions.
+ * layer:   weights as pairs [(outputs + 1) / 2][4][6][pairs of channels][2] (see ek_winograd_input); bias with the
+ *          zero point folded in.
+ * lanes:   [time points][6][pairs of channels + 2][tiles taken at a time] scratch.
+ * results: where the rows go, [output_width][outputs] int8 each; where [outputs][output_width] are kept between two
+ *          turns; changed. Where two rows at once go to the same place, the second stays.
  */
-void ek_conv2d_winograd_s8(const int8_t *const *rows, const ek_window_t *window, const ek_columns_t *columns,
-                           const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output)
+void ek_conv2d_winograd_s8(const int8_t *const *rows, ek_turn_t turn, const ek_window_t *window, const ek_tiles_t *tiles,
+                           const ek_layer_t *layer, ek_pair_t *lanes, ek_results_t *results)
 {
-    const uint32_t tiles = columns->count, depth = columns->depth, row_pairs = depth / window->kernel_t;
-    const uint32_t outputs = window->outputs, width = window->output_width;
-    const ek_pair_t *weights = layer->weights;
-    int32_t sums[EK_MOST_SUMS];
-    uint32_t row, channel;
-    for (row = 0; row < window->kernel_t; row++) {
-        ek_winograd_input(rows[row], window->channels, tiles, depth * tiles, lanes + (size_t)row * row_pairs * tiles);
-    }
-    for (channel = 0; channel < outputs; channel += 2u) {
-        const uint32_t other = channel + 1u < outputs ? channel + 1u : channel;
-        const ek_scale_t scales[2] = {ek_scale(layer, channel), ek_scale(layer, other)};
-        uint32_t tile = 0;
-        while (tile < tiles) {
-            const uint32_t some = tile < columns->fours ? 4u : 3u;
-            const uint32_t left = width - 4u * tile, count = left < 4u * some ? left : 4u * some;
-            int8_t *result = output + (size_t)4 * tile * outputs + channel;
-            (some == 4u ? columns->four : columns->three)(lanes + tile, weights, 6u, sums);
-            ek_winograd_output(sums, some, &scales[0], count, outputs, result);
-            if (other != channel) {
-                ek_winograd_output(sums + some, some, &scales[1], count, outputs, result + 1);
+    const uint32_t outputs = window->outputs, width = window->output_width, depth = tiles->depth;
+    const uint32_t left_out = turn == EK_BOTH ? 0u : turn == EK_FIRST ? EK_MEL_POINTS : EK_LAST_POINT;
+    ek_scale_t scale = ek_scale(layer, 0);
+    uint32_t done = 0, channel;
+    while (done < width) {
+        const uint32_t some = done < 4u * tiles->fours ? 4u : 3u, here = 4u * some;
+        const ek_tile_functions_t *functions = some == 4u ? tiles->four : tiles->three;
+        const ek_pair_t *weights = (const ek_pair_t *)layer->weights + (turn == EK_SECOND ? 2u * depth * EK_LAST_POINT : 0u);
+        ek_tile_output_t *output = functions->output[turn];
+        functions->input[turn](rows, (size_t)done * window->channels, lanes);
+        results->count = width - done < here ? width - done : here;
+        for (channel = 0; channel < outputs; channel++) {
+            const ek_pair_t *sums = lanes + (size_t)some * (depth + (channel & 1u));
+            if ((channel & 1u) == 0u) {
+                (channel + 1u < outputs ? functions->two : functions->one)(lanes, weights, EK_POINTS - left_out);
+                weights += (size_t)2 * depth * EK_POINTS;
             }
-            tile += some;
+            ek_rescale(&scale, layer, channel);
+            if (scale.quick != 0) {
+                output(sums, &scale, results);
+            } else {
+                ek_winograd_output(sums, some * (depth + 2u), turn, &scale, outputs, results);
+            }
+            results->rows[0]++;
+            results->rows[1]++;
+            results->kept += turn == EK_BOTH ? 0u : width;
         }
-        weights += (size_t)2 * 6 * depth;
+        done += here;
+        if (done < width) {
+            /* From behind the channels of these outputs to the first channel of the next. */
+            results->rows[0] += (size_t)(here - 1u) * outputs;
+            results->rows[1] += (size_t)(here - 1u) * outputs;
+            results->kept -= turn == EK_BOTH ? 0u : (size_t)outputs * width - here;
+        }
     }
 }

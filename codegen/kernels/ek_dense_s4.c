@@ -3,23 +3,21 @@
 /*
  * Sums of products of four rows of int4 weights, for processors without the DSP extension.
  *
- * lanes:   [4 * words] pairs of inputs (see ek_expand_s8).
- * weights: [words][4] eight weights each, 8 added; their inputs, from the low nibble on, are
- *          0, 1, 4, 5, 2, 3, 6, 7.
- * sums:    [4] result: 8 times the sum of the inputs too much.
+ * lanes:   [words] pairs of inputs (see ek_expand_s8).
+ * weights: [words] a pair of 16 bits each: four rows' weights for one input, from the low nibble on; 8 is added to
+ *          those of the first three rows, the last is signed.
+ * sums:    [4] result: for the first three rows 8 times the sum of the inputs too much.
  */
-void ek_dense_s4(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4])
+EK_RARE void ek_dense_s4(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4])
 {
-    uint32_t row, word, pair;
-    for (row = 0; row < 4u; row++) {
-        int32_t sum = 0;
-        for (word = 0; word < words; word++) {
-            const uint32_t nibbles = weights[4u * word + row];
-            for (pair = 0; pair < 4u; pair++) {
-                const ek_pair_t weight = (nibbles >> (4u * pair)) & 0x000F000Fu, lane = lanes[4u * word + pair];
-                sum += ek_first(lane) * ek_first(weight) + ek_second(lane) * ek_second(weight);
-            }
-        }
-        sums[row] = sum;
+    uint32_t word;
+    sums[0] = sums[1] = sums[2] = sums[3] = 0;
+    for (word = 0; word < words; word++) {
+        const int32_t first = ek_first(lanes[word]), second = ek_second(lanes[word]);
+        const uint32_t four = weights[word];
+        sums[0] += first * (int32_t)(four & 15u) + second * (int32_t)(four >> 16 & 15u);
+        sums[1] += first * (int32_t)(four >> 4 & 15u) + second * (int32_t)(four >> 20 & 15u);
+        sums[2] += first * (int32_t)(four >> 8 & 15u) + second * (int32_t)(four >> 24 & 15u);
+        sums[3] += first * (ek_first(four) >> 12) + second * (ek_second(four) >> 12);
     }
 }

@@ -63,27 +63,95 @@ typedef struct {
     uint16_t top;    /* padding rows before the first */
 } ek_map_t;
 
-/* Sums of products of one layer's shape: two channels, three or four columns, one after another. */
-typedef void ek_products_t(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, int32_t *sums);
+/* How the results of one channel are scaled. Generated code reads the first five at their places. */
+typedef struct {
+    uint32_t third; /* EK_THIRD */
+    int32_t twice_bias;
+    int32_t multiplier;
+    int32_t factor; /* 2^(32 - right): the high half of a product with it is a shift to the right; where quick */
+    int32_t zero_point;
+    int32_t shift; /* places to the left */
+    const ek_quantization_t *quantization;
+    int16_t clamped; /* within int8 */
+    int16_t quick;   /* shift is -31..-2 and nothing is clamped within int8 */
+} ek_scale_t;
+
+/* Results of one or two channels in a whole row: products with columns of one layer's shape, scaled. */
+typedef void ek_row_t(const ek_pair_t *lanes, const ek_pair_t *weights, const ek_scale_t scales[2], int8_t *output,
+                      uint32_t channels);
 
 /* Columns that are multiplied with weights: [depth][count] pairs. */
 typedef struct {
     uint16_t depth;
-    uint16_t count; /* fours + a multiple of three */
-    uint16_t fours; /* how many of them are taken four at a time */
-    ek_products_t *four;
-    ek_products_t *three;
+    uint16_t count;
+    ek_row_t *row; /* or NULL: with the functions for any shape */
 } ek_columns_t;
 
-/* Sums of products of one layer's inputs with four rows of its weights. */
-typedef void ek_dense_t(const ek_pair_t *lanes, const uint32_t *weights, int32_t sums[4]);
+/* Points of a tile in Winograd's F(2, 3) x F(4, 3): [time][mel]. */
+#define EK_TIME_POINTS 4u
+#define EK_MEL_POINTS 6u
+#define EK_POINTS (EK_TIME_POINTS * EK_MEL_POINTS)
+#define EK_LAST_POINT (EK_POINTS - EK_MEL_POINTS) /* points before those of the last time */
+
+/* What a Winograd convolution computes: two rows at once from four; or one from three, the two taking turns. */
+typedef enum { EK_BOTH, EK_FIRST, EK_SECOND } ek_turn_t;
+
+/* Where the results of some tiles go. */
+typedef struct {
+    int8_t *rows[2]; /* the second for two at once */
+    uint32_t *kept;  /* between two turns */
+    uint32_t count;  /* of a row, at most four to a tile */
+} ek_results_t;
+
+/* Sums of products of channels with some tiles at points, written behind each point's lanes. */
+typedef void ek_tile_products_t(ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points);
+
+/* Tiles at their points; see ek_winograd_input. */
+typedef void ek_tile_input_t(const int8_t *const *rows, size_t first, ek_pair_t *points);
+
+/* Outputs of one channel from its sums; see ek_winograd_output. */
+typedef void ek_tile_output_t(const ek_pair_t *sums, const ek_scale_t *scale, const ek_results_t *results);
+
+/* What multiplies three tiles at a time, or four. */
+typedef struct {
+    ek_tile_products_t *two; /* two channels; one */
+    ek_tile_products_t *one;
+    ek_tile_input_t *input[3]; /* by turn */
+    ek_tile_output_t *output[3];
+} ek_tile_functions_t;
+
+/* Tiles of a row. */
+typedef struct {
+    uint16_t depth; /* pairs of channels */
+    uint16_t count; /* fours + a multiple of three */
+    uint16_t fours; /* how many of them are taken four at a time */
+    const ek_tile_functions_t *four;
+    const ek_tile_functions_t *three;
+} ek_tiles_t;
+
+/* Sums of products of inputs with four rows of weights of so many words; see ek_dense_s4, ek_dense_s8. */
+typedef void ek_dense_t(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4]);
+
+/* How rows are scaled and where the results go. Generated code reads the members at their places and moves them on. */
+typedef struct {
+    const int32_t *bias;
+    const int32_t *multiplier;
+    const int8_t *shift; /* -31..-2 */
+    int8_t *output;
+    int32_t twice_excess; /* of the sums of the first three of four rows */
+    int32_t zero_point;
+} ek_rows_results_t;
+
+/* Results of fours of rows that need no clamp within int8; see ek_dense_rows. */
+typedef void ek_dense_rows_t(const ek_pair_t *lanes, const uint32_t *weights, ek_rows_results_t *results, uint32_t fours);
 
 /* Rows of a fully connected layer. */
 typedef struct {
-    uint16_t words; /* of a row */
+    uint16_t words; /* of four rows */
     uint16_t pairs; /* of inputs */
-    int32_t offset; /* added to each weight */
-    ek_dense_t *four;
+    int32_t offset; /* added to each weight of the first three of four rows */
+    ek_dense_t *sums;
+    ek_dense_rows_t *rows;
 } ek_rows_t;
 
 /* Sums of products of one channel of a depthwise convolution's shape at four positions. */
@@ -191,6 +259,9 @@ static inline int8_t ek_clamped_s8(int32_t value, const ek_output_t *output)
 }
 
 int32_t ek_requantize(int32_t accumulator, int32_t multiplier, int32_t shift);
+/* All bins of a folded power spectrum; see ek_spectrum_bins. */
+typedef void ek_bins_t(const ek_pair_t *pairs, const ek_pair_t *basis, uint64_t *power);
+
 int32_t ek_log2_q9(uint64_t value, const uint16_t *table);
 int64_t ek_running_average(int64_t average, int64_t value, uint32_t count);
 int64_t ek_new_samples_mean_q8(const int16_t *samples, uint32_t count, int square);
@@ -198,6 +269,10 @@ int64_t ek_new_samples_mean_q8(const int16_t *samples, uint32_t count, int squar
 void ek_frame_s16(const int16_t *window, uint32_t n_fft, int32_t mean_q8, int16_t *frame);
 void ek_power_spectrum(const int16_t *frame, const ek_pair_t *basis, uint32_t n_fft, uint32_t shift_bits,
                        uint64_t *power);
+void ek_folded_spectrum(const int16_t *frame, const ek_pair_t *basis, uint32_t n_fft, ek_bins_t *bins, ek_pair_t *pairs,
+                        uint64_t *power);
+void ek_spectrum_bins(const ek_pair_t *pairs, const ek_pair_t *basis, uint32_t n_fft, uint32_t shift_bits,
+                      uint64_t *power);
 void ek_mel_filter(const uint64_t *power, const uint8_t *first_bin, const uint8_t *bin_count,
                    const uint16_t *weights, uint32_t bands, uint64_t *mel);
 void ek_level_normalize(const int16_t *log_mel, int32_t level_q9, const ek_normalization_t *normalization,
@@ -206,15 +281,22 @@ void ek_level_normalize(const int16_t *log_mel, int32_t level_q9, const ek_norma
 int ek_ring_push(ek_ring_t *ring, uint8_t rows, uint8_t stride);
 void ek_conv2d_s8(const int8_t *const *rows, const ek_window_t *window, const ek_columns_t *columns,
                   const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
-void ek_products(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t depth, uint32_t count, uint32_t some,
-                 uint32_t points, int32_t *sums);
-void ek_winograd_input(const int8_t *row, uint32_t channels, uint32_t tiles, uint32_t stride, ek_pair_t *points);
-void ek_conv2d_winograd_s8(const int8_t *const *rows, const ek_window_t *window, const ek_columns_t *columns,
-                           const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
+void ek_products(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t depth, uint32_t count, uint32_t width,
+                 int32_t *sums);
+void ek_winograd_input(const int8_t *const *rows, size_t first, ek_turn_t turn, uint32_t channels, uint32_t tiles,
+                       uint32_t stride, ek_pair_t *points);
+void ek_winograd_products(ek_pair_t *lanes, const ek_pair_t *weights, uint32_t points, uint32_t depth,
+                          uint32_t tiles);
+void ek_winograd_output(const ek_pair_t *sums, uint32_t stride, ek_turn_t turn, const ek_scale_t *scale,
+                        uint32_t step, const ek_results_t *results);
+void ek_conv2d_winograd_s8(const int8_t *const *rows, ek_turn_t turn, const ek_window_t *window, const ek_tiles_t *tiles,
+                           const ek_layer_t *layer, ek_pair_t *lanes, ek_results_t *results);
 void ek_max_pool2d_s8(const int8_t *const *rows, const ek_window_t *window, int8_t *largest, int8_t *output);
 int32_t ek_expand_s8(const int8_t *input, uint32_t inputs, uint32_t pairs, ek_pair_t *lanes);
 void ek_dense_s4(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4]);
 void ek_dense_s8(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, int32_t sums[4]);
+void ek_dense_rows(const ek_pair_t *lanes, const uint32_t *weights, uint32_t words, ek_dense_t *sums_of_four,
+                   ek_rows_results_t *results, uint32_t fours);
 void ek_fully_connected(const int8_t *input, uint32_t inputs, uint32_t outputs, const ek_rows_t *rows,
                         const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
 void ek_patches_s8(const int8_t *const *rows, const ek_window_t *window, int8_t *patches);

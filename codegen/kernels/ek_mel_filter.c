@@ -15,9 +15,9 @@ void ek_mel_filter(const uint64_t *power, const uint8_t *first_bin, const uint8_
     for (band = 0; band < bands; band++) {
         const uint64_t *bin = power + first_bin[band];
         uint64_t sum = 0;
-        uint32_t i;
-        for (i = 0; i < bin_count[band]; i++) {
-            sum += bin[i] * *weights++;
+        const uint64_t *end = bin + bin_count[band];
+        while (bin < end) {
+            sum += *bin++ * *weights++;
         }
         mel[band] = sum;
     }

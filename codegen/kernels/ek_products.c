@@ -1,32 +1,28 @@
 #include "ek_kernels.h"
 
 /*
- * Sums of products of two channels with some columns, for processors without the DSP extension.
+ * Sums of products of two channels with the columns of a row.
  *
- * lanes:   [points][depth][count] pairs, from the first column on.
- * weights: [points][depth][2] pairs.
- * some:    columns, 1..count.
- * sums:    [points][2][some] result, modulo 2^32: what lies behind a row's width may be anything.
+ * lanes:   [depth][count] pairs.
+ * weights: [depth][2] pairs.
+ * width:   columns that have results.
+ * sums:    [2][width] result.
  */
-void ek_products(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t depth, uint32_t count, uint32_t some,
-                 uint32_t points, int32_t *sums)
+EK_RARE void ek_products(const ek_pair_t *lanes, const ek_pair_t *weights, uint32_t depth, uint32_t count, uint32_t width,
+                 int32_t *sums)
 {
-    uint32_t point, channel, column, i;
-    for (point = 0; point < points; point++) {
-        for (channel = 0; channel < 2u; channel++) {
-            for (column = 0; column < some; column++) {
-                const ek_pair_t *lane = lanes + column, *weight = weights + channel;
-                uint32_t sum = 0;
-                for (i = 0; i < depth; i++) {
-                    sum += (uint32_t)(ek_first(*lane) * ek_first(*weight));
-                    sum += (uint32_t)(ek_second(*lane) * ek_second(*weight));
-                    lane += count;
-                    weight += 2;
-                }
-                *sums++ = (int32_t)sum;
-            }
+    uint32_t column, i;
+    for (column = 0; column < width; column++) {
+        const ek_pair_t *lane = lanes + column, *weight = weights;
+        int32_t one = 0, other = 0;
+        for (i = 0; i < depth; i++) {
+            const int32_t first = ek_first(*lane), second = ek_second(*lane);
+            one += first * ek_first(weight[0]) + second * ek_second(weight[0]);
+            other += first * ek_first(weight[1]) + second * ek_second(weight[1]);
+            lane += count;
+            weight += 2;
         }
-        lanes += (size_t)depth * count;
-        weights += (size_t)2 * depth;
+        sums[column] = one;
+        sums[width + column] = other;
     }
 }

@@ -17,40 +17,35 @@
 #define EK_ROLLED
 #endif
 
-/* Places to the right up to which the zero point may be added before the shift. */
-#define EK_QUICK_SHIFT 20
+/* The inverse of 3 modulo 2^32. */
+#define EK_THIRD 0xAAAAAAABu
 
-/* How the results of one channel are scaled. */
-typedef struct {
-    int32_t twice_bias;
-    int32_t multiplier;
-    int32_t rounding; /* what is added before the shift: a half and, where quick, the zero point */
-    int32_t right;    /* places to the right */
-    int32_t left;     /* places to the left */
-    int32_t zero_point;
-    int32_t clamp_min;
-    int32_t clamp_max;
-    int quick; /* right is 1..EK_QUICK_SHIFT, left is 0 and nothing is clamped within int8 */
-} ek_scale_t;
+/* 2^(32 + shift) for a shift of -31..-2. */
+EK_INLINE int32_t ek_factor(int32_t shift)
+{
+    return (int32_t)(0x80000000u >> (-shift - 1));
+}
 
-static inline ek_scale_t ek_scale(const ek_layer_t *layer, uint32_t channel)
+/* Another channel of the same layer. */
+EK_INLINE void ek_rescale(ek_scale_t *scale, const ek_layer_t *layer, uint32_t channel)
+{
+    const int32_t shift = layer->shift[channel];
+    scale->twice_bias = (int32_t)((uint32_t)layer->bias[channel] * 2u);
+    scale->multiplier = layer->multiplier[channel];
+    scale->factor = shift < -1 ? ek_factor(shift) : 0;
+    scale->shift = shift;
+    scale->quick = shift < -1 && scale->clamped == 0;
+}
+
+EK_INLINE ek_scale_t ek_scale(const ek_layer_t *layer, uint32_t channel)
 {
     const ek_quantization_t *q = layer->quantization;
-    const int32_t shift = layer->shift[channel];
     ek_scale_t scale;
-    scale.twice_bias = (int32_t)((uint32_t)layer->bias[channel] * 2u);
-    scale.multiplier = layer->multiplier[channel];
-    scale.left = shift > 0 ? shift : 0;
-    scale.right = shift < 0 ? -shift : 0;
-    scale.rounding = shift < 0 ? (int32_t)((uint32_t)1 << (scale.right - 1)) : 0;
+    scale.third = EK_THIRD;
     scale.zero_point = q->output_zero_point;
-    scale.clamp_min = q->clamp_min;
-    scale.clamp_max = q->clamp_max;
-    scale.quick = shift < 0 && shift >= -EK_QUICK_SHIFT && q->clamp_min == -128 && q->clamp_max == 127;
-    if (scale.quick != 0) {
-        /* A half and the zero point: (2 * zero point + 1) halves. */
-        scale.rounding = (int32_t)((uint32_t)(2 * scale.zero_point + 1) << (scale.right - 1));
-    }
+    scale.clamped = q->clamp_min > -128 || q->clamp_max < 127;
+    scale.quantization = q;
+    ek_rescale(&scale, layer, channel);
     return scale;
 }
 
@@ -67,6 +62,43 @@ EK_INLINE int32_t ek_saturate_s8(int32_t value)
 }
 
 /*
+ * Shift to the right, rounding halves up where negative numbers have lost one: away from zero. Then the zero point.
+ *
+ * high:   within 2^30, as it is half of an int32 at most; so that neither step overflows.
+ * factor: 2^(32 + shift); shift: -31..-2.
+ */
+EK_INLINE int32_t ek_shift_and_move(int32_t high, int32_t factor, int32_t shift, int32_t zero_point)
+{
+    const int32_t value = high + (high >> 31);
+#if EK_DSP
+    (void)shift;
+    return ek_high_product_plus(value, factor, zero_point);
+#else
+    (void)factor;
+    return ((value + (int32_t)((uint32_t)1 << (-shift - 1))) >> -shift) + zero_point;
+#endif
+}
+
+/* Of twice a sum with its bias, for a shift of -31..-2 and no clamp within int8. */
+EK_INLINE int8_t ek_quick_result_s8(int32_t value, int32_t multiplier, int32_t shift, int32_t zero_point)
+{
+    const int32_t high = ek_high_product(value, multiplier);
+    return (int8_t)ek_saturate_s8(ek_shift_and_move(high, ek_factor(shift), shift, zero_point));
+}
+
+/* Of twice a sum with its bias, for any shift and clamp. */
+EK_INLINE int8_t ek_any_result_s8(int32_t value, const ek_scale_t *scale)
+{
+    const ek_quantization_t *q = scale->quantization;
+    const int32_t left = scale->shift > 0 ? scale->shift : 0, right = scale->shift < 0 ? -scale->shift : 0;
+    value = ek_high_product((int32_t)((uint32_t)value << left), scale->multiplier);
+    value += right > 0 ? (value >> 31) + (int32_t)((uint32_t)1 << (right - 1)) : 0;
+    value = (value >> right) + q->output_zero_point;
+    value = value < q->clamp_min ? q->clamp_min : value;
+    return (int8_t)(value > q->clamp_max ? q->clamp_max : value);
+}
+
+/*
  * The int8 result of twice a sum without its bias: round(round(2^shift * sum * multiplier / 2^31) / 2^right),
  * rounded twice as gemmlowp does, halves up and then away from zero; moved to the zero point, clamped.
  *
@@ -77,14 +109,10 @@ EK_INLINE int8_t ek_result_s8(int32_t twice, const ek_scale_t *scale, int quick)
 {
     int32_t value = (int32_t)((uint32_t)twice + (uint32_t)scale->twice_bias);
     if (quick != 0) {
-        value = ek_high_product(value, scale->multiplier);
-        return (int8_t)ek_saturate_s8((value + (value >> 31) + scale->rounding) >> scale->right);
+        const int32_t high = ek_high_product(value, scale->multiplier);
+        return (int8_t)ek_saturate_s8(ek_shift_and_move(high, scale->factor, scale->shift, scale->zero_point));
     }
-    value = ek_high_product((int32_t)((uint32_t)value << scale->left), scale->multiplier);
-    value += scale->right > 0 ? (value >> 31) + scale->rounding : 0;
-    value = (value >> scale->right) + scale->zero_point;
-    value = value < scale->clamp_min ? scale->clamp_min : value;
-    return (int8_t)(value > scale->clamp_max ? scale->clamp_max : value);
+    return ek_any_result_s8(value, scale);
 }
 
 void ek_depthwise_channel_s8(const ek_pair_t *lanes, const ek_pair_t *weights, const ek_taps_t *taps,
@@ -106,8 +134,5 @@ static inline int16_t ek_rescale_s16(int64_t value, int32_t multiplier, int32_t 
     value = value < -32768 ? -32768 : value;
     return (int16_t)(value > 32767 ? 32767 : value);
 }
-
-void ek_winograd_output(const int32_t *products, uint32_t tiles, const ek_scale_t *scale, uint32_t count,
-                        uint32_t step, int8_t *output);
 
 #endif

@@ -22,41 +22,41 @@
 #define LOG2_TABLE 48u /* uint16 [129] */
 #define LEVEL_EPSILON_Q8 308u /* int32 */
 #define DFT_BASIS 312u /* int16 [2, 33, 64] */
-#define MEL_FIRST_BIN 8760u /* uint8 [12] */
-#define MEL_BIN_COUNT 8772u /* uint8 [12] */
-#define MEL_WEIGHTS 8784u /* uint16 [56] */
-#define NORMALIZE_NORMALIZATION 8896u /* ek_normalization_t */
-#define L1_WEIGHTS 8916u /* int8 [11, 3, 3, 1] */
-#define L1_BIAS 9204u /* int32, input zero point folded in */
-#define L1_MULTIPLIER 9248u /* int32 */
-#define L1_SHIFT 9292u /* int8 */
-#define L1_QUANTIZATION 9304u /* ek_quantization_t */
-#define L2_WEIGHTS 9320u /* int8 [11, 3, 3, 11] */
-#define L2_BIAS 11768u /* int32, input zero point folded in */
-#define L2_MULTIPLIER 11812u /* int32 */
-#define L2_SHIFT 11856u /* int8 */
-#define L2_QUANTIZATION 11868u /* ek_quantization_t */
-#define MIX_WEIGHTS 11884u /* int8 [11, 1, 1, 11] */
-#define MIX_BIAS 12172u /* int32, input zero point folded in */
-#define MIX_MULTIPLIER 12216u /* int32 */
-#define MIX_SHIFT 12260u /* int8 */
-#define MIX_QUANTIZATION 12272u /* ek_quantization_t */
-#define LIN_WEIGHTS 12288u /* int4 [66, 66] */
-#define LIN_BIAS 14736u /* int32, input zero point folded in */
-#define LIN_MULTIPLIER 15000u /* int32 */
-#define LIN_SHIFT 15264u /* int8 */
-#define LIN_QUANTIZATION 15332u /* ek_quantization_t */
-#define SOF_WEIGHTS 15348u /* int4 [66, 66] */
-#define SOF_BIAS 17796u /* int32, input zero point folded in */
-#define SOF_MULTIPLIER 18060u /* int32 */
-#define SOF_SHIFT 18324u /* int8 */
-#define SOF_QUANTIZATION 18392u /* ek_quantization_t */
-#define ATTEND_EXP 18408u /* uint16 [256] */
-#define ATTEND_ZERO_POINT 18920u /* int32 */
-#define ADV_WEIGHTS 18924u /* int8 [3, 66] */
-#define ADV_BIAS 19320u /* int32, input zero point folded in */
-#define ADV_MULTIPLIER 19332u /* int32 */
-#define ADV_SHIFT 19344u /* int8 */
+#define MEL_FIRST_BIN 4664u /* uint8 [12] */
+#define MEL_BIN_COUNT 4676u /* uint8 [12] */
+#define MEL_WEIGHTS 4688u /* uint16 [56] */
+#define NORMALIZE_NORMALIZATION 4800u /* ek_normalization_t */
+#define L1_WEIGHTS 4820u /* int8 [11, 3, 3, 1] */
+#define L1_BIAS 5060u /* int32, input zero point folded in */
+#define L1_MULTIPLIER 5104u /* int32 */
+#define L1_SHIFT 5148u /* int8 */
+#define L1_QUANTIZATION 5160u /* ek_quantization_t */
+#define L2_WEIGHTS 5176u /* int8 [11, 3, 3, 11] */
+#define L2_BIAS 12088u /* int32, input zero point folded in */
+#define L2_MULTIPLIER 12132u /* int32 */
+#define L2_SHIFT 12176u /* int8 */
+#define L2_QUANTIZATION 12188u /* ek_quantization_t */
+#define MIX_WEIGHTS 12204u /* int8 [11, 1, 1, 11] */
+#define MIX_BIAS 12492u /* int32, input zero point folded in */
+#define MIX_MULTIPLIER 12536u /* int32 */
+#define MIX_SHIFT 12580u /* int8 */
+#define MIX_QUANTIZATION 12592u /* ek_quantization_t */
+#define LIN_WEIGHTS 12608u /* int4 [66, 66] */
+#define LIN_BIAS 14920u /* int32, input zero point folded in */
+#define LIN_MULTIPLIER 15192u /* int32 */
+#define LIN_SHIFT 15464u /* int8 */
+#define LIN_QUANTIZATION 15532u /* ek_quantization_t */
+#define SOF_WEIGHTS 15548u /* int4 [66, 66] */
+#define SOF_BIAS 17860u /* int32, input zero point folded in */
+#define SOF_MULTIPLIER 18132u /* int32 */
+#define SOF_SHIFT 18404u /* int8 */
+#define SOF_QUANTIZATION 18472u /* ek_quantization_t */
+#define ATTEND_EXP 18488u /* uint16 [256] */
+#define ATTEND_ZERO_POINT 19000u /* int32 */
+#define ADV_WEIGHTS 19004u /* int8 [3, 66] */
+#define ADV_BIAS 19400u /* int32, input zero point folded in */
+#define ADV_MULTIPLIER 19412u /* int32 */
+#define ADV_SHIFT 19424u /* int8 */
 
 static const void *at(const edgekit_t *e, uint32_t offset)
 {
@@ -84,9 +84,9 @@ EDGEKIT_LAYER int32_t edgekit_layer_level(edgekit_t *e, uint32_t fresh, uint32_t
     return level;
 }
 
-EDGEKIT_LAYER void edgekit_layer_spectrum(const edgekit_t *e, const int16_t *frame, uint64_t *power)
+EDGEKIT_LAYER void edgekit_layer_spectrum(const edgekit_t *e, const int16_t *frame, ek_pair_t *pairs, uint64_t *power)
 {
-    ek_power_spectrum(frame, at(e, DFT_BASIS), 64, 10, power);
+    ek_folded_spectrum(frame, at(e, DFT_BASIS), 64, edgekit_bins, pairs, power);
     TRACE(2, power, 33 * sizeof(uint64_t));
 }
 
@@ -107,7 +107,7 @@ EDGEKIT_LAYER void edgekit_layer_log(const edgekit_t *e, const uint64_t *mel, in
 
 EDGEKIT_LAYER int edgekit_layer_normalize(edgekit_t *e, const int16_t *log_mel, int32_t level)
 {
-    int8_t *output = &e->log_mel[e->log_mel_ring.next][1];
+    int8_t *output = e->log_mel + e->log_mel_ring.next * 14u + 1u;
     ek_level_normalize(log_mel, level, at(e, NORMALIZE_NORMALIZATION), 12, output);
     TRACE(5, output, 12);
     return ek_ring_push(&e->log_mel_ring, 3, 1);
@@ -119,15 +119,15 @@ EDGEKIT_LAYER int edgekit_layer_l1(edgekit_t *e)
     const ek_layer_t layer = {at(e, L1_WEIGHTS), at(e, L1_BIAS), at(e, L1_MULTIPLIER),
                               at(e, L1_SHIFT), at(e, L1_QUANTIZATION)};
     static const ek_window_t window = {12, 1, 11, 3, 3, 1};
-    static const ek_columns_t columns = {6, 12, 12, edgekit_products_6_12_4, NULL};
-    int8_t *output = &e->l1_out[e->l1_out_ring.next][11];
+    static const ek_columns_t columns = {5, 12, edgekit_row_5_12_11};
+    int8_t *output = e->l1_out + e->l1_out_ring.next * 143u + 11u;
     const int8_t *rows[3];
     uint32_t row, next = e->log_mel_ring.next;
     for (row = 0; row < 3u; row++) {
-        rows[row] = e->log_mel[next];
+        rows[row] = e->log_mel + next * 14u;
         next = next + 1u == 3u ? 0u : next + 1u;
     }
-    ek_conv2d_s8(rows, &window, &columns, &layer, e->lanes, output);
+    ek_conv2d_s8(rows, &window, &columns, &layer, e->scratch.lanes, output);
     TRACE(6, output, 132);
     return ek_ring_push(&e->l1_out_ring, 3, 2);
 }
@@ -136,14 +136,14 @@ EDGEKIT_LAYER int edgekit_layer_l1(edgekit_t *e)
 EDGEKIT_LAYER int edgekit_layer_pool(edgekit_t *e)
 {
     static const ek_window_t window = {6, 11, 11, 3, 3, 2};
-    int8_t *output = &e->pool_out[e->pool_out_ring.next][11];
+    int8_t *output = e->pool_out + e->pool_out_ring.next * 88u + 11u;
     const int8_t *rows[3];
     uint32_t row, next = e->l1_out_ring.next;
     for (row = 0; row < 3u; row++) {
-        rows[row] = e->l1_out[next];
+        rows[row] = e->l1_out + next * 143u;
         next = next + 1u == 3u ? 0u : next + 1u;
     }
-    ek_max_pool2d_s8(rows, &window, (int8_t *)e->lanes, output);
+    ek_max_pool2d_s8(rows, &window, e->scratch.bytes, output);
     TRACE(7, output, 66);
     return ek_ring_push(&e->pool_out_ring, 3, 1);
 }
@@ -154,15 +154,17 @@ EDGEKIT_LAYER int edgekit_layer_l2(edgekit_t *e)
     const ek_layer_t layer = {at(e, L2_WEIGHTS), at(e, L2_BIAS), at(e, L2_MULTIPLIER),
                               at(e, L2_SHIFT), at(e, L2_QUANTIZATION)};
     static const ek_window_t window = {6, 11, 11, 3, 3, 1};
-    static const ek_columns_t columns = {51, 6, 0, NULL, edgekit_products_51_6_3};
-    int8_t *output = e->l2_out;
+    static const ek_tiles_t tiles = {6, 3, 0, NULL, &edgekit_set_6_3_11_11};
+    int8_t *output = e->scratch.bytes + 1728;
     const int8_t *rows[3];
+    ek_results_t results = { {output, output}, e->l2_kept, 0};
     uint32_t row, next = e->pool_out_ring.next;
     for (row = 0; row < 3u; row++) {
-        rows[row] = e->pool_out[next];
+        rows[row] = e->pool_out + next * 88u;
         next = next + 1u == 3u ? 0u : next + 1u;
     }
-    ek_conv2d_s8(rows, &window, &columns, &layer, e->lanes, output);
+    ek_conv2d_winograd_s8(rows, e->l2_second ? EK_SECOND : EK_FIRST, &window, &tiles, &layer, e->scratch.lanes, &results);
+    e->l2_second = !e->l2_second;
     TRACE(8, output, 66);
     return 1;
 }
@@ -173,11 +175,11 @@ EDGEKIT_LAYER int edgekit_layer_mix(edgekit_t *e)
     const ek_layer_t layer = {at(e, MIX_WEIGHTS), at(e, MIX_BIAS), at(e, MIX_MULTIPLIER),
                               at(e, MIX_SHIFT), at(e, MIX_QUANTIZATION)};
     static const ek_window_t window = {6, 11, 11, 1, 1, 1};
-    static const ek_columns_t columns = {6, 6, 0, NULL, edgekit_products_6_6_3};
-    int8_t *output = e->mix_out;
+    static const ek_columns_t columns = {6, 6, edgekit_row_6_6_11};
+    int8_t *output = e->scratch.bytes + 1796;
     const int8_t *rows[1];
-    rows[0] = e->l2_out;
-    ek_conv2d_s8(rows, &window, &columns, &layer, e->lanes, output);
+    rows[0] = e->scratch.bytes + 1728;
+    ek_conv2d_s8(rows, &window, &columns, &layer, e->scratch.lanes, output);
     TRACE(9, output, 66);
     return 1;
 }
@@ -187,9 +189,9 @@ EDGEKIT_LAYER int edgekit_layer_lin(edgekit_t *e)
 {
     const ek_layer_t layer = {at(e, LIN_WEIGHTS), at(e, LIN_BIAS), at(e, LIN_MULTIPLIER),
                               at(e, LIN_SHIFT), at(e, LIN_QUANTIZATION)};
-    int8_t *output = e->lin_out;
-    static const ek_rows_t rows = {9, 36, 8, edgekit_dense_s4_9};
-    ek_fully_connected(e->mix_out, 66, 66, &rows, &layer, e->lanes, output);
+    int8_t *output = e->scratch.bytes + 1864;
+    static const ek_rows_t rows = {34, 34, 8, ek_dense_s4, edgekit_dense_s4_34};
+    ek_fully_connected(e->scratch.bytes + 1796, 66, 66, &rows, &layer, e->scratch.lanes, output);
     TRACE(11, output, 66);
     return 1;
 }
@@ -199,9 +201,9 @@ EDGEKIT_LAYER int edgekit_layer_sof(edgekit_t *e)
 {
     const ek_layer_t layer = {at(e, SOF_WEIGHTS), at(e, SOF_BIAS), at(e, SOF_MULTIPLIER),
                               at(e, SOF_SHIFT), at(e, SOF_QUANTIZATION)};
-    int8_t *output = e->sof_out;
-    static const ek_rows_t rows = {9, 36, 8, edgekit_dense_s4_9};
-    ek_fully_connected(e->mix_out, 66, 66, &rows, &layer, e->lanes, output);
+    int8_t *output = e->scratch.bytes + 1932;
+    static const ek_rows_t rows = {34, 34, 8, ek_dense_s4, edgekit_dense_s4_34};
+    ek_fully_connected(e->scratch.bytes + 1796, 66, 66, &rows, &layer, e->scratch.lanes, output);
     TRACE(12, output, 66);
     return 1;
 }
@@ -210,7 +212,7 @@ EDGEKIT_LAYER int edgekit_layer_sof(edgekit_t *e)
 EDGEKIT_LAYER void edgekit_layer_attend(edgekit_t *e)
 {
     const int32_t *zero_point = at(e, ATTEND_ZERO_POINT);
-    ek_attention_update(e->lin_out, e->sof_out, at(e, ATTEND_EXP), *zero_point, 66,
+    ek_attention_update(e->scratch.bytes + 1864, e->scratch.bytes + 1932, at(e, ATTEND_EXP), *zero_point, 66,
                         e->maximum, e->numerator, e->denominator);
     e->tokens += e->tokens != UINT32_MAX ? 1u : 0u;
 }
@@ -265,6 +267,7 @@ static void clear_network(edgekit_t *e)
     memset(e->pool_out, (int)((const ek_quantization_t *)at(e, L2_QUANTIZATION))->input_zero_point, sizeof e->pool_out);
     e->pool_out_ring.next = 1;
     e->pool_out_ring.missing = 2;
+    e->l2_second = 0;
     memset(e->maximum, -128, sizeof e->maximum);
     memset(e->numerator, 0, sizeof e->numerator);
     memset(e->denominator, 0, sizeof e->denominator);
@@ -276,12 +279,12 @@ static void edgekit_step(edgekit_t *e)
 {
     const uint32_t fresh = e->frames == 0u ? 64u : 32u;
     const uint32_t count = e->frames < 64u ? ++e->frames : 64u;
-    int16_t frame[64], log_mel[12];
-    uint64_t power[33], mel[12];
+    int16_t *frame = e->scratch.front_end.frame, *log_mel = e->scratch.front_end.log_mel;
+    uint64_t *power = e->scratch.front_end.power, *mel = e->scratch.front_end.mel;
     int32_t level;
     edgekit_layer_frame(e, fresh, count, frame);
     level = edgekit_layer_level(e, fresh, count, frame);
-    edgekit_layer_spectrum(e, frame, power);
+    edgekit_layer_spectrum(e, frame, e->scratch.front_end.pairs, power);
     edgekit_layer_mel(e, power, mel);
     edgekit_layer_log(e, mel, log_mel);
     edgekit_network(e, log_mel, level);

@@ -12,7 +12,9 @@ GOLDEN = Path(__file__).parent
 
 
 @pytest.mark.parametrize("level", ["causal", "utterance"])
-@pytest.mark.parametrize("name", ["edgekit_engine.c", "edgekit_model.h", "edgekit_products.c", "graph.txt"])
+@pytest.mark.parametrize(
+    "name", ["edgekit_engine.c", "edgekit_model.h", "edgekit_products.c", "edgekit_tiles.c", "graph.txt"]
+)
 def test_text_is_as_reviewed(tmp_path, request, level, name):
     # Shapes alone decide these files: no weight, scale or multiplier is in them.
     graph = small_graph(tmp_path, bands=12, channels=11, level=level, int4=True)

@@ -7,7 +7,7 @@
 
 #define EDGEKIT_SAMPLE_RATE_HZ 16000
 #define EDGEKIT_HOP_SAMPLES 32
-#define EDGEKIT_MODEL_BYTES 19348u
+#define EDGEKIT_MODEL_BYTES 19428u
 #define EDGEKIT_GRAPH_DIGEST "e6eafd75aae0b411ccfa047641544b5a9e16cbea4356691d2af4689c1e6f3356"
 /* Frames of one utterance: a result is ready at its end. */
 #ifndef EDGEKIT_WINDOW_FRAMES
@@ -18,6 +18,19 @@
 #define EDGEKIT_OK 0
 #define EDGEKIT_NOT_READY 1
 #define EDGEKIT_BAD_MODEL (-1)
+
+/* Scratch memory: one frame, then each layer's inputs as pairs and rows that are read at once. */
+typedef union {
+    struct {
+        uint64_t power[33];
+        uint64_t mel[12];
+        ek_pair_t pairs[32];
+        int16_t frame[64];
+        int16_t log_mel[12];
+    } front_end;
+    ek_pair_t lanes[500];
+    int8_t bytes[2000];
+} edgekit_scratch_t;
 
 /* All memory of one stream; members are the engine's own. */
 typedef struct {
@@ -31,18 +44,16 @@ typedef struct {
     uint32_t tokens;
     int16_t window[64];
     int16_t mel_log2[EDGEKIT_WINDOW_FRAMES][12];
-    ek_pair_t lanes[318]; /* scratch */
+    edgekit_scratch_t scratch;
+    uint32_t l2_kept[66]; /* of the first of two rows for the second */
     int8_t maximum[66];
-    int8_t log_mel[3][14];
-    int8_t l1_out[3][154];
-    int8_t pool_out[3][88];
-    int8_t l2_out[66];
-    int8_t mix_out[66];
-    int8_t lin_out[66];
-    int8_t sof_out[66];
+    int8_t log_mel[42]; /* 3 rows */
+    int8_t l1_out[429]; /* 3 rows */
+    int8_t pool_out[331]; /* 3 rows */
     ek_ring_t log_mel_ring;
     ek_ring_t l1_out_ring;
     ek_ring_t pool_out_ring;
+    uint8_t l2_second; /* whose turn it is */
 } edgekit_t;
 
 #define EDGEKIT_STATE_BYTES sizeof(edgekit_t)

@@ -4,6 +4,8 @@ from support import small_graph
 from codegen.emit import emit_sources
 from codegen.host import HostModel, build_library
 
+SHAPE = {"bands": 26, "channels": 5, "depth": (3, 2), "int4": True}
+
 
 @pytest.fixture(scope="session", params=["causal", "utterance"])
 def level(request):
@@ -12,8 +14,8 @@ def level(request):
 
 @pytest.fixture(scope="session")
 def graph(tmp_path_factory, level):
-    """A student graph with 26 bands, 5 channels and int4 linears: convolutions of both methods."""
-    return small_graph(tmp_path_factory.mktemp("student"), bands=26, channels=5, level=level, int4=True)
+    """A student graph with int4 linears: l1 is direct, l2 and l3 in pairs of rows, l4 and l5 in turns."""
+    return small_graph(tmp_path_factory.mktemp("student"), level=level, **SHAPE)
 
 
 @pytest.fixture(scope="session", params=["portable", "mve"])

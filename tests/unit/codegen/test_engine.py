@@ -85,7 +85,7 @@ def test_another_graphs_weights_are_refused(library, instructions, tmp_path):
 
 
 def test_a_retrained_model_runs_on_the_same_code(graph, library, level, instructions, tmp_path):
-    retrained = small_graph(tmp_path, bands=26, channels=5, level=level, int4=True, seed=9)
+    retrained = small_graph(tmp_path, bands=26, channels=5, depth=(3, 2), level=level, int4=True, seed=9)
     pcm = HOSTILE["noise"]
     found = run_traced(HostModel(library, build_blob(retrained, instructions)), retrained, pcm)
     expected = run(retrained, {"pcm": pcm})
@@ -96,7 +96,7 @@ def test_a_retrained_model_runs_on_the_same_code(graph, library, level, instruct
 @pytest.mark.parametrize("shift", [0, 1, -1, -25])
 def test_any_legal_clamp_and_shift(level, shift, instructions, tmp_path):
     """Scales that no calibration chooses: the kernels have a shorter way for the usual ones."""
-    graph = small_graph(tmp_path, bands=26, channels=5, level=level)
+    graph = small_graph(tmp_path, bands=26, channels=5, depth=(3, 2), level=level)
     ops = tuple(
         dataclasses.replace(op, attributes={**op.attributes, "clamp": (-100, 60)})
         if op.kind in ("conv2d", "fully_connected")
@@ -114,6 +114,18 @@ def test_any_legal_clamp_and_shift(level, shift, instructions, tmp_path):
         (tmp_path / name).write_text(text)
     pcm, model = noise(0.4), HostModel(build_library(tmp_path, tmp_path))
     require_parity(compare_traces("c-host", graph, run(graph, {"pcm": pcm}), run_traced(model, graph, pcm)))
+
+
+def test_a_basis_without_symmetry_is_multiplied_whole(graph, level, tmp_path):
+    basis = graph.constants["dft_basis"].copy()
+    basis[1, 5, 9] += 1
+    odd = dataclasses.replace(graph, constants={**graph.constants, "dft_basis": basis})
+    files = emit_sources(odd, 16_000)
+    assert ("ek_power_spectrum.c" in files, "ek_folded_spectrum.c" in files) == (True, False)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    pcm, model = noise(0.1), HostModel(build_library(tmp_path, tmp_path))
+    require_parity(compare_traces("c-host", odd, run(odd, {"pcm": pcm}), run_traced(model, odd, pcm)))
 
 
 def test_a_clip_too_short_is_named(graph, model):

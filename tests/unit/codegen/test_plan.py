@@ -6,11 +6,20 @@ from support import noise
 from unit.quantize.graphs import noise_bursts, random_student
 
 from codegen.blob import HEADER_BYTES, blob_sections, build_blob
-from codegen.columns import columns_of, paired_weights, stored_weights
-from codegen.dense import packed_weights, rows_of
+from codegen.columns import (
+    MEL_FROM_TAPS,
+    MOST_CHANNELS,
+    SCALE,
+    TIME_FROM_TAPS,
+    columns_of,
+    paired_weights,
+    stored_weights,
+)
+from codegen.dense import MOST_INT4_INPUTS, packed_weights, rows_of
 from codegen.emit import DEFAULT_WINDOW_FRAMES, emit_sources
 from codegen.host import HostModel, build_library, run_traced
 from codegen.plan import plan_stream, state_bytes
+from codegen.spectrum import folds, stored_basis
 from codegen.vectors import vector_weights
 from distill.config import DistillConfig
 from edgekit.errors import UnsupportedError
@@ -19,9 +28,22 @@ from edgekit.graph.parity import compare_traces, require_parity
 
 
 def test_rows_of_a_convolution_form_a_padded_ring(graph):
-    rows = plan_stream(graph).rows["l1_out"]
-    assert (rows.height, rows.width, rows.channels, rows.left, rows.right, rows.top) == (3, 26, 5, 1, 1, 1)
-    assert (rows.row_bytes, rows.offset, rows.data_bytes, rows.ring) == (140, 5, 130, True)
+    rows = plan_stream(graph).rows["l4_out"]
+    assert (rows.height, rows.width, rows.channels, rows.left, rows.right, rows.top) == (3, 13, 5, 1, 1, 1)
+    # Four tiles of four outputs read three positions more, and channels in fours.
+    assert (rows.row_bytes, rows.offset, rows.data_bytes, rows.ring) == (75, 5, 65, True)
+    assert rows.bytes == 3 * 75 + 3 * 5 + 3
+
+
+def test_rows_are_computed_in_pairs_where_the_pooling_reads_pairs(graph):
+    plan = plan_stream(graph)
+    assert [plan.columns[name].rows for name in ("l1", "l2", "l3", "l4", "l5")] == [1, 2, 2, 1, 1]
+    assert list(plan.kept) == ["l4", "l5"]
+    # The pooling's first window ends with rows 0 and 1 of l3, which reads 1 and 2 of l2: its pair is -1, 0.
+    assert [plan.leads(graph.op(name)) for name in ("l2", "l3")] == [True, False]
+    windows = [(rows.height, rows.top, rows.stride) for rows in (plan.rows["l1_out"], plan.rows["l2_out"])]
+    assert windows == [(4, 2, 2), (4, 1, 2)]
+    assert plan.rows["l3_out"].stride == 2
 
 
 def test_flatten_shares_its_inputs_row(graph):
@@ -30,14 +52,23 @@ def test_flatten_shares_its_inputs_row(graph):
     assert not plan.rows["mix_out"].ring
 
 
+def test_rows_that_are_read_at_once_lie_apart_in_the_scratch(graph):
+    plan = plan_stream(graph)
+    places = plan.places
+    assert list(places) == ["l5_out", "mix_out", "lin_out", "sof_out"]
+    # Behind what l5 needs, which writes the first of them; l2 and l3 may need more.
+    assert places["l5_out"] == plan.scratch["l5"]
+    starts = list(places.values())
+    assert all(b - a >= 65 for a, b in zip(starts, [*starts[1:], plan.scratch_bytes], strict=True))
+
+
 def test_state_by_layer_adds_up_to_the_state(graph, instructions, model):
-    plan = plan_stream(graph, instructions)
-    needed = state_bytes(plan, DEFAULT_WINDOW_FRAMES)
+    needed = state_bytes(plan_stream(graph, instructions), DEFAULT_WINDOW_FRAMES)
     # Besides: pointer, averages, counters, ring positions and alignment.
     assert 0 < model.state_bytes - sum(needed.values()) < 100
     if instructions == "portable":
-        # Rows of 13 positions, padded to four tiles; and all scratch memory.
-        assert needed["l2"] == 3 * (4 * 4 + 2) * 5 + plan.lanes_bytes
+        # Three rows of 13 positions with their padding, what is read behind them, what is kept between turns.
+        assert needed["l5"] == 3 * 75 + 3 * 5 + 3 + 4 * 13 * 5
 
 
 def test_a_graph_without_attention_is_refused(graph):
@@ -110,15 +141,16 @@ def test_folded_bias_takes_the_zero_point_from_the_input(graph):
     )
 
 
-def test_a_word_of_int4_holds_its_inputs_in_the_order_of_the_lanes(graph):
+def test_a_word_of_int4_holds_two_inputs_of_four_rows(graph):
     rows = rows_of(graph, graph.op("lin"))
-    weights = np.zeros((2, rows.words * 8), np.int8)
-    weights[1, :8] = np.arange(8) - 4
+    assert (rows.bits, rows.words) == (4, 33)
+    weights = np.zeros((5, 65), np.int8)
+    weights[:4, 1], weights[:4, 3] = (-8, 7, 0, -3), (1, 2, 3, 4)
     packed = packed_weights(rows, weights)
-    assert packed.shape == (1, rows.words, 4)
-    nibbles = [(int(packed[0, 0, 1]) >> shift & 15) - 8 for shift in range(0, 32, 4)]
-    assert nibbles == [-4, -3, 0, 1, -2, -1, 2, 3]
-    assert packed[0, 0, 0] == 0x88888888
+    assert packed.shape == (2, 33)
+    # Inputs 1 and 3 meet in the second lane; 8 is added but to the last row.
+    assert packed[0, 1] == 0x4BA9_D8F0
+    assert packed[0, 0] == 0x0888_0888
 
 
 def test_a_vector_of_int4_holds_32_inputs_of_one_row():
@@ -133,7 +165,7 @@ def test_a_vector_of_int4_holds_32_inputs_of_one_row():
 
 
 def test_a_convolution_for_vectors_reads_patches(graph):
-    op = graph.op("l2")
+    op = graph.op("l5")
     columns, weights = columns_of(graph, op, "mve"), graph.constant_inputs(op)[0]
     # 13 positions by threes, 45 values of a patch in three vectors, 3 rows of 5 channels to the next patch.
     assert (columns.method, columns.count, columns.depth, columns.step_bytes) == ("mve", 15, 3, 15)
@@ -146,31 +178,65 @@ def test_a_convolution_for_vectors_reads_patches(graph):
     assert not stored[2, :, 1].any()
 
 
-def test_products_at_the_points_are_24_times_the_outputs(graph):
-    """Winograd's F(4, 3) by its weights alone: points of six values, products, four outputs."""
+def test_int4_of_many_inputs_is_stored_in_int8(graph):
+    lin = graph.op("lin")
+    weights = graph.tensors[lin.inputs[1]]
+    assert weights.dtype == "int4"
+    for inputs, bits in ((MOST_INT4_INPUTS, 4), (MOST_INT4_INPUTS + 1, 8)):
+        wide = {**graph.tensors, weights.name: dataclasses.replace(weights, shape=(4, inputs))}
+        assert rows_of(dataclasses.replace(graph, tensors=wide), lin).bits == bits
+    assert MOST_INT4_INPUTS * 128 * 8 * 4096 < 2**31
+
+
+def test_half_of_a_symmetric_basis_is_stored(graph):
+    basis = graph.constants["dft_basis"]
+    stored = stored_basis(basis)
+    assert (folds(basis), stored.shape) == (True, (17, 16, 4, 2))
+    # Bin 3: cosines of samples 4, 6 and 5, 7, then sines.
+    assert stored[3, 1, :2].tolist() == [basis[0, 3, [4, 6]].tolist(), basis[0, 3, [5, 7]].tolist()]
+    assert stored[3, 1, 2:].tolist() == [basis[1, 3, [4, 6]].tolist(), basis[1, 3, [5, 7]].tolist()]
+
+
+def test_any_other_basis_is_stored_whole(graph):
+    basis = graph.constants["dft_basis"].copy()
+    basis[1, 5, 9] += 1
+    assert not folds(basis)
+    assert stored_basis(basis).tolist() == basis.tolist()
+
+
+TO_TIMES = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+TO_MEL_POINTS = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+TO_ROWS = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+TO_OUTPUTS = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+
+
+def test_products_at_the_points_are_48_times_the_outputs(graph):
+    """Winograd's F(2, 3) x F(4, 3) by its weights alone: points of a tile, products, two rows of outputs."""
     op = graph.op("l2")
     columns, weights = columns_of(graph, op), graph.constant_inputs(op)[0].astype(int)
     assert columns.method == "winograd"
     lanes = paired_weights(columns, weights).astype(int)
-    values = np.random.default_rng(0).integers(-128, 128, (3, 6, 5))
-    to_points = np.array(
-        [
-            [4, 0, -5, 0, 1, 0],
-            [0, -4, -4, 1, 1, 0],
-            [0, 4, -4, -1, 1, 0],
-            [0, -2, -1, 2, 1, 0],
-            [0, 2, -1, -2, 1, 0],
-            [0, 4, 0, -5, 0, 1],
-        ]
-    )
-    to_outputs = np.array(
-        [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-    )
-    points = np.einsum("px,hxc->phc", to_points, np.pad(values, ((0, 0), (0, 0), (0, 1))))
-    points = points[:, :, [0, 2, 1, 3, 4, 5]].reshape(6, -1, 2)
-    products = (lanes[0, :, :, 0] * points).sum(axis=(1, 2))
-    wanted = [sum((values[:, x : x + 3] * weights[0]).ravel()) for x in range(4)]
-    assert (to_outputs @ products).tolist() == [24 * value for value in wanted]
+    values = np.random.default_rng(0).integers(-128, 128, (4, 6, 5))
+    points = np.einsum("th,px,hxc->tpc", TO_TIMES, TO_MEL_POINTS, np.pad(values, ((0, 0), (0, 0), (0, 1))))
+    points = points[:, :, [0, 2, 1, 3, 4, 5]].reshape(24, -1, 2)
+    products = (lanes[0, :, :, 0] * points).sum(axis=(1, 2)).reshape(4, 6)
+    wanted = [[(values[t : t + 3, x : x + 3] * weights[0]).sum() for x in range(4)] for t in range(2)]
+    assert (TO_ROWS @ products @ TO_OUTPUTS.T).tolist() == (SCALE * np.array(wanted)).tolist()
+
+
+def test_weights_at_the_points_fit_int16_and_sums_int32():
+    largest = np.abs(MEL_FROM_TAPS).sum(axis=1).max() * np.abs(TIME_FROM_TAPS).sum(axis=1).max() * 128
+    assert largest < 2**15
+    assert SCALE * 9 * MOST_CHANNELS * 128 * 128 < 2**31
 
 
 def test_a_dilated_convolution_does_not_stream(graph):

@@ -1,0 +1,52 @@
+"""Random students as firmware on simulated cores: the assembly is the graph, whatever the shape."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import noise, small_graph
+
+from codegen.emit import emit_sources, model_sources
+from codegen.toolchain import compile_firmware
+from edgekit.graph import run
+from edgekit.graph.parity import compare_traces, require_parity
+from edgekit.graph.traces import collect
+from edgekit.target import load_target
+from firmware_sim.simulator import simulate
+
+SHAPES = st.fixed_dictionaries(
+    {
+        "bands": st.integers(3, 26),
+        "channels": st.integers(1, 21),
+        "depth": st.tuples(st.integers(1, 3), st.integers(0, 3)),
+        "int4": st.booleans(),
+        "seed": st.integers(0, 1000),
+    }
+)
+
+
+def core(name):
+    """The hearing aid with another core."""
+    target = load_target("hearing-aid")
+    dsp = name != "cortex-m3"
+    return dataclasses.replace(target, core=dataclasses.replace(target.core, cpu=name, timing=name, dsp=dsp))
+
+
+@pytest.mark.parametrize("name", ["cortex-m33", "cortex-m4", "cortex-m3"])
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(shape=SHAPES, audio_seed=st.integers(0, 1000))
+def test_every_layer_of_any_student_equals_the_reference(name, shape, audio_seed):
+    pcm, target = noise(0.1, audio_seed), core(name)
+    with tempfile.TemporaryDirectory() as folder:
+        graph = small_graph(Path(folder), **shape)
+        for file, text in emit_sources(graph, 16_000).items():
+            Path(folder, file).write_text(text)
+        sources, elf = model_sources(Path(folder)), Path(folder, "firmware.elf")
+        compile_firmware(sources, [Path(folder)], target, elf, {"EDGEKIT_TRACE": "1"})
+        result = simulate(elf, target, pcm, trace=True)
+    assert result.exit_code == 0
+    expected = run(graph, {"pcm": pcm})
+    require_parity(compare_traces("simulated-core", graph, expected, collect(graph, result.traces)))

@@ -17,6 +17,8 @@ INT4_ROWS = 4
 MOST_INT4_INPUTS = 511
 """Beyond, 4096 times a row's sum could leave int32: 511 * 128 * 8 * 4096 < 2^31. They are kept in int8."""
 MOST_UNROLLED = 12
+TOGETHER = 4
+"""Rows of more words of int8 are padded to a multiple, so that a loop takes several between two counts."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def rows_of(graph: Graph, op: Op, instructions: InstructionSet = "portable") -> 
         return Rows4(bits, vectors_of(inputs, bits), "mve")
     if weights.dtype == "int4" and inputs <= MOST_INT4_INPUTS:
         return Rows4(4, 2 * (inputs // 4) + min(inputs % 4, 2))
-    return Rows4(8, -(-inputs // 4))
+    words = -(-inputs // 4)
+    return Rows4(8, words if words <= MOST_UNROLLED else -(-words // TOGETHER) * TOGETHER)
 
 
 def packed_weights(rows: Rows4, weights: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -97,7 +100,8 @@ def packed_weights(rows: Rows4, weights: NDArray[np.integer]) -> NDArray[np.inte
     if rows.method == "mve":
         return vector_weights(weights, 4, rows.bits)
     outputs, inputs = weights.shape
-    padded = np.pad(weights, ((0, -outputs % 4), (0, -inputs % 4))).astype(np.int64)
+    behind = 4 * rows.words - inputs if rows.bits == 8 else -inputs % 4
+    padded = np.pad(weights, ((0, -outputs % 4), (0, behind))).astype(np.int64)
     fours = padded.reshape(-1, 4, padded.shape[1] // 4, 4)
     if rows.bits == 8:
         words = ((fours & 255) << (8 * np.arange(4))).sum(axis=-1)

@@ -9,11 +9,17 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Define it as 0 to do without the extension where there is one. */
+#ifndef EK_DSP
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 #define EK_DSP 1
-#include <arm_acle.h>
 #else
 #define EK_DSP 0
+#endif
+#endif
+
+#if EK_DSP
+#include <arm_acle.h>
 #endif
 
 /* What generated assembly leaves to be done with the DSP extension is rare: small rather than fast. */

@@ -15,6 +15,8 @@ from edgekit.graph.linear_ops import SINGLE_ROUNDING
 from edgekit.graph.tables import (
     hard_swish_table,
     logistic_table,
+    micro_logistic_table,
+    micro_tanh_table,
     relu6_table,
     relu_table,
     rescale_table,
@@ -37,11 +39,14 @@ if TYPE_CHECKING:
     from quantize.tflite_reader import Reader
 
 Window = dict[str, Attribute]
+TableOf = Callable[[Quantization, Quantization], NDArray[np.int64]]
 
 LARGEST_REACH = 4096
 LARGEST_RATIO = 1 << 22
 """Of an input's scale to the output's: 9 bits of an input less its zero point, so shifted, fit int32."""
 LARGEST_SCALE = 1 << 16
+SMALLEST_SCALE = 2.0**-28
+"""Below it, TFLite Micro's logistic and tanh shift by negative amounts."""
 SOFTMAX_FRACTION_BITS = 26
 HIGH_RESOLUTION = 128
 """By how much hard swish refines its input; its outputs are no finer."""
@@ -235,9 +240,7 @@ def _softmax(operator: SourceOperator) -> None:
     operator.add("softmax", names, {}, operator.result)
 
 
-def _lookup(
-    operator: SourceOperator, table_of: Callable[[Quantization, Quantization], NDArray[np.int64]]
-) -> None:
+def _lookup(operator: SourceOperator, table_of: TableOf) -> None:
     data = operator.input()
     operator.shaped(data.shape)
     values = table_of(operator.quantization(data), operator.quantization(operator.result))
@@ -261,7 +264,7 @@ def _relu6(operator: SourceOperator) -> None:
     _rescaled(operator)
 
 
-RESCALED: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.int64]]] = {
+RESCALED: Mapping[str, TableOf] = {
     "RELU": relu_table,
     "RELU6": relu6_table,
     "RELU_N1_TO_1": lambda source, result: rescale_table(source, result, -1.0, 1.0),
@@ -271,7 +274,7 @@ RESCALED: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.int64]]
 
 def _require_scale(operator: SourceOperator) -> None:
     scale = operator.quantization(operator.input()).scales[0]
-    operator.require(scale <= LARGEST_SCALE, "an input scale of at most 2^16")
+    operator.require(SMALLEST_SCALE <= scale <= LARGEST_SCALE, "an input scale from 2^-28 to 2^16")
 
 
 def _hard_swish(operator: SourceOperator) -> None:
@@ -283,13 +286,13 @@ def _hard_swish(operator: SourceOperator) -> None:
 def _logistic(operator: SourceOperator) -> None:
     _require_scale(operator)
     operator.require(operator.result.quantization == PROBABILITY, "an output of scale 1/256, zero -128")
-    _lookup(operator, logistic_table)
+    _lookup(operator, micro_logistic_table if operator.reader.runtime == "micro" else logistic_table)
 
 
 def _tanh(operator: SourceOperator) -> None:
     _require_scale(operator)
     operator.require(operator.result.quantization == HYPERBOLIC_TANGENT, "an output of scale 1/128, zero 0")
-    _lookup(operator, tanh_table)
+    _lookup(operator, micro_tanh_table if operator.reader.runtime == "micro" else tanh_table)
 
 
 def _pair(

@@ -122,6 +122,21 @@ def relu_n1(tmp_path):
     return written(tmp_path, file, [data], output)
 
 
+@pytest.mark.parametrize(("runtime", "of_zero"), [("micro", -128), ("litert", 0)])
+def test_a_table_that_the_other_runtime_computes_otherwise(tmp_path, runtime, of_zero):
+    """TFLite Micro takes 0 for minus infinity where an input scale is 8 or more."""
+    file = TfliteFile()
+    data = file.tensor((1, 64), "int8", Quantization((100.0,)), "x")
+    output = file.tensor((1, 64), "int8", Quantization((1 / 256,), -128), "y")
+    file.operator("LOGISTIC", 2, [data], output)
+    made = adopt(written(tmp_path, file, [data], output), tmp_path / "graph", runtime)
+    graph = load_graph(made.path)
+    assert run(graph, {"x": np.zeros((1, 64), np.int8)})[graph.outputs[0]][0, 0] == of_zero
+    parity = parity_of(made)
+    allowed = {row["backend"]: row["allowed_lsb"] for row in parity["layers"]}
+    assert allowed == {"litert": 128 * (runtime == "micro"), "tflite-micro": 128 * (runtime == "litert")}
+
+
 def test_a_runtime_without_the_kernel_is_left_out(tmp_path):
     parity = parity_of(adopt(relu_n1(tmp_path), tmp_path / "graph"))
     assert {(row["backend"], row["layer"]) for row in parity["layers"]} == {

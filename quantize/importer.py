@@ -73,8 +73,11 @@ class Importer:
         self.require(last, bool(layers), "a layer that computes something")
         whole = self.alias.get(self.output) == layers[-1].output
         self.require(last, whole, "the model's output is the result of its last layer")
-        in_order = self.output not in self.channels_first and self.output not in self.squeezed
-        self.require(last, in_order, "an output in ONNX's order: end with a layer that reads all features")
+        self.require(
+            last,
+            self.output not in self.channels_first,
+            "an output in ONNX's order: end with a layer that reads all features",
+        )
         shape = self.shapes[self.input]
         axes = self.input_axes or tuple(range(len(shape)))
         sizes = (*(shape[axis] for axis in axes), *([1] if self.has_one_channel else []))

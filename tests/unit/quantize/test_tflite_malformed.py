@@ -124,7 +124,7 @@ MEAN, MAP = {"kind": "MEAN", "shape": X, "result": (1, 2)}, {"shape": X, "result
         ({**SOFTMAX, "options": "AddOptions"}, "required: the options of its kind"),
         ({**SOFTMAX, "result": (8, 1), "options": "SoftmaxOptions", "beta": 1.0}, "output of the shape"),
         ({"kind": "HARD_SWISH", "scale": Quantization((0.001,))}, "an input scale below 128 times"),
-        ({"kind": "HARD_SWISH", "source": Quantization((1e6,))}, "an input scale of at most 2"),
+        ({"kind": "HARD_SWISH", "source": Quantization((1e6,))}, "an input scale from 2"),
         ({"kind": "RELU", "scale": Quantization((1e-9,))}, "RELU 'relu_0': required: an input scale of at"),
         ({"kind": "RELU6", "scale": TENTH}, "RELU6 'relu6_0': required: one scale before and after"),
         ({"kind": "RELU", "result": (8,)}, "required: an output of the shape that its inputs give"),

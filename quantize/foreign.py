@@ -215,7 +215,6 @@ def _parity(
     graph: "Graph", model: Path, network: "Network", examples: Examples, work: Path, progress: Progress
 ) -> dict[str, Any]:
     from edgekit.graph import run
-    from edgekit.graph.parity import require_parity
     from quantize.onnx_writer import write_onnx
     from quantize.parity import Feed, check_copies, in_onnx_order
     from quantize.tflite_writer import write_tflite
@@ -226,7 +225,7 @@ def _parity(
     real = _in_graph_order(graph, network, examples)
     feeds = [Feed(integers[row], in_onnx_order(real[row])) for row in range(min(COMPARED, len(examples)))]
     copies = check_copies(graph, work, feeds, progress)
-    require_parity(copies.layers, work)
+    copies.require(work)
     result = graph.tensors[graph.outputs[0]]
     assert result.quantization is not None, "the output stands for real values"
     found = np.stack(
@@ -236,8 +235,7 @@ def _parity(
     error = np.abs(found - wanted)
     _require_likeness(error, wanted)
     return {
-        "layers": [row.to_dict() for row in copies.layers],
-        "end_to_end": {name: difference.to_dict() for name, difference in copies.end_to_end.items()},
+        **copies.to_dict(),
         "quantized_vs_float": {
             "largest": float(error.max()),
             "mean": float(error.mean()),

@@ -14,7 +14,7 @@ from edgekit.graph import Graph, Op, run
 from edgekit.graph.parity import LayerParity, compare, merge
 from edgekit.graph.reference import evaluate
 from edgekit.progress import Progress, silent
-from quantize.parity import MICRO, MICRO_ARENA_BYTES, has_micro
+from quantize.parity import MICRO, MICRO_ARENA_BYTES, NOT_INSTALLED, has_micro
 from quantize.runtime import litert_interpreter
 from quantize.tflite_contents import HINT
 from quantize.tflite_reader import Runtime, read_tflite
@@ -198,7 +198,7 @@ def _runtimes(model: Path, graph: Graph) -> tuple[dict[str, RuntimeModel], dict[
     # The first: it says what is wrong with a file, where TFLite Micro takes every offset for granted.
     runtimes: dict[str, RuntimeModel] = {LITERT: LitertModel(model, graph)}
     if not has_micro():
-        return runtimes, {MICRO: "the package tflite_micro is not installed"}
+        return runtimes, {MICRO: NOT_INSTALLED}
     try:
         runtimes[MICRO] = MicroModel(model, graph)
     except RuntimeError as error:

@@ -85,7 +85,7 @@ class Importer:
         sizes = (1, *sizes) if len(sizes) == 1 else sizes
         last = self.shapes.get(self.output, ())
         output_axes = MAP_AXES if self.is_map(self.output) else tuple(range(len(last)))
-        return Network(self.input, layers[-1].output, layers, sizes, shape, axes, output_axes)
+        return Network(self.input, layers[-1].output, layers, sizes, shape, axes, output_axes, self.output)
 
     def unsupported(self, node: onnx.NodeProto, constraint: str) -> UnsupportedError:
         """Return the error that names a node and what it would have to be."""

@@ -90,7 +90,7 @@ def _digests(model: Path, proto: onnx.ModelProto) -> dict[str, str]:
 
 
 def _facts(config: QuantizeConfig, network: "Network", proto: onnx.ModelProto) -> dict[str, str]:
-    """Return what the written files say of themselves: licence, and where each axis was in the float model."""
+    """Return what the written files say of themselves: licence, and where each axis was in the model."""
     stated = {item.key.lower(): item.value for item in proto.metadata_props}
     licences = [stated[key] for key in LICENCE_KEYS if stated.get(key)]
     return {

@@ -207,10 +207,10 @@ def _runtimes(model: Path, graph: Graph) -> tuple[dict[str, RuntimeModel], dict[
 
 
 def _computed_differently(model: Path, graph: Graph, runtime: Runtime) -> dict[str, int]:
-    """Return the operators that the other runtime computes otherwise, and by how many steps."""
+    """Return the layers of the file that the other runtime computes otherwise, and by how many steps."""
     twin = read_tflite(model, "micro" if runtime == "litert" else "litert")
     pairs = zip(graph.ops, twin.ops, strict=True)
-    return {op.name: steps for op, other in pairs if (steps := _steps_apart(graph, op, twin, other))}
+    return {op.origin[0]: steps for op, other in pairs if (steps := _steps_apart(graph, op, twin, other))}
 
 
 def _steps_apart(graph: Graph, op: Op, twin: Graph, other: Op) -> int:
@@ -234,7 +234,7 @@ def _layer_rows(backend: str, graph: Graph, found: Values, loose: Mapping[str, i
         expected = evaluate(graph, op, known)
         known[name] = found.get(name, expected)
         if name in found:
-            steps = loose.get(op.name, 0)
+            steps = loose.get(layer, 0)
             yield compare(backend, layer, expected, found[name], steps, float(steps > 0))
 
 

@@ -136,12 +136,21 @@ def _pointwise(
 
     It rounds as the convolution: twice, in every runtime.
     """
-    data, result = operator.input(), operator.result
-    positions = math.prod(data.shape[:2])
-    rows = operator.reshaped(data, (positions, data.shape[2]))
-    found = replace(result, name=f"{operator.name}_tokens", shape=(positions, result.shape[2]))
-    operator.add("fully_connected", (rows.name, *constants), attributes, found)
-    operator.add("reshape", (found.name,), {"shape": result.shape}, result)
+    data = operator.input()
+    rows = operator.reshaped(data, (math.prod(data.shape[:2]), data.shape[2]))
+    _add_rows(operator, (rows.name, *constants), attributes)
+
+
+def _add_rows(operator: SourceOperator, inputs: tuple[str, ...], attributes: Mapping[str, Attribute]) -> None:
+    """Add a fully connected layer of rows, and its result in the shape that the file gives it."""
+    result = operator.result
+    *before, features = result.shape
+    found = result
+    if len(before) != 1:
+        found = replace(result, name=f"{operator.name}_tokens", shape=(math.prod(before), features))
+    operator.add("fully_connected", inputs, attributes, found)
+    if found is not result:
+        operator.add("reshape", (found.name,), {"shape": result.shape}, result)
 
 
 def _depthwise_conv(operator: SourceOperator) -> None:
@@ -165,13 +174,19 @@ def _fully_connected(operator: SourceOperator) -> None:
     operator.require(not options.weightsFormat, "weights in the default format")
     rows, rest = divmod(math.prod(data.shape), columns)
     operator.require(rest == 0, "rows as long as the weights'")
-    operator.require(operator.result.shape == (rows, outputs), "an output (rows, features)")
+    result = operator.result
+    kept = options.keepNumDims and (1, *data.shape)[-len(result.shape) : -1] == result.shape[:-1]
+    shaped = math.prod(result.shape) == rows * outputs and result.shape[-1] == outputs
+    operator.require(
+        shaped and (kept or len(result.shape) == 2),
+        "an output (rows, features), or the input's axes but the last",
+    )
     name = operator.reshaped(data, (rows, columns)).name
     constants = _linear(operator, weights, outputs)
     attributes = _linear_attributes(operator, options.fusedActivationFunction)
     if operator.reader.runtime == "litert":
         attributes["rounding"] = SINGLE_ROUNDING
-    operator.add("fully_connected", (name, *constants), attributes, operator.result)
+    _add_rows(operator, (name, *constants), attributes)
 
 
 def _pool_window(operator: SourceOperator, options: Any) -> Window:
@@ -203,7 +218,8 @@ def _reshape(operator: SourceOperator) -> None:
 
 
 def _transpose(operator: SourceOperator) -> None:
-    data, axes, shape = operator.input(), operator.integers(1), operator.file_shape(0)
+    data, shape = operator.input(), operator.file_shape(0)
+    axes = operator.axes(1, len(shape))
     operator.require(sorted(axes) == list(range(len(shape))), "axes that are a permutation of the input's")
     was_map = len(shape) > len(data.shape)
     becomes_map = len(shape) > len(operator.result.shape)
@@ -303,6 +319,7 @@ def _pair(
     ],
 ) -> None:
     """Add the sum or the product of two tensors."""
+    operator.require(not operator.is_constant(0, 1), "two operands that are computed, neither a constant")
     one, other = operator.input(0), operator.input(1)
     sizes = zip(one.shape[::-1], other.shape[::-1], strict=False)
     agree = all(a == b or 1 in (a, b) for a, b in sizes)
@@ -322,9 +339,9 @@ def _mul(operator: SourceOperator) -> None:
 
 
 def _mean(operator: SourceOperator) -> None:
-    data, axes = operator.map_input(), operator.integers(1)
+    data, axes = operator.map_input(), operator.axes(1, 4)
     rows, columns, channels = data.shape
-    operator.require(sorted(axes) == [1, 2], "a mean over axes 1 and 2")
+    operator.require(set(axes) == {1, 2}, "a mean over axes 1 and 2")
     point = operator.result
     operator.require(
         point.shape in ((1, 1, channels), (1, channels)), "an output (1, 1, 1, channels) or (1, channels)"

@@ -17,7 +17,7 @@ Runtime = Literal["micro", "litert"]
 def read_tflite(path: Path, runtime: Runtime = "micro") -> Graph:
     """Return the integer graph of an int8 .tflite.
 
-    Maps (1, T, W, C) lose the leading 1; every other tensor keeps its shape.
+    Maps (1, T, W, C) lose the leading 1, a single number is a row of one; every other tensor keeps its shape.
 
     Args:
         path: The file.
@@ -82,5 +82,5 @@ class Reader:
         """Return a tensor of the file that has a name as one of the graph."""
         tensor = self.contents.tensor(index)
         is_map = len(tensor.shape) == MAP_RANK and tensor.shape[0] == 1
-        shape = tensor.shape[1:] if is_map else tensor.shape
+        shape = tensor.shape[1:] if is_map else tensor.shape or (1,)
         return dataclasses.replace(tensor, name=self._names[index], shape=shape)

@@ -223,7 +223,7 @@ OPERATOR, RESULT, KERNELS = ("operators", 0), ("tensors", 1), ("tensors", 2)
         (setting("operators", None), r"damaged .* no inputs, outputs or operators"),
         (setting("tensors", None), r"damaged .*its inputs: tensor 0 of 0"),
         (setting("shape", indices(1, 4, -4, 3), RESULT), "writes tensor 1 'y': shape .*have to be positive"),
-        (setting("type", 99, RESULT), "writes tensor 1 'y': 99, only integer tensors"),
+        (setting("type", 99, RESULT), "writes tensor 1 'y': 99, only int8 models"),
         (setting("buffer", 44, KERNELS), "reads tensor 2: buffer 44 of"),
         (setting("shape", indices(3, 1, 1, 9), KERNELS), "reads tensor 2: 6 bytes of data, 27 expected"),
         (lambda model: model.buffers.clear(), "reads tensor 2: buffer 1 of 0"),

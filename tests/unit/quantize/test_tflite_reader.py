@@ -100,7 +100,7 @@ WINDOW = {"strideH": 1, "strideW": 1, "filterHeight": 1, "filterWidth": 1}
         (
             "DEQUANTIZE",
             {"dtype": "float32", "quantization": None},
-            r"DEQUANTIZE 'dequantize_0' reads tensor 0 'x': FLOAT32, only integer tensors",
+            r"DEQUANTIZE 'dequantize_0' reads tensor 0 'x': FLOAT32, only int8 models",
         ),
         ("TANH", {"dtype": "int16"}, r"TANH 'tanh_0' reads tensor 0 'x': int16, only int8 activations"),
         ("TANH", {"quantization": None}, "required: one scale for each activation"),

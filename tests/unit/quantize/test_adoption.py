@@ -222,7 +222,7 @@ def test_a_runtime_without_the_kernel_is_left_out(tmp_path):
 def test_tflite_micro_need_not_be_installed(model, tmp_path, monkeypatch):
     monkeypatch.setattr(runtime_parity, "has_micro", lambda: False)
     parity = parity_of(adopt(model, tmp_path / "graph"))
-    assert parity["follows"] == "tflite-micro"
+    assert parity["follows"] == "litert", "the default"
     assert {row["backend"] for row in parity["layers"]} == {"litert"}
     assert parity["not_compared"] == {"tflite-micro": "the package tflite_micro is not installed"}
 

@@ -50,10 +50,10 @@ ONNX_ALLOWED = (1, 0.001)
 """Steps, and the share of values that may be off by them."""
 FLOAT_ALLOWED_STEPS = {"attention_pool": 64, "second_order": 8, "fully_connected_int16": 4}
 """Of layers that are float in a copy, in steps of 16 bits. Of attention, that is half a step of the values:
-speech makes 1.3 steps of the students, 3,000 tokens of noise 9."""
+speech makes 2 steps of the students, 3,000 tokens of noise 9."""
 FRONT_END = "front_end"
 FRONT_END_ALLOWED = (64, 0.05)
-"""Of the float front end, in log-mels: of speech, 2.5 % are others, and in near silence by up to 39 steps."""
+"""Of the float front end, in log-mels: of speech, 2 % are others, and in near silence by up to 39 steps."""
 LARGEST_MEAN = {"int8": 0.5, "int16": 64.0}
 """End to end, in steps of the result. Layers that round alike are 0 apart. The float front end costs students
 22 steps of A/D/V (0.0013); one that is 15 % too loud costs 130."""

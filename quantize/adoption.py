@@ -11,7 +11,7 @@ from quantize.stage import STAGE
 
 
 def adopt(
-    model: Path, out: Path, runtime: Literal["micro", "litert"] = "micro", progress: Progress = silent
+    model: Path, out: Path, runtime: Literal["litert", "micro"] = "litert", progress: Progress = silent
 ) -> Artifact:
     """Import an int8 .tflite, integer for integer.
 
@@ -22,7 +22,7 @@ def adopt(
     Args:
         model: The file.
         out: Folder to write.
-        runtime: Whose rounding the graph follows where the two differ (see `tflite_reader.read_tflite`).
+        runtime: Whose integers the graph has where the two differ (see `tflite_reader.read_tflite`).
         progress: Told how many inputs were compared.
 
     Raises:

@@ -54,6 +54,11 @@ class Observation:
         found = (self.rows, self.feature_low, self.feature_high)
         return Observation(*(np.asarray(values / factors, np.float32) for values in found))
 
+    def clipped(self, reach: float) -> "Observation":
+        """Return what would have been seen of values that end at +-reach."""
+        found = (self.rows, self.feature_low, self.feature_high)
+        return Observation(*(np.clip(values, -reach, reach) for values in found))
+
 
 def observe(
     model: Path, network: Network, features: Sequence[Array], progress: Progress = silent

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd, log_mel, to_pcm16
 from edgekit.graph import TIME, Graph, run
-from edgekit.graph.parity import require_parity
 from edgekit.labels import LabelSet
 from edgekit.metrics import defined_adv_ccc
 from edgekit.progress import Progress
@@ -57,11 +56,10 @@ def write_copies(
     clips = [heard(labels.clip(i), window) for i in rows]
     feeds = [Feed.of_clip(clip) for clip in _first_seconds(clips, PARITY_AUDIO_S)]
     copies = check_copies(graph, work, feeds, progress)
-    require_parity(copies.layers, work)
+    copies.require(work)
     accuracy = _accuracy(graph, work, model, front_end, clips, labels.adv[rows], progress)
     return {
-        "layers": [row.to_dict() for row in copies.layers],
-        "end_to_end": {name: difference.to_dict() for name, difference in copies.end_to_end.items()},
+        **copies.to_dict(),
         "accuracy": {**accuracy, "clips": len(clips), "measured_on": split},
     }
 

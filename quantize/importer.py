@@ -73,8 +73,11 @@ class Importer:
         self.require(last, bool(layers), "a layer that computes something")
         whole = self.alias.get(self.output) == layers[-1].output
         self.require(last, whole, "the model's output is the result of its last layer")
-        in_order = self.output not in self.channels_first and self.output not in self.squeezed
-        self.require(last, in_order, "an output in ONNX's order: end with a layer that reads all features")
+        self.require(
+            last,
+            self.output not in self.channels_first,
+            "an output in ONNX's order: end with a layer that reads all features",
+        )
         shape = self.shapes[self.input]
         axes = self.input_axes or tuple(range(len(shape)))
         sizes = (*(shape[axis] for axis in axes), *([1] if self.has_one_channel else []))
@@ -82,7 +85,7 @@ class Importer:
         sizes = (1, *sizes) if len(sizes) == 1 else sizes
         last = self.shapes.get(self.output, ())
         output_axes = MAP_AXES if self.is_map(self.output) else tuple(range(len(last)))
-        return Network(self.input, layers[-1].output, layers, sizes, shape, axes, output_axes)
+        return Network(self.input, layers[-1].output, layers, sizes, shape, axes, output_axes, self.output)
 
     def unsupported(self, node: onnx.NodeProto, constraint: str) -> UnsupportedError:
         """Return the error that names a node and what it would have to be."""

@@ -66,6 +66,7 @@ class Network:
         onnx_shape: The input's in ONNX, likewise.
         input_axes, output_axes: Where each axis of the graph's input and output lies in ONNX's, without the
             batch.
+        output_name: What ONNX calls the result; no layer's, where the last node only gives it that name.
     """
 
     input: str
@@ -75,6 +76,7 @@ class Network:
     onnx_shape: tuple[int, ...] = ()
     input_axes: tuple[int, ...] = ()
     output_axes: tuple[int, ...] = ()
+    output_name: str = ""
 
     @property
     def needs_whole_clip(self) -> bool:

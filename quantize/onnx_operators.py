@@ -1,5 +1,6 @@
 """How each node of a float ONNX file becomes a layer, or joins the layer before it."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from quantize.network import Columns, Layer
 from quantize.onnx_shapes import (
     KEEP_ORDER,
+    MAP_RANK,
     add_padding,
     add_reshape,
     add_row,
@@ -30,6 +32,8 @@ CLIPPED = ("conv2d", "depthwise_conv2d", "fully_connected", "add", "mul")
 """Layers that can clip their own results."""
 MAP_OPERATORS = ("Conv", "MaxPool", "AveragePool", "GlobalAveragePool")
 LINEAR = ("conv2d", "depthwise_conv2d", "fully_connected")
+READ_TURNED = (*KEEP_ORDER, "Reshape", "MatMul", "Gemm", "ReduceSum")
+"""What reads tokens whose features lie otherwise than in ONNX, and knows it."""
 
 
 def read_node(importer: "Importer", node: onnx.NodeProto) -> None:
@@ -52,6 +56,8 @@ def read_node(importer: "Importer", node: onnx.NodeProto) -> None:
             all(map(importer.is_map, read)),
             "convolutions and pools read maps (batch, channel, time, mel)",
         )
+    turned = any(name in importer.channels_first for name in read) and node.op_type not in READ_TURNED
+    importer.require(node, not turned, "a Gemm or MatMul to read what was a map until its Reshape")
     handler(importer, node)
     if node.op_type in KEEP_ORDER and orders:
         as_they_are, channels = orders.pop()
@@ -62,6 +68,7 @@ def read_node(importer: "Importer", node: onnx.NodeProto) -> None:
 
 
 def _batch_norm(importer: "Importer", node: onnx.NodeProto) -> None:
+    importer.require(node, not attributes_of(node).get("training_mode", 0), "training_mode 0")
     gamma, beta, mean, variance = (importer.constant(node, i).astype(np.float64) for i in range(1, 5))
     layer = importer.layers.get(importer.source(node))
     follows = layer is not None and layer.kind in LINEAR and not _clips(layer)
@@ -166,22 +173,34 @@ def _mean(importer: "Importer", node: onnx.NodeProto) -> None:
 
 
 def _squeeze(importer: "Importer", node: onnx.NodeProto) -> None:
-    axes = _axes(importer, node)
-    readers = [other.op_type for other in importer.nodes if node.output[0] in other.input]
-    if axes == [3] and set(readers) == {"Transpose"}:
+    readers = _readers(importer, node.output[0])
+    to_tokens = importer.is_map(node.input[0]) and _axes(importer, node) in ([3], [-1])
+    if to_tokens and readers and {reader.op_type for reader in readers} == {"Transpose"}:
         importer.alias[node.output[0]] = importer.source(node)
         importer.squeezed.add(node.output[0])
         return
     add_reshape(importer, node)
 
 
+def _readers(importer: "Importer", name: str) -> list[onnx.NodeProto]:
+    """Return the nodes that read a tensor; none where the model returns it."""
+    found = [other for other in importer.nodes if name in other.input]
+    return [] if name == importer.output else found
+
+
 def _unsqueeze(importer: "Importer", node: onnx.NodeProto) -> None:
-    if importer.source(node) != importer.input or _axes(importer, node) != [1]:
+    read = node.input[0]
+    alone = read == importer.input and len(importer.shapes.get(read, ())) == len(MAP_AXES)
+    if not (alone and all(_adds_channel(importer, other) for other in _readers(importer, read))):
         add_reshape(importer, node)
         return
     # The channel axis of the input.
     importer.alias[node.output[0]] = importer.input
     importer.has_one_channel = True
+
+
+def _adds_channel(importer: "Importer", node: onnx.NodeProto) -> bool:
+    return node.op_type == "Unsqueeze" and _axes(importer, node) in ([1], [-3])
 
 
 def _transpose(importer: "Importer", node: onnx.NodeProto) -> None:
@@ -196,7 +215,7 @@ def _transpose(importer: "Importer", node: onnx.NodeProto) -> None:
         name = importer.layer_name(node)
         importer.add(node, Layer("flatten", name, (source,), node.output[0], (node.name,)))
         return
-    if axes == [0, 2, 1, 3] and _makes_tokens(importer, node):
+    if axes == [0, 2, 1, 3] and importer.is_map(node.input[0]) and _makes_tokens(importer, node):
         importer.alias[node.output[0]] = source
         channels = importer.shapes.get(node.input[0], (0,))[0]
         importer.require(node, channels > 0, "a number of channels that is known")
@@ -207,15 +226,36 @@ def _transpose(importer: "Importer", node: onnx.NodeProto) -> None:
 
 def _makes_tokens(importer: "Importer", node: onnx.NodeProto) -> bool:
     """Return whether all that reads a Transpose takes channels and mel positions for a token's features."""
-    readers = [other for other in importer.nodes if node.output[0] in other.input]
-    return all(reader.op_type in ("Reshape", "Mul", "Softmax") for reader in readers)
+    shares = {other.output[0] for other in importer.nodes if _is_over_time(other)}
+    readers = _readers(importer, node.output[0])
+    return bool(readers) and all(
+        _is_over_time(reader)
+        or _flattens(importer, reader)
+        or (reader.op_type == "Mul" and bool(shares & set(reader.input)))
+        for reader in readers
+    )
+
+
+def _is_over_time(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Softmax" and attributes_of(node).get("axis") == TIME_AXIS
+
+
+def _flattens(importer: "Importer", node: onnx.NodeProto) -> bool:
+    """Return whether a node makes (batch, time, features) of (batch, time, channel, mel)."""
+    if node.op_type != "Reshape":
+        return False
+    batch, time, *features = importer.constant(node, 1).tolist()
+    before = importer.shapes.get(node.input[0], (0,))[0]
+    return batch in (0, 1) and time in (0, before) and len(features) == 1
 
 
 def _reshape(importer: "Importer", node: onnx.NodeProto) -> None:
     if node.input[0] not in importer.channels_first:
         add_reshape(importer, node)
         return
-    importer.require(node, importer.constant(node, 1).tolist()[:2] == [0, 0], "it keeps batch and time")
+    importer.require(
+        node, _flattens(importer, node), "it keeps batch and time, and makes one axis of the rest"
+    )
     channels = importer.channels_first[node.input[0]]
     name = importer.layer_name(node)
     importer.add(node, Layer("flatten", name, (importer.source(node),), node.output[0], (node.name,)))
@@ -236,7 +276,8 @@ def _columns(importer: "Importer", source: str, count: int) -> Columns:
 
 def _linear(importer: "Importer", node: onnx.NodeProto, weights: NDArray[Any], bias: NDArray[Any]) -> None:
     source, read = importer.source(node), node.input[0]
-    tokens = not importer.is_map(read) and read not in importer.squeezed and read not in importer.as_they_are
+    rank = len(importer.shapes.get(read, ()))
+    tokens = rank <= len(MAP_AXES) and source not in importer.pooled_channels
     importer.require(node, tokens, "tokens (batch, time, features) or rows (batch, features)")
     importer.require(node, min(weights.shape) > 0, "a matrix that is not empty")
     columns = _columns(importer, source, weights.shape[1])
@@ -287,6 +328,12 @@ def _identity(importer: "Importer", node: onnx.NodeProto) -> None:
         importer.constants[node.output[0]] = importer.constants[node.input[0]]
         return
     importer.alias[node.output[0]] = importer.source(node)
+
+
+def _dropout(importer: "Importer", node: onnx.NodeProto) -> None:
+    training = len(node.input) > 2 and node.input[2] and importer.constant(node, 2).any()
+    importer.require(node, not training, "training_mode false")
+    _identity(importer, node)
 
 
 def _second_order_columns(numbers: Columns, channels: int) -> Columns:
@@ -342,9 +389,7 @@ def _softmax(importer: "Importer", node: onnx.NodeProto) -> None:
     importer.require(node, not old or rank == 2, "opset 13 or later, or rows")
     if axis % rank == rank - 1:
         plain = rank < 4 and node.input[0] not in importer.channels_first
-        importer.require(
-            node, plain and node.input[0] not in importer.squeezed, "rows or tokens in ONNX's order"
-        )
+        importer.require(node, plain, "rows or tokens in ONNX's order")
         layer = Layer(
             "softmax", importer.layer_name(node), (importer.source(node),), node.output[0], (node.name,)
         )
@@ -353,7 +398,7 @@ def _softmax(importer: "Importer", node: onnx.NodeProto) -> None:
     # Axis 1 of a map is its channels, unless a Transpose has put time there.
     over_time = axis == TIME_AXIS and (rank == 3 or node.input[0] in importer.channels_first)
     importer.require(node, over_time, "the last axis, or time: axis 1 of tokens")
-    importer.weights_of_time[node.output[0]] = importer.source(node)
+    importer.weights_of_time[node.output[0]] = node.input[0]
 
 
 def _mul(importer: "Importer", node: onnx.NodeProto) -> None:
@@ -363,14 +408,30 @@ def _mul(importer: "Importer", node: onnx.NodeProto) -> None:
         return
     importer.require(node, len(attention) == 1, "values times a Softmax over time")
     value = node.input[1 - list(node.input).index(attention[0])]
+    score = importer.weights_of_time[attention[0]]
     importer.require(node, value in importer.alias, "values that come from a layer")
-    inputs = (importer.alias[value], importer.weights_of_time[attention[0]])
-    channels = importer.channels_first.get(value, 0) if inputs[0] != value else 0
-    if channels:
+    one, other = (importer.channels_first.get(name, 0) for name in (value, score))
+    importer.require(node, one == other, "values and scores whose features lie in one order")
+    _require_scores(importer, node, value, score)
+    inputs = (importer.alias[value], importer.alias[score])
+    if len(importer.shapes.get(value, ())) == MAP_RANK:
         inputs = (_flat(importer, node, inputs[0]), _flat(importer, node, inputs[1]))
+        importer.attended_channels[node.output[0]] = one
     layer = Layer("attention_pool", importer.layer_name(node), inputs, node.output[0], (node.name,))
     importer.add(node, layer)
-    importer.attended_channels[node.output[0]] = channels
+
+
+def _require_scores(importer: "Importer", node: onnx.NodeProto, value: str, score: str) -> None:
+    """Require a score for each value; one for each token becomes that, computed by as many equal rows."""
+    (_, *features), (_, *scores) = (importer.shapes.get(name, (0,)) for name in (value, score))
+    layer = importer.layers.get(importer.alias[score])
+    alone = layer is not None and layer.kind == "fully_connected" and len(_readers(importer, score)) == 1
+    if alone and scores == [1] != features:
+        assert layer is not None
+        weights, bias = (np.repeat(values, features[0], axis=0) for values in (layer.weights, layer.bias))
+        importer.layers[layer.output] = dataclasses.replace(layer, weights=weights, bias=bias)
+        return
+    importer.require(node, features == scores, "a score for each value, or a MatMul's for each token")
 
 
 def _flat(importer: "Importer", node: onnx.NodeProto, source: str) -> str:
@@ -389,6 +450,8 @@ def _reduce_sum(importer: "Importer", node: onnx.NodeProto) -> None:
     importer.extend(node)
     if channels := importer.attended_channels.get(node.input[0]):
         importer.pooled_channels[node.output[0]] = channels
+    elif channels := importer.channels_first.get(node.input[0]):
+        importer.channels_first[node.output[0]] = channels
 
 
 HANDLERS: Mapping[str, Callable[["Importer", onnx.NodeProto], None]] = {
@@ -418,5 +481,5 @@ HANDLERS: Mapping[str, Callable[["Importer", onnx.NodeProto], None]] = {
     "ReduceSum": _reduce_sum,
     "Pad": add_padding,
     "Identity": _identity,
-    "Dropout": _identity,
+    "Dropout": _dropout,
 }

@@ -22,7 +22,8 @@ def read_conv(importer: "Importer", node: onnx.NodeProto) -> None:
     groups = attributes.get("group", 1)
     depthwise = groups > 1
     importer.require(node, not depthwise or weights.shape[1] == 1, "group 1, or one group for each channel")
-    bias = importer.constant(node, 2) if len(node.input) > 2 else np.zeros(len(weights))
+    has_bias = len(node.input) > 2 and node.input[2]
+    bias = importer.constant(node, 2) if has_bias else np.zeros(len(weights))
     kernel, dilation = _pair(weights.shape[2:]), _pair(attributes.get("dilations", [1, 1]))
     padding = _padding(importer, node, attributes)
     reach = [(size - 1) * step for size, step in zip(kernel, dilation, strict=True)]

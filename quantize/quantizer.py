@@ -1,7 +1,7 @@
 """From a float network and what calibration saw to the integer graph."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,11 @@ from edgekit.graph import TIME, Graph, Op, Quantization, Tensor
 from edgekit.graph.tables import (
     hard_swish_table,
     logistic_table,
+    micro_logistic_table,
+    micro_tanh_table,
     relu6_table,
     relu_table,
+    rescale_table,
     softmax_table,
     tanh_table,
 )
@@ -58,6 +61,13 @@ FUNCTION_TABLES: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.
     "relu": relu_table,
     "relu6": relu6_table,
 }
+
+MICRO_TABLES = {"sigmoid": micro_logistic_table, "tanh": micro_tanh_table}
+"""Functions that TFLite Micro computes otherwise than LiteRT: in some scales, to other integers."""
+SATURATED = 8.0
+"""Beyond it, either function is constant in 8 bits."""
+LARGEST_RATIO = 1 << 22
+"""Of two scales: 9 bits of a value less its zero point, so shifted, fit int32."""
 
 Observations = Mapping[str, Observation]
 RangeChoice = Callable[[Observation], Quantization]
@@ -159,9 +169,17 @@ class Quantizer:
         if (layer.low, layer.high) == (0.0, 1.0):
             # All of int8 and no more: TFLite has no activation that clips at 1.
             return UNIT
-        found = self.no_finer_than_multipliers(layer, self.choose_range(self.seen[layer.output]))
+        seen = self.seen[layer.output]
+        seen = seen.clipped(SATURATED) if self._goes_into(layer, MICRO_TABLES) else seen
+        found = self.no_finer_than_multipliers(layer, self.choose_range(seen))
         least = SMALLEST_SWISH_RANGE / 255 if self._is_beside_hard_swish(layer) else 0.0
         return Quantization((max(found.scales[0], least),), found.zero_point)
+
+    def _goes_into(self, layer: Layer, functions: Collection[str]) -> bool:
+        """Return whether nothing but some functions reads a layer."""
+        readers = [other for other in self.network.layers if layer.output in other.inputs]
+        inside = bool(readers) and layer.output != self.network.output
+        return inside and all(other.function in functions for other in readers)
 
     def _is_beside_hard_swish(self, layer: Layer) -> bool:
         """Return whether a layer is a hard swish, or is read by one."""
@@ -291,6 +309,8 @@ def _add_pair(quantizer: Quantizer, layer: Layer) -> str:
 
 def _add_lookup(quantizer: Quantizer, layer: Layer) -> str:
     name, tensor, input_q = quantizer.input_of(layer)
+    if layer.function in MICRO_TABLES:
+        name, input_q = _where_runtimes_agree(quantizer, layer)
     # TFLite Micro's RELU6 has one scale for both sides.
     kept = input_q if layer.function == "relu6" else None
     output_q = kept or FIXED_RANGES.get(layer.function) or quantizer.range_of(layer)
@@ -300,6 +320,32 @@ def _add_lookup(quantizer: Quantizer, layer: Layer) -> str:
     attributes = {"function": layer.function}
     op = Op("lookup", layer.name, (name, table), (output.name,), attributes, layer.origin)
     return quantizer.builder.add_op(op, output)
+
+
+def _where_runtimes_agree(quantizer: Quantizer, layer: Layer) -> tuple[str, Quantization]:
+    """Return a function's input in a scale where both runtimes have one table: changed to it if need be."""
+    name, tensor, source = quantizer.input_of(layer)
+    found, scale = source, min(source.scales[0], SATURATED / 127)
+    while not _runtimes_agree(layer.function, found):
+        found = Quantization((float(np.float32(scale)),), source.zero_point if scale < SATURATED / 127 else 0)
+        scale *= 1 + 2.0**-6
+    if found is source:
+        return name, source
+    if source.scales[0] > LARGEST_RATIO * found.scales[0]:
+        what = f"layer {layer.name!r} ({layer.function}, from {', '.join(layer.origin)})"
+        raise UnsupportedError(f"{what}: its input leaves +-{LARGEST_RATIO * SATURATED:.0f}", "scale it down")
+    values = rescale_table(source, found, -math.inf, math.inf)
+    table = quantizer.builder.add_constant(f"{layer.name}_input_table", "int8", values)
+    output = Tensor(f"{layer.name}_input_out", tensor.shape, "int8", found)
+    attributes = {"function": "rescale"}
+    op = Op("lookup", f"{layer.name}_input", (name, table), (output.name,), attributes, layer.origin)
+    return quantizer.builder.add_op(op, output), found
+
+
+def _runtimes_agree(function: str, source: Quantization) -> bool:
+    tables = (FUNCTION_TABLES[function], MICRO_TABLES[function])
+    one, other = (table(source, FIXED_RANGES[function]) for table in tables)
+    return np.array_equal(one, other)
 
 
 def _add_softmax(quantizer: Quantizer, layer: Layer) -> str:
@@ -345,8 +391,8 @@ def _add_fully_connected(quantizer: Quantizer, layer: Layer) -> str:
     int4 = quantizer.int4_linears and len(layer.weights) >= INT4_FEATURES
     largest, search_steps = (7, INT4_SEARCH_STEPS) if int4 else (127, 1)
     scales = quantizer.room_for_bias(layer, channel_scales(layer.weights, largest, search_steps), bias)
-    if not int4:
-        # At 8 bits one scale for all rows costs no accuracy, and a .tflite 8 bytes a row less.
+    if quantizer.has_front_end and not int4:
+        # A student's CCC is the same with one scale for all rows, and its .tflite a twenty-fifth smaller.
         scales = np.full_like(scales, scales.max())
     inputs = quantizer.rows_into(layer)
     stored = round_with_compensation(layer.weights, scales, largest, inputs)

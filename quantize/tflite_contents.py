@@ -138,7 +138,7 @@ class Contents:
         source = self._tensors[index]
         if source.type not in DTYPES:
             kind = TYPE_NAMES.get(source.type, source.type)
-            raise self.unsupported(index, f"{kind}, only integer tensors are supported")
+            raise self.unsupported(index, f"{kind}, only int8 models are supported")
         shape = tuple(int(size) for size in (source.shape if source.shape is not None else ()))
         if any(size < 1 for size in shape):
             raise self.unsupported(index, f"shape {shape}, sizes have to be positive")

@@ -15,6 +15,8 @@ from edgekit.graph.linear_ops import SINGLE_ROUNDING
 from edgekit.graph.tables import (
     hard_swish_table,
     logistic_table,
+    micro_logistic_table,
+    micro_tanh_table,
     relu6_table,
     relu_table,
     rescale_table,
@@ -37,11 +39,14 @@ if TYPE_CHECKING:
     from quantize.tflite_reader import Reader
 
 Window = dict[str, Attribute]
+TableOf = Callable[[Quantization, Quantization], NDArray[np.int64]]
 
 LARGEST_REACH = 4096
 LARGEST_RATIO = 1 << 22
 """Of an input's scale to the output's: 9 bits of an input less its zero point, so shifted, fit int32."""
 LARGEST_SCALE = 1 << 16
+SMALLEST_SCALE = 2.0**-28
+"""Below it, TFLite Micro's logistic and tanh shift by negative amounts."""
 SOFTMAX_FRACTION_BITS = 26
 HIGH_RESOLUTION = 128
 """By how much hard swish refines its input; its outputs are no finer."""
@@ -131,12 +136,21 @@ def _pointwise(
 
     It rounds as the convolution: twice, in every runtime.
     """
-    data, result = operator.input(), operator.result
-    positions = math.prod(data.shape[:2])
-    rows = operator.reshaped(data, (positions, data.shape[2]))
-    found = replace(result, name=f"{operator.name}_tokens", shape=(positions, result.shape[2]))
-    operator.add("fully_connected", (rows.name, *constants), attributes, found)
-    operator.add("reshape", (found.name,), {"shape": result.shape}, result)
+    data = operator.input()
+    rows = operator.reshaped(data, (math.prod(data.shape[:2]), data.shape[2]))
+    _add_rows(operator, (rows.name, *constants), attributes)
+
+
+def _add_rows(operator: SourceOperator, inputs: tuple[str, ...], attributes: Mapping[str, Attribute]) -> None:
+    """Add a fully connected layer of rows, and its result in the shape that the file gives it."""
+    result = operator.result
+    *before, features = result.shape
+    found = result
+    if len(before) != 1:
+        found = replace(result, name=f"{operator.name}_tokens", shape=(math.prod(before), features))
+    operator.add("fully_connected", inputs, attributes, found)
+    if found is not result:
+        operator.add("reshape", (found.name,), {"shape": result.shape}, result)
 
 
 def _depthwise_conv(operator: SourceOperator) -> None:
@@ -160,13 +174,19 @@ def _fully_connected(operator: SourceOperator) -> None:
     operator.require(not options.weightsFormat, "weights in the default format")
     rows, rest = divmod(math.prod(data.shape), columns)
     operator.require(rest == 0, "rows as long as the weights'")
-    operator.require(operator.result.shape == (rows, outputs), "an output (rows, features)")
+    result = operator.result
+    kept = options.keepNumDims and (1, *data.shape)[-len(result.shape) : -1] == result.shape[:-1]
+    shaped = math.prod(result.shape) == rows * outputs and result.shape[-1] == outputs
+    operator.require(
+        shaped and (kept or len(result.shape) == 2),
+        "an output (rows, features), or the input's axes but the last",
+    )
     name = operator.reshaped(data, (rows, columns)).name
     constants = _linear(operator, weights, outputs)
     attributes = _linear_attributes(operator, options.fusedActivationFunction)
     if operator.reader.runtime == "litert":
         attributes["rounding"] = SINGLE_ROUNDING
-    operator.add("fully_connected", (name, *constants), attributes, operator.result)
+    _add_rows(operator, (name, *constants), attributes)
 
 
 def _pool_window(operator: SourceOperator, options: Any) -> Window:
@@ -198,7 +218,8 @@ def _reshape(operator: SourceOperator) -> None:
 
 
 def _transpose(operator: SourceOperator) -> None:
-    data, axes, shape = operator.input(), operator.integers(1), operator.file_shape(0)
+    data, shape = operator.input(), operator.file_shape(0)
+    axes = operator.axes(1, len(shape))
     operator.require(sorted(axes) == list(range(len(shape))), "axes that are a permutation of the input's")
     was_map = len(shape) > len(data.shape)
     becomes_map = len(shape) > len(operator.result.shape)
@@ -235,9 +256,7 @@ def _softmax(operator: SourceOperator) -> None:
     operator.add("softmax", names, {}, operator.result)
 
 
-def _lookup(
-    operator: SourceOperator, table_of: Callable[[Quantization, Quantization], NDArray[np.int64]]
-) -> None:
+def _lookup(operator: SourceOperator, table_of: TableOf) -> None:
     data = operator.input()
     operator.shaped(data.shape)
     values = table_of(operator.quantization(data), operator.quantization(operator.result))
@@ -261,7 +280,7 @@ def _relu6(operator: SourceOperator) -> None:
     _rescaled(operator)
 
 
-RESCALED: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.int64]]] = {
+RESCALED: Mapping[str, TableOf] = {
     "RELU": relu_table,
     "RELU6": relu6_table,
     "RELU_N1_TO_1": lambda source, result: rescale_table(source, result, -1.0, 1.0),
@@ -271,7 +290,7 @@ RESCALED: Mapping[str, Callable[[Quantization, Quantization], NDArray[np.int64]]
 
 def _require_scale(operator: SourceOperator) -> None:
     scale = operator.quantization(operator.input()).scales[0]
-    operator.require(scale <= LARGEST_SCALE, "an input scale of at most 2^16")
+    operator.require(SMALLEST_SCALE <= scale <= LARGEST_SCALE, "an input scale from 2^-28 to 2^16")
 
 
 def _hard_swish(operator: SourceOperator) -> None:
@@ -283,13 +302,13 @@ def _hard_swish(operator: SourceOperator) -> None:
 def _logistic(operator: SourceOperator) -> None:
     _require_scale(operator)
     operator.require(operator.result.quantization == PROBABILITY, "an output of scale 1/256, zero -128")
-    _lookup(operator, logistic_table)
+    _lookup(operator, micro_logistic_table if operator.reader.runtime == "micro" else logistic_table)
 
 
 def _tanh(operator: SourceOperator) -> None:
     _require_scale(operator)
     operator.require(operator.result.quantization == HYPERBOLIC_TANGENT, "an output of scale 1/128, zero 0")
-    _lookup(operator, tanh_table)
+    _lookup(operator, micro_tanh_table if operator.reader.runtime == "micro" else tanh_table)
 
 
 def _pair(
@@ -300,6 +319,7 @@ def _pair(
     ],
 ) -> None:
     """Add the sum or the product of two tensors."""
+    operator.require(not operator.is_constant(0, 1), "two operands that are computed, neither a constant")
     one, other = operator.input(0), operator.input(1)
     sizes = zip(one.shape[::-1], other.shape[::-1], strict=False)
     agree = all(a == b or 1 in (a, b) for a, b in sizes)
@@ -319,9 +339,9 @@ def _mul(operator: SourceOperator) -> None:
 
 
 def _mean(operator: SourceOperator) -> None:
-    data, axes = operator.map_input(), operator.integers(1)
+    data, axes = operator.map_input(), operator.axes(1, 4)
     rows, columns, channels = data.shape
-    operator.require(sorted(axes) == [1, 2], "a mean over axes 1 and 2")
+    operator.require(set(axes) == {1, 2}, "a mean over axes 1 and 2")
     point = operator.result
     operator.require(
         point.shape in ((1, 1, channels), (1, channels)), "an output (1, 1, 1, channels) or (1, channels)"

@@ -14,15 +14,15 @@ MAP_RANK = 4
 Runtime = Literal["micro", "litert"]
 
 
-def read_tflite(path: Path, runtime: Runtime = "micro") -> Graph:
+def read_tflite(path: Path, runtime: Runtime = "litert") -> Graph:
     """Return the integer graph of an int8 .tflite.
 
-    Maps (1, T, W, C) lose the leading 1; every other tensor keeps its shape.
+    Maps (1, T, W, C) lose the leading 1, a single number is a row of one; every other tensor keeps its shape.
 
     Args:
         path: The file.
-        runtime: Whose results are to be had, to the last bit: TFLite Micro's (`micro`), or those of LiteRT's
-            reference kernels (`litert`), which since 2.3.0 round once in fully connected layers.
+        runtime: Whose results are to be had, to the last bit: those of LiteRT's reference kernels (`litert`),
+            which since 2.3.0 round once in fully connected layers, or TFLite Micro's (`micro`).
 
     Raises:
         UnsupportedError: If it is not a .tflite with one subgraph, or an operator cannot be imported; the
@@ -82,5 +82,5 @@ class Reader:
         """Return a tensor of the file that has a name as one of the graph."""
         tensor = self.contents.tensor(index)
         is_map = len(tensor.shape) == MAP_RANK and tensor.shape[0] == 1
-        shape = tensor.shape[1:] if is_map else tensor.shape
+        shape = tensor.shape[1:] if is_map else tensor.shape or (1,)
         return dataclasses.replace(tensor, name=self._names[index], shape=shape)

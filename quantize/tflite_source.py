@@ -142,6 +142,17 @@ class SourceOperator:
         assert values is not None
         return list(values.tolist())
 
+    def axes(self, index: int, rank: int) -> list[int]:
+        """Return the axes that an input holds, those counted from behind as from the front."""
+        found = self.integers(index)
+        plain = all(isinstance(axis, int) and -rank <= axis < rank for axis in found)
+        self.require(plain, "axes of the input")
+        return [axis % rank for axis in found]
+
+    def is_constant(self, *indices: int) -> bool:
+        """Return whether the file holds the values of one of some inputs."""
+        return any(self._stored(index) is not None for index in indices)
+
     def weights(self, rank: int, axis: int) -> Weights:
         """Return the weights; their scales, where there are several, lie on an axis."""
         values = self._stored(1)

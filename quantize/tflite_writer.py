@@ -41,6 +41,7 @@ FUNCTIONS = {
     "tanh": ("TANH", ""),
     "relu": ("RELU", ""),
     "relu6": ("RELU6", ""),
+    "rescale": ("QUANTIZE", ""),
 }
 VERSIONS: Mapping[str, int] = {
     "ADD": 2,

@@ -8,6 +8,8 @@ from quantize.network import Array
 Scales = NDArray[np.float32]
 SMALLEST_POWER = 1e-12
 """Of inputs that are all 0: then nothing is known of them, and rounding is plain."""
+LARGEST_BLOCK = 1024
+"""Columns that are rounded together: what is known of their inputs takes the square of it."""
 DAMPING = 0.01
 """Share of the mean diagonal added to the input correlations, so that they can be inverted."""
 
@@ -42,7 +44,7 @@ def round_with_compensation(weights: Array, scales: Scales, largest: int, inputs
 
     Columns are rounded one by one; the error each leaves is spread over the columns still to come in
     proportion to how the inputs correlate (optimal brain quantization in the column order of GPTQ,
-    Frantar et al., arXiv 2210.17323).
+    Frantar et al., arXiv 2210.17323). Of a wide layer, each block of columns is on its own.
 
     Args:
         weights: (O, K).
@@ -50,11 +52,20 @@ def round_with_compensation(weights: Array, scales: Scales, largest: int, inputs
         largest: 127 or 7.
         inputs: (N, K) real inputs of the layer.
     """
+    starts = range(0, weights.shape[1], LARGEST_BLOCK)
+    blocks = [slice(start, start + LARGEST_BLOCK) for start in starts]
+    step = scales.astype(np.float64)
+    return np.concatenate(
+        [_rounded_block(weights[:, block], step, largest, inputs[:, block]) for block in blocks], axis=1
+    )
+
+
+def _rounded_block(weights: Array, step: Array, largest: int, inputs: Array) -> NDArray[np.int8]:
     correlation = inputs.T @ inputs / len(inputs)
     mean = max(float(np.trace(correlation)) / len(correlation), SMALLEST_POWER)
     correlation += np.eye(len(correlation)) * DAMPING * mean
     factor = np.linalg.cholesky(np.linalg.inv(correlation)).T
-    remaining, step = weights.copy(), scales.astype(np.float64)
+    remaining = weights.copy()
     stored = np.empty(weights.shape, np.int8)
     for column in range(weights.shape[1]):
         stored[:, column] = np.clip(np.rint(remaining[:, column] / step), -largest - 1, largest)

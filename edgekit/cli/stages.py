@@ -167,10 +167,10 @@ def distill(
 )
 @click.option(
     "--runtime",
-    type=click.Choice(["micro", "litert"]),
-    default="micro",
+    type=click.Choice(["litert", "micro"]),
+    default="litert",
     show_default=True,
-    help="Whose rounding an imported .tflite keeps: TFLite Micro's, or that of LiteRT.",
+    help="Whose integers an imported .tflite keeps: those of LiteRT, or TFLite Micro's.",
 )
 @options.out_option
 @options.json_option

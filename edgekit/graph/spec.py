@@ -245,6 +245,12 @@ def clamp_is_int8(graph: Graph, op: Op) -> bool:
     return results_stay_in_the_clamp(graph, op) and all(-128 <= point <= 127 for point in points)
 
 
+def scores_are_as_many_as_values(graph: Graph, op: Op) -> bool:
+    """values and scores have one shape."""
+    value, score, *_ = _tensors(graph, op)
+    return value.shape == score.shape
+
+
 def table_is_falling(graph: Graph, op: Op) -> bool:
     """the exponential table has 256 entries from 32768 (1.0 in Q15), never rising."""
     (table,) = graph.constant_inputs(op)
@@ -313,7 +319,12 @@ CONSTRAINTS: Mapping[str, tuple[Constraint, ...]] = {
         clamp_is_int8,
         rounding_is_known,
     ),
-    "attention_pool": (input_is("int8"), output_is("int16"), table_is_falling),
+    "attention_pool": (
+        input_is("int8"),
+        output_is("int16"),
+        scores_are_as_many_as_values,
+        table_is_falling,
+    ),
     "second_order": (
         input_is("int16"),
         output_is("int16"),

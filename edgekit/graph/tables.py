@@ -8,6 +8,7 @@ import numpy as np
 from edgekit.graph.fixedpoint import (
     Int64,
     multiply_by_quantized_multiplier,
+    one_over_one_plus_x,
     quantize_multiplier,
     rounding_divide_by_pot,
     rounding_doubling_high_mul,
@@ -15,8 +16,8 @@ from edgekit.graph.fixedpoint import (
 from edgekit.graph.types import Quantization
 
 INT8 = np.arange(-128, 128, dtype=np.int64)
-LARGEST_EXPONENT = 700.0
-"""Beyond it exp overflows a double."""
+LARGEST_EXPONENT = 88.0
+"""Beyond it exp overflows float32."""
 DIFFERENCE_BITS = 5
 """Integer bits of a scaled difference of two softmax inputs: exp(-32) and less counts as 0."""
 EXP_OF_MINUS_EIGHTH_Q31 = 1895147668
@@ -31,9 +32,14 @@ EXPONENTIALS_Q31 = {
     4: 242,
 }
 """Exponent k to exp(-2^k)."""
+UNIT_Q31 = 1 << 31
+MICRO_BITS = 4
+"""Integer bits that TFLite Micro's logistic and tanh have for their input: 15 and more is infinite."""
 
 
-def function_table(function: Callable[[float], float], source: Quantization, result: Quantization) -> Int64:
+def function_table(
+    function: Callable[[float], float | np.float32], source: Quantization, result: Quantization
+) -> Int64:
     """Return (256,) int8 values of a function of an int8 tensor, in another scale.
 
     Rounded as TFLite's LUT of logistic and tanh: in float32, halves away from zero.
@@ -69,13 +75,65 @@ def relu6_table(source: Quantization, result: Quantization) -> Int64:
 
 
 def logistic_table(source: Quantization, result: Quantization) -> Int64:
-    """Return `function_table` of 1 / (1 + exp(-x))."""
-    return function_table(lambda x: 1 / (1 + math.exp(min(-x, LARGEST_EXPONENT))), source, result)
+    """Return `function_table` of 1 / (1 + exp(-x)), each step in float32."""
+    one = np.float32(1)
+    return function_table(
+        lambda x: one / (one + np.float32(math.exp(min(-x, LARGEST_EXPONENT)))), source, result
+    )
 
 
 def tanh_table(source: Quantization, result: Quantization) -> Int64:
     """Return `function_table` of tanh."""
     return function_table(math.tanh, source, result)
+
+
+def micro_logistic_table(source: Quantization, result: Quantization) -> Int64:
+    """Return (256,) int8 values of 1 / (1 + exp(-x)) as TFLite Micro computes them, in fixed point.
+
+    It takes too much for infinite where scales are large: from an input scale of 2 on that costs a step,
+    from 4 on up to 5, and from 8 on 0 itself counts as minus infinity.
+
+    Args:
+        source: The input's scale, from 2^-28 on.
+        result: 1/256 with zero point -128.
+
+    Source: TFLite Micro's CalculateOpDataLogistic, TFLite's int8 Logistic.
+    """
+    return _micro_table(_logistic_q31, source, result)
+
+
+def micro_tanh_table(source: Quantization, result: Quantization) -> Int64:
+    """Return (256,) int8 values of tanh as TFLite Micro computes them; see `micro_logistic_table`.
+
+    Args:
+        source: The input's scale, from 2^-28 on; from 8 on, 0 counts as minus infinity.
+        result: 1/128 with zero point 0.
+    """
+    return _micro_table(_tanh_q31, source, result)
+
+
+def _micro_table(function_q31: Callable[[Int64], Int64], source: Quantization, result: Quantization) -> Int64:
+    fraction_bits = 31 - MICRO_BITS
+    multiplier, shift = quantize_multiplier(float(np.float32(source.scales[0])) * (1 << fraction_bits))
+    radius = math.floor(((1 << MICRO_BITS) - 1) * 2.0**fraction_bits / 2.0**shift)
+    steps = INT8 - source.zero_point
+    near = np.abs(steps) < radius
+    scaled = multiply_by_quantized_multiplier(np.where(near, steps, 0), multiplier, shift)
+    to_result = 31 + round(math.log2(result.scales[0]))
+    values = rounding_divide_by_pot(function_q31(scaled), to_result) + result.zero_point
+    return np.clip(np.where(near, values, np.where(steps > 0, 127, -128)), -128, 127)
+
+
+def _logistic_q31(x: Int64) -> Int64:
+    """Return 1 / (1 + exp(-x)) in Q31 of Q4.27 values."""
+    mantissa, _ = one_over_one_plus_x(UNIT_Q31 + _exp_of_negative(-np.abs(x), 31 - MICRO_BITS), 0)
+    return np.where(x == 0, UNIT_Q31 // 2, np.where(x > 0, mantissa, UNIT_Q31 - 1 - mantissa))
+
+
+def _tanh_q31(x: Int64) -> Int64:
+    """Return 2 / (1 + exp(-2x)) - 1 in Q31 of Q4.27 values, which with a bit fewer are twice as large."""
+    mantissa, _ = one_over_one_plus_x(UNIT_Q31 + _exp_of_negative(-np.abs(x), 30 - MICRO_BITS), 0)
+    return np.asarray(np.sign(x) * np.minimum(((mantissa >> 1) - (1 << 29)) << 2, UNIT_Q31 - 1), np.int64)
 
 
 def _ratio(one: float, other: float) -> float:

@@ -256,6 +256,18 @@ def test_functions_of_one_value(tmp, runtime, seed, kind):
     compare(tmp, file, [data], output, [np.arange(-128, 128).astype(np.int8)[None]], runtime)
 
 
+@pytest.mark.parametrize("kind", ["LOGISTIC", "TANH"])
+@pytest.mark.parametrize("scale", [2.0**-28, 2.0**-9, 0.0625, 1.9, 2.0, 3.9, 4.0, 7.9, 8.0, 100.0, 2.0**16])
+@pytest.mark.parametrize("zero_point", [-128, 0, 57])
+def test_saturating_functions_of_any_scale(tmp, runtime, kind, scale, zero_point):
+    """In fixed point, TFLite Micro takes too much for infinite: from a scale of 8 on, 0 as well."""
+    file, result = TfliteFile(), (1 / 256, -128) if kind == "LOGISTIC" else (1 / 128, 0)
+    data = file.tensor((1, 256), "int8", Quantization((float(np.float32(scale)),), zero_point), "x")
+    output = file.tensor((1, 256), "int8", Quantization((result[0],), result[1]), "y")
+    file.operator(kind, 2, [data], output)
+    compare(tmp, file, [data], output, [np.arange(-128, 128).astype(np.int8)[None]], runtime)
+
+
 @FAST
 @given(seed=seeds, count=st.integers(1, 40), rows=st.integers(1, 4), beta=st.sampled_from([1.0, 0.5, 2.0]))
 def test_softmax(tmp, runtime, seed, count, rows, beta):

@@ -32,7 +32,16 @@ def scaled(graph: Graph, name: str, factor: int):
     return with_constant(graph, name, graph.constants[name] * np.array(factor, graph.constants[name].dtype))
 
 
+def with_scores(graph: Graph, name: str) -> Graph:
+    ops = tuple(
+        dataclasses.replace(op, inputs=(op.inputs[0], name, *op.inputs[2:])) if op.name == "attend" else op
+        for op in graph.ops
+    )
+    return dataclasses.replace(graph, ops=ops)
+
+
 BROKEN = {
+    "values and scores have one shape": lambda g: with_scores(g, "log_mel"),
     "powers of two": lambda g: with_attributes(g, "frame", hop=24),
     "memory_frames": lambda g: with_attributes(g, "frame", memory_frames=0),
     "stays below 2\\^51": lambda g: with_attributes(g, "spectrum", shift_bits=2),

@@ -122,6 +122,93 @@ def relu_n1(tmp_path):
     return written(tmp_path, file, [data], output)
 
 
+def moved(kind, shape, result, values, options="", **fields):
+    """Return what adds an operator that reads axes or a shape as its second input."""
+
+    def build(file):
+        data = file.tensor(shape, "int8", Quantization((0.1,)), "x")
+        output = file.tensor(result, "int8", Quantization((0.1,)), "y")
+        constant = file.constant(np.array(values, np.int32))
+        file.operator(kind, 1 if kind == "RESHAPE" else 2, [data, constant], output, options, **fields)
+        return data, output
+
+    return build
+
+
+def linear_of(shape, result, **fields):
+    def build(file):
+        rng = np.random.default_rng(0)
+        data = file.tensor(shape, "int8", Quantization((0.05,), 3), "x")
+        weights = rng.integers(-127, 128, (40, 60)).astype(np.int8)
+        constant = file.constant(weights, quantization=Quantization((0.0017,)))
+        output = file.tensor(result, "int8", Quantization((0.05,)), "y")
+        file.operator("FULLY_CONNECTED", 5, [data, constant, -1], output, "FullyConnectedOptions", **fields)
+        return data, output
+
+    return build
+
+
+UNCOMMON = {
+    "axes from behind": moved("MEAN", (1, 4, 5, 3), (1, 1, 1, 3), [-3, -2], "ReducerOptions", keepDims=True),
+    "an axis twice": moved("MEAN", (1, 4, 5, 3), (1, 3), [1, 1, 2], "ReducerOptions"),
+    "Transpose from behind": moved("TRANSPOSE", (1, 4, 5, 3), (1, 3, 4, 5), [0, -1, 1, 2]),
+    "a single number": moved("RESHAPE", (1, 1), (), np.zeros(0)),
+    "axes kept": linear_of((1, 7, 60), (1, 7, 40), keepNumDims=True),
+    "axes of a map kept": linear_of((1, 2, 7, 60), (1, 2, 7, 40), keepNumDims=True),
+}
+
+
+@pytest.mark.parametrize("runtime", ["micro", "litert"])
+@pytest.mark.parametrize("name", UNCOMMON)
+def test_what_is_uncommon_is_read_all_the_same(name, runtime, tmp_path):
+    file = TfliteFile()
+    data, output = UNCOMMON[name](file)
+    parity = parity_of(adopt(written(tmp_path, file, [data], output), tmp_path / "graph", runtime))
+    rows = [row for row in parity["layers"] if row["backend"] == "litert"]
+    assert rows
+    assert all(row["mismatches"] == 0 for row in rows) or runtime == "micro"
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (moved("TRANSPOSE", (4, 5), (5, 4), [1, 2]), "TRANSPOSE 'transpose_0': required: axes of the input"),
+        (linear_of((1, 7, 60), (7, 1, 40), keepNumDims=True), "required: an output \\(rows, features\\), or"),
+        (linear_of((1, 7, 60), (1, 7, 40)), "required: an output \\(rows, features\\), or the input's axes"),
+    ],
+)
+def test_what_makes_no_sense_is_named(build, message, tmp_path):
+    file = TfliteFile()
+    data, output = build(file)
+    with pytest.raises(UnsupportedError, match=message):
+        adopt(written(tmp_path, file, [data], output), tmp_path / "graph")
+
+
+@pytest.mark.parametrize("kind", ["ADD", "MUL"])
+def test_a_constant_operand_is_named(kind, tmp_path):
+    file, half = TfliteFile(), Quantization((0.5,))
+    data, output = (file.tensor((4, 3), "int8", half, name) for name in "xy")
+    constant = file.constant(np.ones((4, 3), np.int8), quantization=half)
+    file.operator(kind, 2, [constant, data], output, f"{kind.title()}Options")
+    with pytest.raises(UnsupportedError, match=f"{kind} '.*': required: two operands that are computed"):
+        adopt(written(tmp_path, file, [data], output), tmp_path / "graph")
+
+
+@pytest.mark.parametrize(("runtime", "of_zero"), [("micro", -128), ("litert", 0)])
+def test_a_table_that_the_other_runtime_computes_otherwise(tmp_path, runtime, of_zero):
+    """TFLite Micro takes 0 for minus infinity where an input scale is 8 or more."""
+    file = TfliteFile()
+    data = file.tensor((1, 64), "int8", Quantization((100.0,)), "x")
+    output = file.tensor((1, 64), "int8", Quantization((1 / 256,), -128), "y")
+    file.operator("LOGISTIC", 2, [data], output)
+    made = adopt(written(tmp_path, file, [data], output), tmp_path / "graph", runtime)
+    graph = load_graph(made.path)
+    assert run(graph, {"x": np.zeros((1, 64), np.int8)})[graph.outputs[0]][0, 0] == of_zero
+    parity = parity_of(made)
+    allowed = {row["backend"]: row["allowed_lsb"] for row in parity["layers"]}
+    assert allowed == {"litert": 128 * (runtime == "micro"), "tflite-micro": 128 * (runtime == "litert")}
+
+
 def test_a_runtime_without_the_kernel_is_left_out(tmp_path):
     parity = parity_of(adopt(relu_n1(tmp_path), tmp_path / "graph"))
     assert {(row["backend"], row["layer"]) for row in parity["layers"]} == {
@@ -135,7 +222,7 @@ def test_a_runtime_without_the_kernel_is_left_out(tmp_path):
 def test_tflite_micro_need_not_be_installed(model, tmp_path, monkeypatch):
     monkeypatch.setattr(runtime_parity, "has_micro", lambda: False)
     parity = parity_of(adopt(model, tmp_path / "graph"))
-    assert parity["follows"] == "tflite-micro"
+    assert parity["follows"] == "litert", "the default"
     assert {row["backend"] for row in parity["layers"]} == {"litert"}
     assert parity["not_compared"] == {"tflite-micro": "the package tflite_micro is not installed"}
 

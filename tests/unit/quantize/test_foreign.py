@@ -8,9 +8,11 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from onnx_by_hand import Model
 from torch import nn
 
 from edgekit.errors import ArtifactError, ConfigError, UnsupportedError
+from quantize import parity
 from quantize.config import QuantizeConfig
 from quantize.foreign import quantize_model
 
@@ -205,3 +207,21 @@ def test_what_is_not_supported_is_named(tmp_path):
     with pytest.raises(UnsupportedError, match=r"\(Softsign\): operator Softsign, supported") as caught:
         quantize_model(INT8, path, data, tmp_path / "graph")
     assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_parity_says_what_tflite_micro_did(tmp_path, monkeypatch, installed):
+    """It runs the whole file where that has inputs of one size."""
+    if not installed:
+        monkeypatch.setattr(parity, "has_micro", lambda: False)
+    model = Model((6, 10))
+    model.matmul(10)
+    model.write(tmp_path)
+    made = quantize_model(INT8, tmp_path / "m.onnx", tmp_path / "d.npy", tmp_path / "graph")
+    found = json.loads(made.file("parity.json").read_text())
+    micro = {"tflite-micro"} if installed else set()
+    assert {row["backend"] for row in found["layers"]} == {"tflite", "onnx"} | micro
+    assert set(found["end_to_end"]) == {"tflite", "onnx"} | micro
+    assert all(row["largest"] < 1e-6 for row in found["end_to_end"].values())
+    missing = {"tflite-micro": "the package tflite_micro is not installed"}
+    assert found["not_compared"] == ({} if installed else missing)

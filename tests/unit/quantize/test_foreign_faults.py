@@ -8,9 +8,7 @@ import pytest
 from onnx import helper
 from onnx_by_hand import Model
 
-from codegen.stage import generate
 from edgekit.errors import UnsupportedError
-from edgekit.target import load_target
 from quantize.config import QuantizeConfig
 from quantize.foreign import quantize_model
 
@@ -255,11 +253,3 @@ def test_inputs_of_other_ranks_are_refused(shape, tmp_path):
     np.save(tmp_path / "d.npy", np.zeros((3, *shape[1:]), np.float32))
     with pytest.raises(UnsupportedError, match="axes"):
         quantize_model(INT8, tmp_path / "m.onnx", tmp_path / "d.npy", tmp_path / "graph")
-
-
-def test_no_c_for_what_is_no_student(tmp_path):
-    model = Model(ROW)
-    model.gemm(10)
-    made, _ = quantized(model, tmp_path)
-    with pytest.raises(UnsupportedError, match="streaming engine"):
-        generate(made.path, load_target("hearing-aid"), tmp_path / "c")

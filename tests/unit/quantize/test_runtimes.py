@@ -22,6 +22,8 @@ from quantize.tflite_writer import write_tflite
 
 WINDOW_SAMPLES = 6400
 COUNT = 20
+FLOAT = ("attend", "second")
+"""What a .tflite computes in float."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,8 @@ def rows_of(graph, speech, folder):
 
 
 def check(rows, least):
-    exact = [row for row in rows if row.backend != "onnx"]
+    exact = [row for row in rows if row.backend != "onnx" and row.layer not in FLOAT]
+    assert all(row.allowed_lsb == 0 for row in exact)
     assert {(r.backend, r.layer): (r.mismatches, r.max_lsb) for r in exact if r.mismatches} == {}
     assert {(r.layer, r.mismatches, r.elements, r.max_lsb) for r in rows if not r.ok} == set()
     for backend in ("tflite", "tflite-micro", "onnx"):

@@ -41,7 +41,7 @@ def test_every_layer_is_that_of_litert(model):
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
-    source, graph = interpreter.get_input_details()[0], read_tflite(model, "litert")
+    source, graph = interpreter.get_input_details()[0], read_tflite(model)
     operators = interpreter._get_ops_details()
     assert len(operators) == len(graph.ops)
     elements = 0
@@ -58,7 +58,7 @@ def test_every_layer_is_that_of_litert(model):
 
 @pytest.mark.shared
 def test_results_are_those_of_tflite_micro(model):
-    interpreter, graph = runtime.Interpreter.from_file(str(model)), read_tflite(model)
+    interpreter, graph = runtime.Interpreter.from_file(str(model)), read_tflite(model, "micro")
     for values in random_inputs(interpreter.get_input_details(0)["shape"]):
         interpreter.set_input(values, 0)
         interpreter.invoke()
@@ -100,7 +100,7 @@ WINDOW = {"strideH": 1, "strideW": 1, "filterHeight": 1, "filterWidth": 1}
         (
             "DEQUANTIZE",
             {"dtype": "float32", "quantization": None},
-            r"DEQUANTIZE 'dequantize_0' reads tensor 0 'x': FLOAT32, only integer tensors",
+            r"DEQUANTIZE 'dequantize_0' reads tensor 0 'x': FLOAT32, only int8 models",
         ),
         ("TANH", {"dtype": "int16"}, r"TANH 'tanh_0' reads tensor 0 'x': int16, only int8 activations"),
         ("TANH", {"quantization": None}, "required: one scale for each activation"),

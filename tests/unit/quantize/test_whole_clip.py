@@ -17,6 +17,7 @@ from quantize.runtime import one_thread_session
 from quantize.tflite_reader import read_tflite
 
 WINDOW_SAMPLES = 8000
+FLOAT = ("attend",)
 CLIPS = [np.resize(noise_bursts(0.7, seed=seed), WINDOW_SAMPLES) for seed in range(6)]
 
 
@@ -55,9 +56,10 @@ def test_both_files_hold_its_integers(student):
     for clip in CLIPS[4:]:
         values = run(graph, {"pcm": to_pcm16(clip)})
         rows = list(tflite_rows(graph, values, tflite(values["log_mel"])))
-        assert {row.layer: row.mismatches for row in rows if row.mismatches} == {}
+        assert {row.layer: row.max_lsb for row in rows if not row.ok} == {}
+        assert all(row.allowed_lsb == 0 for row in rows if row.layer not in FLOAT)
         assert len(rows) > 50
-        mismatches += sum(row.mismatches for row in onnx_rows(graph, values, copy))
+        mismatches += sum(row.mismatches for row in onnx_rows(graph, values, copy) if row.allowed_lsb == 1)
         elements = sum(row.elements for row in rows)
     assert mismatches <= 1e-5 * elements
 

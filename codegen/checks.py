@@ -23,13 +23,14 @@ SELF_TEST_SAMPLES = 4096
 Inputs = Mapping[str, NDArray[np.integer]]
 
 
-def check_on_host(graph: Graph, work: Path, progress: Progress) -> list[LayerParity]:
+def check_on_host(graph: Graph, work: Path, progress: Progress, target: str) -> list[LayerParity]:
     """Build the C for this machine; require every layer to equal the reference; write the self-test.
 
     Args:
         graph: What the C was generated from.
         work: Folder with the C; the self-test is written there.
         progress: Told how much is done.
+        target: Name of the target, for the comments that open the files.
 
     Raises:
         ConfigError: If there is no C compiler for this machine.
@@ -45,7 +46,7 @@ def check_on_host(graph: Graph, work: Path, progress: Progress) -> list[LayerPar
     progress("compare C with the graph", len(examples), len(examples))
     rows = merge(rows)
     require_parity(rows, work)
-    write_self_test(graph, _short(graph, examples[0]), work)
+    write_self_test(graph, _short(graph, examples[0]), work, target)
     return rows
 
 

@@ -19,16 +19,22 @@ NETWORK_TEMPLATES = AUDIO_TEMPLATES | {
 }
 
 
-def write_self_test(graph: Graph, inputs: Mapping[str, NDArray[np.integer]], folder: Path) -> None:
+def write_self_test(
+    graph: Graph, inputs: Mapping[str, NDArray[np.integer]], folder: Path, target: str = ""
+) -> None:
     """Write edgekit_selftest.c with its vectors, an example main.c, and files for Make and CMake.
 
     Args:
         graph: The graph.
         inputs: What to compute the expected result from, by tensor name.
         folder: Where the generated C lies.
+        target: Name of the target, for the comments that open the files.
     """
     results = run(graph, inputs)
-    values: dict[str, object] = {"banner": banner(graph)}
+    values: dict[str, object] = {
+        "banner": banner(graph, target),
+        "make_banner": banner(graph, target, "# "),
+    }
     if hears_audio(graph):
         adv = ", ".join(map(str, results[graph.outputs[0]].tolist()))
         pcm = inputs["pcm"]

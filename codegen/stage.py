@@ -55,11 +55,11 @@ def generate(graph_dir: Path, target: Target, out: Path, progress: Progress = si
     inputs, params = generate_identity(source.digest, target)
     with artifact.writing(out, GENERATE, inputs, params) as work:
         progress("write C", 0, 1)
-        for name, text in emit_sources(graph, sample_rate_hz, instructions).items():
+        for name, text in emit_sources(graph, sample_rate_hz, instructions, target.name).items():
             artifact.write_text(work / name, text)
         artifact.write_bytes(work / "model.bin", build_blob(graph, instructions))
         artifact.write_json(work / "memory.json", memory_facts(graph, instructions))
-        rows = check_on_host(graph, work, progress)
+        rows = check_on_host(graph, work, progress, target.name)
         artifact.write_json(work / "parity.json", {"layers": [row.to_dict() for row in rows]})
     return artifact.read(out, GENERATE)
 

@@ -54,6 +54,16 @@ def test_cortex_m55_firmware_equals_the_graph_on_every_layer(graph, graph_dir, t
     assert checked.device.tolist() == checked.graph.tolist()
 
 
+def test_every_generated_file_opens_with_the_command(graph_dir, tmp_path):
+    made = stage.generate(graph_dir, TARGET, tmp_path / "c")
+    written = [made.file(name) for name in made.manifest.files if not name.startswith("ek_")]
+    texts = [path.read_text() for path in written if path.suffix in (".c", ".h", ".txt", "")]
+    assert len(texts) >= 9
+    for text in texts:
+        assert "edgekit codegen GRAPH --target hearing-aid. Do not edit." in text.splitlines()[0]
+        assert text.splitlines()[1].split()[1] == "Graph"
+
+
 def test_same_graph_same_artifacts(graph_dir, tmp_path):
     digests = set()
     for name in ("a", "b"):

@@ -82,6 +82,10 @@ class HostModel(HostC):
         data = np.ascontiguousarray(pcm, np.int16)
         return int(self._library.edgekit_push(self._state, ctypes.c_void_p(data.ctypes.data), data.size))
 
+    def heard(self) -> int:
+        """Return the tokens, utterances or windows that a result stands on."""
+        return int(self._library.edgekit_heard(self._state))
+
     def finish(self) -> int:
         """End the utterance (utterance mode only); return the engine's status."""
         return int(self._library.edgekit_finish(self._state))

@@ -14,7 +14,7 @@ LAYER_PREFIX = "edgekit_layer_"
 BUG_HINT = "a bug in the firmware's C: build its traced host version with sanitizers and run that"
 
 _BOARD = ("Reset_Handler", "Default_Handler", "main", "board_read_audio", "board_write_adv", "board_exit")
-_ENGINE = ("edgekit_init", "edgekit_push", "edgekit_read", "edgekit_reset", "edgekit_step")
+_ENGINE = ("edgekit_init", "edgekit_push", "edgekit_read", "edgekit_heard", "edgekit_reset", "edgekit_step")
 
 
 def default_regions(program: Program) -> dict[str, list[str]]:

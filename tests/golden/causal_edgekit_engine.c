@@ -336,3 +336,8 @@ int edgekit_read(const edgekit_t *e, int16_t adv_q14[3])
     edgekit_layer_adv(e, adv_q14);
     return EDGEKIT_OK;
 }
+
+uint32_t edgekit_heard(const edgekit_t *e)
+{
+    return e->tokens;
+}

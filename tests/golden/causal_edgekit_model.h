@@ -68,6 +68,9 @@ int edgekit_push(edgekit_t *e, const int16_t *pcm, size_t n);
  */
 int edgekit_read(const edgekit_t *e, int16_t adv_q14[3]);
 
+/* Tokens heard: a result changes when this does, and only then. It stops at UINT32_MAX. */
+uint32_t edgekit_heard(const edgekit_t *e);
+
 /* Forget all audio; the model stays. */
 void edgekit_reset(edgekit_t *e);
 

@@ -303,6 +303,7 @@ int edgekit_finish(edgekit_t *e)
         edgekit_network(e, e->mel_log2[frame], level);
     }
     begin_utterance(e);
+    e->utterances += e->utterances != UINT32_MAX ? 1u : 0u;
     return EDGEKIT_OK;
 }
 
@@ -331,6 +332,7 @@ void edgekit_reset(edgekit_t *e)
     e->frames = 0;
     e->filled = 0;
     e->tokens = 0;
+    e->utterances = 0;
     if (e->model != NULL) {
         clear_network(e);
     }
@@ -372,4 +374,9 @@ int edgekit_read(const edgekit_t *e, int16_t adv_q14[3])
     }
     edgekit_layer_adv(e, adv_q14);
     return EDGEKIT_OK;
+}
+
+uint32_t edgekit_heard(const edgekit_t *e)
+{
+    return e->utterances;
 }

@@ -43,6 +43,7 @@ typedef struct {
     uint32_t filled;
     uint32_t tokens;
     int16_t window[64];
+    uint32_t utterances;
     int16_t mel_log2[EDGEKIT_WINDOW_FRAMES][12];
     edgekit_scratch_t scratch;
     uint32_t l2_kept[66]; /* of the first of two rows for the second */
@@ -75,6 +76,9 @@ int edgekit_finish(edgekit_t *e);
  * Returns EDGEKIT_OK, or EDGEKIT_NOT_READY where there is no result yet (adv_q14 is then left alone).
  */
 int edgekit_read(const edgekit_t *e, int16_t adv_q14[3]);
+
+/* Utterances heard: a result changes when this does, and only then. It stops at UINT32_MAX. */
+uint32_t edgekit_heard(const edgekit_t *e);
 
 /* Forget all audio; the model stays. */
 void edgekit_reset(edgekit_t *e);

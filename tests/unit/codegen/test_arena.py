@@ -184,11 +184,12 @@ def test_a_window_of_audio_through_a_whole_network(student):
 def test_windows_follow_each_other_in_any_split(student):
     graph, model, clips = student
     model.reset()
-    assert model.read() is None
+    assert (model.read(), model.heard()) == (None, 0)
     for pcm in clips[:2]:
         for start in range(0, pcm.size, 777):
             model.push(pcm[start : start + 777])
         assert model.read().tolist() == run(graph, {"pcm": pcm})["adv_out"].tolist()
+    assert model.heard() == 2
     # Audio that fills no window is forgotten; the last result stays.
     model.push(clips[2][:1000])
     model.finish()

@@ -71,6 +71,27 @@ def test_reading_changes_nothing(graph, model, level):
     assert model.read().tolist() == run(graph, {"pcm": pcm})["adv_out"].tolist()
 
 
+def test_what_a_result_stands_on_tells_when_it_changes(graph, model, level):
+    pcm = HOSTILE["noise"]
+    assert model.heard() == 0
+    before, results = 0, [None]
+    for start in range(0, 6400, 64):
+        model.push(pcm[start : start + 64])
+        found = model.read()
+        same = model.heard() == before
+        assert (found is None) == (model.heard() == 0)
+        assert not same or (found is None and results[-1] is None) or (found == results[-1]).all()
+        before = model.heard()
+        results.append(found)
+    assert (before > 50) == (level == "causal")
+    if level == "utterance":
+        assert (model.finish(), model.heard()) == (0, 1)
+        model.push(pcm[:6400])
+        assert (model.finish(), model.heard()) == (0, 2)
+    model.reset()
+    assert model.heard() == 0
+
+
 def test_no_result_before_the_first_token(model):
     assert model.read() is None
     model.push(HOSTILE["noise"][:64])

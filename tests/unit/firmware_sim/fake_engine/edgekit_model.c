@@ -70,3 +70,8 @@ int edgekit_read(const edgekit_t *e, int16_t adv_q14[3])
     adv_q14[2] = e->maximum;
     return 0;
 }
+
+uint32_t edgekit_heard(const edgekit_t *e)
+{
+    return (uint32_t)e->count;
+}

@@ -21,6 +21,7 @@ extern const int32_t edgekit_model_data[4];
 void edgekit_init(edgekit_t *e, const void *model);
 int edgekit_push(edgekit_t *e, const int16_t *pcm, size_t n);
 int edgekit_read(const edgekit_t *e, int16_t adv_q14[3]);
+uint32_t edgekit_heard(const edgekit_t *e);
 void edgekit_reset(edgekit_t *e);
 
 #endif

@@ -11,9 +11,17 @@ from edgekit.graph import to_text
 GOLDEN = Path(__file__).parent
 
 
-@pytest.mark.parametrize("level", ["causal", "utterance"])
+OF_EACH_LEVEL = ("edgekit_engine.c", "edgekit_model.h", "graph.txt")
+OF_SHAPES = ("edgekit_products.c", "edgekit_tiles.c")
+"""The level changes nothing in them."""
+
+
 @pytest.mark.parametrize(
-    "name", ["edgekit_engine.c", "edgekit_model.h", "edgekit_products.c", "edgekit_tiles.c", "graph.txt"]
+    ("level", "name"),
+    [
+        *((level, name) for level in ("causal", "utterance") for name in OF_EACH_LEVEL),
+        *(("causal", name) for name in OF_SHAPES),
+    ],
 )
 def test_text_is_as_reviewed(tmp_path, request, level, name):
     # Shapes alone decide these files: no weight, scale or multiplier is in them.

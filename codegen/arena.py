@@ -10,7 +10,7 @@ from codegen.memory import Buffer, Layout, aligned, plan_memory
 from codegen.spectrum import half_of_basis
 from codegen.taps import Taps, in_vectors, mel_reach, taps_of
 from edgekit.errors import UnsupportedError
-from edgekit.graph import FRONT_END_KINDS, TIME, Graph, Op, Tensor
+from edgekit.graph import FRONT_END_KINDS, TIME, Graph, Op, Tensor, hears_audio
 from edgekit.graph.linear_ops import dilation_of
 from edgekit.graph.types import VIEWS
 from edgekit.target import InstructionSet
@@ -89,6 +89,8 @@ class Program:
         ops: Operators that run in the arena, in order.
         layout: Where everything lies.
         owner: The buffer that each tensor lies in, by tensor name.
+        columns: How each convolution is computed, by operator name.
+        dense: How each fully connected layer is.
         instructions: What its kernels are written for.
     """
 
@@ -98,6 +100,8 @@ class Program:
     ops: tuple[Op, ...]
     layout: Layout
     owner: dict[str, str]
+    columns: dict[str, Columns]
+    dense: dict[str, Rows4]
     instructions: InstructionSet
 
     @property
@@ -107,18 +111,6 @@ class Program:
 
     def _in_place(self, op: Op) -> bool:
         return self.owner[op.inputs[0]] == self.owner[op.outputs[0]]
-
-    @property
-    def columns(self) -> dict[str, Columns]:
-        """How each convolution is computed, by operator name."""
-        convolutions = (op for op in self.ops if op.kind == "conv2d")
-        return {op.name: columns_of(self.graph, op, self.instructions) for op in convolutions}
-
-    @property
-    def dense(self) -> dict[str, Rows4]:
-        """How each fully connected layer is."""
-        layers = (op for op in self.ops if op.kind == "fully_connected")
-        return {op.name: rows_of(self.graph, op, self.instructions) for op in layers}
 
     @property
     def frames(self) -> int:
@@ -306,8 +298,7 @@ def plan_program(graph: Graph, instructions: InstructionSet = "portable") -> Pro
     """
     for op in graph.ops:
         _require_sizes(graph, op)
-    has_front_end = tuple(op.kind for op in graph.ops[: len(FRONT_END_KINDS)]) == FRONT_END_KINDS
-    front_end = {op.kind: op for op in graph.ops[: len(FRONT_END_KINDS)]} if has_front_end else {}
+    front_end = {op.kind: op for op in graph.ops[: len(FRONT_END_KINDS)]} if hears_audio(graph) else {}
     streamed = _streamed(front_end)
     ops = tuple(op for op in graph.ops if op not in streamed)
     inputs = (streamed[-1].outputs[0],) if streamed else graph.inputs
@@ -318,7 +309,10 @@ def plan_program(graph: Graph, instructions: InstructionSet = "portable") -> Pro
                 "quantize the model for windows of a fixed length",
             )
     buffers, owner = _buffers(graph, ops, inputs, instructions)
-    return Program(graph, front_end, inputs, ops, plan_memory(buffers), owner, instructions)
+    columns = {op.name: columns_of(graph, op, instructions) for op in ops if op.kind == "conv2d"}
+    dense = {op.name: rows_of(graph, op, instructions) for op in ops if op.kind == "fully_connected"}
+    layout = plan_memory(buffers)
+    return Program(graph, front_end, inputs, ops, layout, owner, columns, dense, instructions)
 
 
 def _streamed(front_end: dict[str, Op]) -> tuple[Op, ...]:

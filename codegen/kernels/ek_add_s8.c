@@ -9,25 +9,21 @@ static int32_t scaled(int32_t value, const ek_add_t *sum, uint32_t side)
 /*
  * Sum of two int8 tensors, each first brought to a common scale 2^left_shift finer, as TFLite adds.
  *
- * size:   of the result, four axes, outermost first.
- * x, y:   inputs; a step of an axis that repeats is 0.
+ * pass:   size of the result, four axes, outermost first; a step of an axis that repeats is 0.
  * output: the result; it may lie where an input of its size lies.
  */
 void ek_add_s8(const ek_pass_t *pass, const ek_add_t *sum, const int8_t *x, const int8_t *y, int8_t *output)
 {
-    uint32_t i[4];
-    for (i[0] = 0; i[0] < pass->size[0]; i[0]++) {
-        for (i[1] = 0; i[1] < pass->size[1]; i[1]++) {
-            for (i[2] = 0; i[2] < pass->size[2]; i[2]++) {
-                const int8_t *one = x + ek_row_of(i, pass->step[0]), *other = y + ek_row_of(i, pass->step[1]);
-                for (i[3] = 0; i[3] < pass->size[3]; i[3]++) {
-                    const int32_t total = scaled(*one, sum, 0u) + scaled(*other, sum, 1u);
-                    const int32_t value = ek_requantize(total, sum->output.multiplier, sum->output.shift);
-                    *output++ = ek_clamped_s8(value, &sum->output);
-                    one += pass->step[0][3];
-                    other += pass->step[1][3];
-                }
-            }
+    const uint32_t rows = ek_rows_of(pass);
+    uint32_t row, i;
+    for (row = 0; row < rows; row++) {
+        const int8_t *one = x + ek_row_of(pass, 0u, row), *other = y + ek_row_of(pass, 1u, row);
+        for (i = 0; i < pass->size[3]; i++) {
+            const int32_t total = scaled(*one, sum, 0u) + scaled(*other, sum, 1u);
+            const int32_t value = ek_requantize(total, sum->output.multiplier, sum->output.shift);
+            *output++ = ek_clamped_s8(value, &sum->output);
+            one += pass->step[0][3];
+            other += pass->step[1][3];
         }
     }
 }

@@ -244,10 +244,19 @@ typedef struct {
     int32_t output_zero_point;
 } ek_normalization_t;
 
-/* Bytes before the last axis's values. */
-static inline size_t ek_row_of(const uint32_t index[4], const uint32_t step[4])
+/* Rows of a way over a tensor: of values along its last axis. */
+static inline uint32_t ek_rows_of(const ek_pass_t *pass)
 {
-    return (size_t)index[0] * step[0] + (size_t)index[1] * step[1] + (size_t)index[2] * step[2];
+    return pass->size[0] * pass->size[1] * pass->size[2];
+}
+
+/* Bytes before a row of one of the inputs. */
+static inline size_t ek_row_of(const ek_pass_t *pass, uint32_t side, uint32_t row)
+{
+    const uint32_t *step = pass->step[side];
+    const uint32_t outer = row / pass->size[2];
+    return (size_t)(outer / pass->size[1]) * step[0] + (size_t)(outer % pass->size[1]) * step[1]
+           + (size_t)(row % pass->size[2]) * step[2];
 }
 
 /* A scaled value moved to the zero point and clamped. */

@@ -1,9 +1,10 @@
-"""What made the students good: python -m benchmarks.distillation [--only NAME] [--out FILE] [--cache DIR].
+"""What made the students good: python -m benchmarks.distillation [--only NAME] [--done] [--out FILE].
 
 Reads the shared corpora and encoder (EDGEKIT_SHARED, without it ../shared) and writes
-benchmarks/distillation.md. Every row is a training; they take hours together, and a rerun goes on where it
-was. With --only, one row is trained and nothing written: two shells can share the work. With --done, nothing
-is trained, and the page leaves out what has not been.
+benchmarks/distillation.md. Every row is a training; they take hours together, so what each gave is kept in
+distillation.json beside the page, with its command, and a row of the same command is not trained again. With
+--only, one row is trained and nothing written but its result: two shells can share the work. With --done,
+nothing is trained, and the page leaves out what has not been.
 """
 
 import argparse
@@ -15,7 +16,8 @@ import torch
 
 from benchmarks.distillation import report
 from benchmarks.distillation.rows import ABLATIONS, AMOUNTS, FULL, Row
-from benchmarks.students.agreement import TestSets, full_teacher
+from benchmarks.measured import Measured
+from benchmarks.students.agreement import Agreement, TestSets, full_teacher
 from benchmarks.students.training import label_everything, once, show
 from benchmarks.teachers.features import shared_folder
 from distill.training import load_student
@@ -40,23 +42,26 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        shared, cache = shared_folder(), options.cache
-        labels, full = label_everything(shared, cache), full_teacher(shared, cache)
-        if options.only:
-            for name in options.only:
-                _trained(rows[name], labels, cache, full)
-            return 0
-        sets = TestSets.of_both_teachers(shared, cache)
-        found = {
-            name: sets.agreement(load_student(_trained(row, labels, cache, full).path, "wav2small").eval())
-            for name, row in rows.items()
-            if not options.done or (cache / name).is_dir()
-        }
-        artifact.write_text(options.out, report.markdown(found, _hours(labels)))
+        shared, kept = shared_folder(), Measured(options.out.with_suffix(".json"))
+        labels = label_everything(shared, options.cache)
+        for name in options.only or ([] if options.done else rows):
+            if options.only or kept.get(name, rows[name].command) is None:
+                result = _measured(rows[name], labels, shared, options.cache)
+                kept.put(name, rows[name].command, result)
+        if not options.only:
+            found = {name: kept.get(name, row.command) for name, row in rows.items()}
+            trained = {name: result for name, result in found.items() if result}
+            artifact.write_text(options.out, report.markdown(trained, _hours(labels)))
     except EdgekitError as error:
         print(f"{error}\nhint: {error.hint}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _measured(row: Row, labels: Path, shared: Path, cache: Path) -> Agreement:
+    sets = TestSets.of_both_teachers(shared, cache)
+    made = _trained(row, labels, cache, full_teacher(shared, cache))
+    return sets.agreement(load_student(made.path, "wav2small").eval())
 
 
 def _trained(row: Row, labels: Path, cache: Path, full: Path) -> Artifact:

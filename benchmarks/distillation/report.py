@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.distillation.rows import ABLATIONS, AMOUNTS, POOL, STEPS
-from benchmarks.students.agreement import EMODB, NOISY, NOISY_HEARD, RAVDESS, TITLES, Ccc
+from benchmarks.students.agreement import EMODB, NOISY, NOISY_HEARD, RAVDESS, TITLES, Agreement
 from benchmarks.students.report import ccc_cell, line
 from edgekit.metrics import DIMENSIONS
 
-Found = Mapping[str, dict[str, dict[str, Ccc]]]
+Found = Mapping[str, Agreement]
 SETS = (EMODB, NOISY, NOISY_HEARD, RAVDESS)
 TEACHER = "compact"
 LEAST_POINTS = 3
@@ -30,7 +30,8 @@ def markdown(found: Found, hours: float) -> str:
 def _introduction() -> str:
     return f"""# Distillation: what made the students good
 
-Written by `python -m benchmarks.distillation`; every figure but the bars comes from that run.
+Written by `python -m benchmarks.distillation`; every figure but the bars was measured, and is kept in
+[distillation.json](distillation.json) with the command of its row.
 
 Each row is one training of wav2small from random weights, changed in one thing from the recipe of the
 students that ship, at a fraction of its cost: {STEPS:,} steps on {POOL:,} crops labelled by the compact

@@ -1,9 +1,11 @@
 """What every student costs and how well it agrees: python -m benchmarks.students [--out FILE] [--cache DIR].
 
 Reads the shared corpora and encoder (EDGEKIT_SHARED, without it ../shared) and writes benchmarks/students.md.
-Students that do not ship are trained first, which takes hours; a rerun goes on where it was. With --only, one
-of them is trained and nothing written: two shells can share the work. With --costs, nothing is trained: what
-students cost does not depend on their weights, and the agreement of those not trained yet is left out.
+Students that do not ship are trained first, which takes hours; how well each agrees is kept in students.json
+beside the page, with how it was trained, and is not measured again while that is unchanged. With --only, one
+of them is trained and nothing written but its agreement: two shells can share the work. With --costs, nothing
+is trained: what students cost does not depend on their weights, and the agreement of those not trained yet is
+left out.
 """
 
 import argparse
@@ -15,8 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.measured import Measured
 from benchmarks.students import report
-from benchmarks.students.agreement import TestSets
+from benchmarks.students.agreement import Agreement, TestSets
 from benchmarks.students.cost import SAMPLES, SECONDS, Run, macs, quantize_static, run_onnx, tokens_per_s
 from benchmarks.students.training import VARIANTS, Variant, label_everything, show, trained, untrained
 from benchmarks.teachers.features import shared_folder
@@ -48,29 +51,50 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     try:
+        bench = Bench(shared_folder(), options.cache, Measured(options.out.with_suffix(".json")))
         if options.only:
-            labels = label_everything(shared_folder(), options.cache)
-            trained(variants[options.only], labels, options.cache, show)
+            bench.agreement(variants[options.only])
             return 0
-        artifact.write_text(options.out, _page(shared_folder(), options.cache, costs=options.costs))
+        rows = [bench.row(variant, train=not options.costs) for variant in VARIANTS]
+        artifact.write_text(options.out, report.markdown(rows, _processor()))
     except EdgekitError as error:
         print(f"{error}\nhint: {error.hint}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def _page(shared: Path, cache: Path, *, costs: bool) -> str:
-    labels = label_everything(shared, cache)
-    sets = TestSets.of_both_teachers(shared, cache)
-    rows = []
-    for variant in VARIANTS:
-        measured = variant.ships or not costs or (cache / variant.name).is_dir()
-        made = (trained if measured else untrained)(variant, labels, cache, show)
-        rows.append(_row(variant, made, labels, sets if measured else None))
-    return report.markdown(rows, _processor())
+class Bench:
+    """Measures one student after another.
+
+    Args:
+        shared: Folder with the corpora and the encoder.
+        cache: Where labels and students are kept.
+        kept: Agreements of students measured before.
+    """
+
+    def __init__(self, shared: Path, cache: Path, kept: Measured) -> None:
+        self.cache = cache
+        self.kept = kept
+        self.labels = label_everything(shared, cache)
+        self.sets = TestSets.of_both_teachers(shared, cache)
+
+    def agreement(self, variant: Variant) -> Agreement:
+        """Train a student if need be, measure it and keep what it gave."""
+        made = trained(variant, self.labels, self.cache, show)
+        found = self.sets.agreement(load_student(made.path, variant.student).eval())
+        self.kept.put(variant.name, variant.recipe, found)
+        return found
+
+    def row(self, variant: Variant, *, train: bool) -> report.Row:
+        """Return a student's line; `train` it if nobody has, or leave its agreement out."""
+        ccc = self.kept.get(variant.name, variant.recipe)
+        if ccc is None and (train or variant.ships):
+            ccc = self.agreement(variant)
+        made = (trained if variant.ships else untrained)(variant, self.labels, self.cache, show)
+        return _row(variant, made, self.labels, ccc or {})
 
 
-def _row(variant: Variant, made: Artifact, labels: Path, sets: TestSets | None) -> report.Row:
+def _row(variant: Variant, made: Artifact, labels: Path, ccc: Agreement) -> report.Row:
     student = load_student(made.path, variant.student).eval()
     frames = (1, student.front_end.frame_count(SAMPLES), student.front_end.mel_bands)
     with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +110,7 @@ def _row(variant: Variant, made: Artifact, labels: Path, sets: TestSets | None) 
             float_run=run_onnx(made.file("student.onnx"), frames),
             int8_run=run_onnx(int8, frames),
             edgekit_run=_own_run(made, labels, Path(folder, "graph")),
-            ccc=sets.agreement(student) if sets else {},
+            ccc=ccc,
         )
 
 

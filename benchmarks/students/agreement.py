@@ -34,6 +34,9 @@ VOICES = 40
 
 Samples = NDArray[np.float32]
 Ccc = dict[str, float]
+"""Dimension to agreement."""
+Agreement = dict[str, dict[str, Ccc]]
+"""Set, then teacher."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,13 @@ class TestSets:
 
         return cached(self.cache / f"{name}-{find_teacher(which).digest()[:12]}.npy", make)
 
-    def agreement(self, student: Student) -> dict[str, dict[str, Ccc]]:
+    def agreement(self, student: Student) -> Agreement:
         """Return name of a set, then teacher, to the CCC of each dimension.
 
         Under `NOISY`, the teachers are asked about the clean clips; under `NOISY_HEARD`, about what the
         student hears.
         """
-        found: dict[str, dict[str, Ccc]] = {}
+        found: Agreement = {}
         for name, clips in self.clips.items():
             said = predict(student, [log_mel(clip, student.front_end) for clip in clips])
             truth = EMODB if name == NOISY else name

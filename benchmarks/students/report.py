@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.students.agreement import EMODB, NOISY, NOISY_HEARD, RAVDESS, SYNTHETIC, TITLES, Ccc
+from benchmarks.students.agreement import (
+    EMODB,
+    NOISY,
+    NOISY_HEARD,
+    RAVDESS,
+    SYNTHETIC,
+    TITLES,
+    Agreement,
+    Ccc,
+)
 from benchmarks.students.cost import RUNS, Run, runtime_version
 from benchmarks.students.training import POOL, STEPS
 from edgekit.metrics import DIMENSIONS
@@ -56,7 +65,7 @@ class Row:
     float_run: Run
     int8_run: Run
     edgekit_run: Run
-    ccc: dict[str, dict[str, Ccc]]
+    ccc: Agreement
 
 
 def markdown(rows: Sequence[Row], processor: str) -> str:
@@ -67,7 +76,8 @@ def markdown(rows: Sequence[Row], processor: str) -> str:
 def _introduction(processor: str) -> str:
     return f"""# Students, measured
 
-Written by `python -m benchmarks.students`; every figure but the paper's comes from that run.
+Written by `python -m benchmarks.students`; every figure but the paper's was measured: costs in that run,
+agreements as [students.json](students.json) keeps them with the recipe of each student.
 
 - **Parameters**: all, the frozen front end (as dense Fourier and mel matrices) included; in brackets those
   that training changes. Hop 128 has a window of 128 samples, so that none goes unheard: its matrices are

@@ -2,11 +2,12 @@
 
 import sys
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import edgekit
 from distill.config import DistillConfig, recommended_config
-from distill.registry import shipped_variants, variant_name
+from distill.registry import shipped_student, shipped_variants, variant_name
 from distill.training import Relabel, distill, identity
 from edgekit import artifact
 from edgekit.artifact import Artifact
@@ -39,6 +40,22 @@ class Variant:
     def ships(self) -> bool:
         """Whether its weights come with edgekit."""
         return self.name in shipped_variants()
+
+    @property
+    def config(self) -> DistillConfig:
+        """Of its training; one that ships is taken as it is."""
+        if self.ships:
+            return DistillConfig(self.student, self.level, self.hop, steps=0, pool=2)
+        recommended = recommended_config(self.student, self.level, self.hop, from_scratch=True)
+        return replace(recommended, steps=STEPS, pool=POOL, final=True)
+
+    @property
+    def recipe(self) -> str:
+        """All that its weights depend on, but the audio, in words."""
+        if self.ships:
+            weights = shipped_student(self.student, self.level, self.hop) / "student.safetensors"
+            return f"the weights that ship, SHA-256 {sha256(weights.read_bytes()).hexdigest()}"
+        return f"labels of compact, {self.config}"
 
 
 STEPS, POOL = 600, 6400
@@ -81,12 +98,8 @@ def once(
 
 def trained(variant: Variant, labels: Path, cache: Path, progress: Progress) -> Artifact:
     """Return a student as an artifact of the distill stage, trained first if it does not ship."""
-    if variant.ships:
-        config = DistillConfig(variant.student, variant.level, variant.hop, steps=0, pool=2)
-        return once(config, labels, cache / variant.name, progress)
-    recommended = recommended_config(variant.student, variant.level, variant.hop, from_scratch=True)
-    config = replace(recommended, steps=STEPS, pool=POOL, final=True)
-    return once(config, labels, cache / variant.name, progress, listener("compact"))
+    relabel = None if variant.ships else listener("compact")
+    return once(variant.config, labels, cache / variant.name, progress, relabel)
 
 
 def untrained(variant: Variant, labels: Path, cache: Path, progress: Progress) -> Artifact:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import tomllib
+import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ _EXTENSIONS = {
 }
 InstructionSet = Literal["portable", "dsp", "mve"]
 """Instructions that kernels are written for: C99 alone, the DSP extension, or Helium (MVE)."""
+_WHOLE = ("timing", "policy")
+"""Sections that a file gives or inherits as a whole: an error belongs to its table, a window to its mode."""
 _T = TypeVar("_T")
 
 
@@ -54,7 +57,6 @@ class Core:
         dsp: Whether it has the DSP extension (SMLAD and friends).
         fpu: Whether it has a floating-point unit; the firmware uses none.
         clock_hz: Clock frequency.
-        timing: Name of the simulator's instruction timing table.
         source: Where the numbers come from.
         mve: Whether it has Helium, the vector extension MVE, at least for integers.
 
@@ -66,7 +68,6 @@ class Core:
     dsp: bool
     fpu: bool
     clock_hz: int
-    timing: str
     source: str
     mve: bool = False
 
@@ -92,6 +93,37 @@ class Core:
     def simulator(self) -> Literal["unicorn", "qemu"]:
         """What simulates it: unicorn, which has no Cortex-M55, or QEMU."""
         return "qemu" if self.cpu == "cortex-m55" else "unicorn"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How the simulator estimates the cycles of this device, and how far off that is.
+
+    Attributes:
+        table: Name of the core's instruction timing table.
+        source: Where the numbers come from.
+        fetch_wait_cycles: Mean wait for instructions behind each taken branch.
+        data_wait_cycles: Mean wait of each load from flash.
+        worst_error_percent: Largest error of predicted cycles against measured ones; absent where none are.
+        mean_error_percent: Their mean error; absent with the other.
+
+    Raises:
+        TargetError: If a wait is negative, or one error comes without the other.
+    """
+
+    table: str
+    source: str
+    fetch_wait_cycles: float = 0.0
+    data_wait_cycles: float = 0.0
+    worst_error_percent: float | None = None
+    mean_error_percent: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("fetch_wait_cycles", "data_wait_cycles"):
+            value = getattr(self, name)
+            _require(value >= 0, f"{name} = {value} is negative", f"give {name} 0 or more")
+        both = (self.worst_error_percent is None) == (self.mean_error_percent is None)
+        _require(both, "one of worst_error_percent and mean_error_percent is missing", "give both or none")
 
 
 @dataclass(frozen=True)
@@ -161,6 +193,42 @@ class Audio:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """When the model listens, and how long audio may wait for it.
+
+    Attributes:
+        mode: `continuous`: to everything; `window`: to the beginning of every `every_s`.
+        buffer_blocks: Blocks of audio that may wait while the model is busy: a block's deadline.
+        source: Where the numbers come from.
+        window_s: Length of a window.
+        every_s: From the beginning of one window to that of the next.
+
+    Raises:
+        TargetError: If a value is out of its range, or belongs to the other mode.
+    """
+
+    mode: str
+    buffer_blocks: int
+    source: str
+    window_s: float = 0.0
+    every_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(
+            self.mode in ("continuous", "window"),
+            f"mode = {self.mode!r} is not a policy",
+            "choose continuous or window",
+        )
+        _require_positive(self, "buffer_blocks")
+        if self.mode == "window":
+            _require_positive(self, "window_s", "every_s")
+            _require(self.every_s >= self.window_s, "windows overlap", "give every_s at least window_s")
+        else:
+            times = self.window_s or self.every_s
+            _require(not times, "a continuous policy has no windows", 'set mode = "window"')
+
+
+@dataclass(frozen=True)
 class Power:
     """What a cycle costs and what there is to spend.
 
@@ -217,8 +285,10 @@ class Target:
         name: Lower-case name, also that of its file.
         description: One line for lists.
         core: Its processor.
+        timing: How its cycles are estimated.
         memory: Its memories.
         audio: Its audio path.
+        policy: When the model listens.
         power: Its power and battery.
         budget: The limits that builds for it are held to.
 
@@ -229,8 +299,10 @@ class Target:
     name: str
     description: str
     core: Core
+    timing: Timing
     memory: Memory
     audio: Audio
+    policy: Policy
     power: Power
     budget: Budget
 
@@ -318,19 +390,20 @@ def _read(file: Path, children: tuple[Path, ...]) -> dict[str, Any]:
     merged = _read(_locate(parent, file.parent), (*children, file.resolve()))
     for key, value in values.items():
         section = merged.get(key)
-        merged[key] = section | value if isinstance(section, dict) and isinstance(value, dict) else value
+        both = isinstance(section, dict) and isinstance(value, dict) and key not in _WHOLE
+        merged[key] = section | value if both else value
     return merged
 
 
 def _build(cls: type[_T], values: dict[str, Any], path: str) -> _T:
     """Return a (nested) dataclass from a TOML table that has exactly its fields."""
-    types = typing.get_type_hints(cls)
+    kinds = typing.get_type_hints(cls)
     for key in values:
-        if key not in types:
-            what = f"unknown key {path}{key}{_did_you_mean(key, list(types))}"
-            raise TargetError(what, f"the keys are {', '.join(types)}")
+        if key not in kinds:
+            what = f"unknown key {path}{key}{_did_you_mean(key, list(kinds))}"
+            raise TargetError(what, f"the keys are {', '.join(kinds)}")
     arguments = {}
-    for key, kind in types.items():
+    for key, kind in kinds.items():
         if key not in values:
             if hasattr(cls, key):  # a default
                 continue
@@ -340,6 +413,8 @@ def _build(cls: type[_T], values: dict[str, Any], path: str) -> _T:
 
 
 def _convert(value: object, kind: type, path: str) -> object:
+    if isinstance(kind, types.UnionType):  # what may be absent, but is here
+        kind = typing.get_args(kind)[0]
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return _build(kind, value, f"{path}.")
     if kind is float and type(value) is int:

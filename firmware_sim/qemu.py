@@ -90,7 +90,7 @@ def _write_tables(
     path: Path, program: Program, target: Target, regions: Mapping[str, Sequence[str]], limit: int
 ) -> None:
     """Write what the plugin counts by: `head_t` of qemu_plugin.c and its arrays."""
-    timing = timing_of(target.core.timing)
+    timing = timing_of(target.timing.table)
     costs = cost_table(timing, program.code, program.code_origin, program.instruction_ranges)
     table = region_table(program, regions)
     addresses = {function.name: function.address for function in program.functions}

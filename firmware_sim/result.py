@@ -1,12 +1,14 @@
 """What a simulated run found, and its JSON form."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from edgekit.target import Target
+from edgekit.target import Target, Timing
 from firmware_sim.counter import Count
 from firmware_sim.device import Adv
 from firmware_sim.program import Program, Symbol
+from firmware_sim.schedule import Schedule, schedule
 from firmware_sim.timing import timing_of
 
 
@@ -80,15 +82,15 @@ class SimResult:
         """Instructions for a second of audio, start-up left out."""
         return sum(self.block_instructions) / self.audio_s
 
-    @property
-    def core_load_percent(self) -> float:
-        """Share of the core that the firmware needs to keep up; above 100 it cannot."""
-        return 100 * self.cycles_per_second_of_audio / self.target.core.clock_hz
+    @cached_property
+    def schedule(self) -> Schedule:
+        """What the target's policy makes of the run."""
+        return schedule(self.block_cycles, self.target)
 
     @property
     def average_uw(self) -> float:
-        """Average power of the core's work on the audio."""
-        return self.cycles_per_second_of_audio / 1e6 * self.target.power.active_uw_per_mhz
+        """Average power of the core's work on the audio, under the target's policy."""
+        return self.schedule.model_cycles / 1e6 * self.target.power.active_uw_per_mhz
 
     @property
     def static_bytes(self) -> int:
@@ -96,9 +98,14 @@ class SimResult:
         return sum(section.size_bytes for section in self.program.sections if section.writable)
 
     @property
+    def audio_buffer_bytes(self) -> int:
+        """RAM of the audio that may wait under the target's policy."""
+        return 2 * self.target.policy.buffer_blocks * self.target.audio.block_samples
+
+    @property
     def total_ram_bytes(self) -> int:
-        """RAM of variables and the stack's high-water mark."""
-        return self.static_bytes + self.stack_bytes
+        """RAM of variables, the stack's high-water mark, and the audio that may wait."""
+        return self.static_bytes + self.stack_bytes + self.audio_buffer_bytes
 
     @property
     def flash_bytes(self) -> int:
@@ -107,17 +114,19 @@ class SimResult:
 
     def to_profile(self) -> dict[str, Any]:
         """Return the result as JSON values, the unit in every key."""
-        audio, timing = self.target.audio, self.target.core.timing
+        audio, timing = self.target.audio, self.target.timing
         return {
             "target": self.target.name,
             "exit_code": self.exit_code,
             "instructions": self.instructions,
             "cycles": self.cycles,
             "timing": {
-                "table": timing,
-                "source": timing_of(timing).source,
-                "wait_states_cycles": 0,
-                "cycles_are_upper_bound": timing_of(timing).vector is not None,
+                "table": timing.table,
+                "source": f"{timing_of(timing.table).source}; {timing.source}",
+                "fetch_wait_cycles": timing.fetch_wait_cycles,
+                "data_wait_cycles": timing.data_wait_cycles,
+                "error": _error(timing),
+                "cycles_are_upper_bound": timing_of(timing.table).vector is not None,
                 "basis": {"instructions": "measured", "cycles": "estimated"},
             },
             "audio": {
@@ -131,6 +140,7 @@ class SimResult:
                 for name, count in self.regions.items()
             ],
             "latency": self._latency(),
+            "schedule": self.schedule.to_dict(),
             "energy": {
                 "average_uw": self.average_uw,
                 "battery_hours": 1000 * self.target.power.battery_mwh / self.average_uw,
@@ -150,7 +160,8 @@ class SimResult:
             "mean_block_cycles": self.mean_block_cycles,
             "cycles_per_second_of_audio": self.cycles_per_second_of_audio,
             "instructions_per_second_of_audio": self.instructions_per_second_of_audio,
-            "core_load_percent": self.core_load_percent,
+            "core_load_percent": self.schedule.model_load_percent,
+            "block_cycles": list(self.block_cycles),
         }
 
     def _memory(self) -> dict[str, Any]:
@@ -158,6 +169,7 @@ class SimResult:
         return {
             "static_bytes": self.static_bytes,
             "stack_bytes": self.stack_bytes,
+            "audio_buffer_bytes": self.audio_buffer_bytes,
             "stack_reserved_bytes": self.program.stack_top - self.program.stack_limit,
             "total_ram_bytes": self.total_ram_bytes,
             "symbols": _by_size([symbol for symbol in self.program.objects if symbol.section in writable]),
@@ -177,6 +189,14 @@ class SimResult:
             ],
             "symbols": _by_size([symbol for symbol in symbols if symbol.section in loaded]),
         }
+
+
+def _error(timing: Timing) -> dict[str, Any] | None:
+    """Return how far off the cycles are; None where nothing measured is known."""
+    if timing.worst_error_percent is None:
+        return None
+    errors = {"worst_percent": timing.worst_error_percent, "mean_percent": timing.mean_error_percent}
+    return {**errors, "how": timing.source}
 
 
 def _by_size(symbols: list[Symbol]) -> list[dict[str, Any]]:

@@ -120,7 +120,7 @@ class _Run:
         )
 
     def _make_counter(self) -> BlockCounter:
-        program, timing = self.program, timing_of(self.target.core.timing)
+        program, timing = self.program, timing_of(self.target.timing.table)
         costs = cost_table(timing, program.code, program.code_origin, program.instruction_ranges)
         return BlockCounter(
             costs,

@@ -73,7 +73,7 @@ TIMINGS = {
         vector=2,
     ),
 }
-"""Timing tables by the name that targets use in `core.timing`."""
+"""Timing tables by the name that targets use in `timing.table`."""
 
 _SINGLE_LOADS = (
     "ldr",
@@ -112,7 +112,7 @@ def timing_of(name: str) -> CoreTiming:
     """
     if name not in TIMINGS:
         raise TargetError(
-            f"core.timing = {name!r} is not a timing table", f"choose one of {', '.join(TIMINGS)}"
+            f"timing.table = {name!r} is not a timing table", f"choose one of {', '.join(TIMINGS)}"
         )
     return TIMINGS[name]
 

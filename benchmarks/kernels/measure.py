@@ -62,7 +62,7 @@ def core(name: str) -> Core:
     label, target = {
         "m4": ("Cortex-M4", "nucleo-l4r5zi"),
         "m33": ("Cortex-M33", "hearing-aid"),
-        "m55": ("Cortex-M55", "cortex-m55"),
+        "m55": ("Cortex-M55", "corstone-300"),
     }[name]
     found = load_target(target)
     flash = max(found.memory.flash_bytes, FLASH_BYTES) if name != "m55" else found.memory.flash_bytes
@@ -130,7 +130,7 @@ def _measured(
     return Cost(
         instructions=sum(count.instructions for count in counted),
         arena_bytes=arena["size_bytes"] if isinstance(arena, dict) else 0,
-        ram_bytes=result.total_ram_bytes,
+        ram_bytes=result.static_bytes + result.stack_bytes,
         code_bytes=result.flash_bytes - weights,
         weight_bytes=weights,
         modelled=f"{sum(count.cycles for count in counted) / 1e6:.1f}",

@@ -110,7 +110,7 @@ def test_simulated_core_equals_the_graph_on_every_layer_for_2_seconds(graph, c_f
 
 @needs_qemu
 def test_cortex_m55_equals_the_graph_on_every_layer(graph, held_out, tmp_path):
-    target = load_target("cortex-m55")
+    target = load_target("corstone-300")
     for name, text in emit_sources(graph, SAMPLE_RATE_HZ, target.core.instructions).items():
         (tmp_path / name).write_text(text)
     sources = model_sources(tmp_path)

@@ -11,7 +11,7 @@ from support import needs_qemu
 from edgekit.target import load_target
 from firmware_sim import simulate
 
-M55 = load_target("cortex-m55")
+M55 = load_target("corstone-300")
 LAYERS = 48
 
 

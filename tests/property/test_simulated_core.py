@@ -32,7 +32,11 @@ def core(name):
     """The hearing aid with another core."""
     target = load_target("hearing-aid")
     dsp = name != "cortex-m3"
-    return dataclasses.replace(target, core=dataclasses.replace(target.core, cpu=name, timing=name, dsp=dsp))
+    return dataclasses.replace(
+        target,
+        core=dataclasses.replace(target.core, cpu=name, dsp=dsp),
+        timing=dataclasses.replace(target.timing, table=name),
+    )
 
 
 @pytest.mark.parametrize("name", ["cortex-m33", "cortex-m4", "cortex-m3"])

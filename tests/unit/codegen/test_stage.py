@@ -45,7 +45,7 @@ def test_generate_writes_checked_c(graph_dir, tmp_path, level):
 
 @needs_qemu
 def test_cortex_m55_firmware_equals_the_graph_on_every_layer(graph, graph_dir, tmp_path, level):
-    m55 = load_target("cortex-m55")
+    m55 = load_target("corstone-300")
     made = stage.generate(graph_dir, m55, tmp_path / "c")
     assert {"ek_conv2d_mve_s8.c", "ek_fully_connected_mve_s4.c"} <= set(made.manifest.files)
     firmware = stage.build_firmware(made.path, graph_dir, m55, tmp_path / "firmware")

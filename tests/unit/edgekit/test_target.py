@@ -20,7 +20,8 @@ def own(tmp_path: Path, old: str = "", new: str = "") -> Path:
 def test_shipped_targets_load_and_name_sources(name: str) -> None:
     target = load_target(name)
     assert target.name == name
-    for section in (target.core, target.memory, target.audio, target.power, target.budget):
+    sections = (target.core, target.timing, target.memory, target.audio, target.policy, target.power)
+    for section in (*sections, target.budget):
         assert len(section.source) > 10
 
 
@@ -32,7 +33,7 @@ def test_hearing_aid_has_the_published_figures() -> None:
 
 
 def test_instructions_follow_from_the_core() -> None:
-    m55, m33 = load_target("cortex-m55").core, load_target("hearing-aid").core
+    m55, m33 = load_target("corstone-300").core, load_target("hearing-aid").core
     assert [core.instructions for core in (m55, m33, replace(m33, dsp=False))] == ["mve", "dsp", "portable"]
     assert [core.simulator for core in (m55, m33)] == ["qemu", "unicorn"]
     with pytest.raises(TargetError, match="cortex-m33 has no MVE"):
@@ -72,6 +73,18 @@ def test_own_file_by_path(tmp_path: Path) -> None:
         ("stack_bytes = 8_192", "stack_bytes = 131_072", "stack fills"),
         ("stack_bytes = 8_192", "stack_bytes = 8_190", "multiple of 8"),
         ("core_share_percent = 30.0", "core_share_percent = 101", "above 100"),
+        ("worst_error_percent = 4.8", "fetch_wait_cycles = -1", "fetch_wait_cycles = -1.0 is negative"),
+        ("worst_error_percent = 4.8\n", "", "worst_error_percent and mean_error_percent"),
+        (
+            "worst_error_percent = 4.8",
+            'worst_error_percent = "5"',
+            "worst_error_percent = '5' is not a float",
+        ),
+        ('mode = "continuous"', 'mode = "always"', "mode = 'always' is not a policy"),
+        ('mode = "continuous"', 'mode = "continuous"\nwindow_s = 2', "has no windows"),
+        ('mode = "continuous"', 'mode = "window"\nwindow_s = 2', "every_s = 0.0 is not positive"),
+        ('mode = "continuous"', 'mode = "window"\nwindow_s = 2\nevery_s = 1', "windows overlap"),
+        ("buffer_blocks = 4", "buffer_blocks = 0", "buffer_blocks = 0 is not positive"),
         ("battery_mwh = 234.0", "battery_mwh = -1", "not positive"),
         ("total_ram_bytes = 32_768", "total_ram_bytes = 199_999", "memory has 131072"),
         ("average_uw = 522.0", "average_uw = 0", "not positive"),
@@ -108,6 +121,20 @@ def test_inheritance_replaces_single_values(tmp_path: Path) -> None:
     parent, child = load_target("hearing-aid"), load_target(str(tmp_path / "faster.toml"))
     assert child.core == replace(parent.core, clock_hz=200_000_000)
     assert child.memory == parent.memory
+
+
+def test_a_timing_and_a_policy_are_inherited_as_a_whole(tmp_path: Path) -> None:
+    timing = '[timing]\ntable = "cortex-m4"\nsource = "of another core"\n'
+    policy = '[policy]\nmode = "window"\nwindow_s = 2\nevery_s = 10\nbuffer_blocks = 500\nsource = "chosen"\n'
+    (tmp_path / "other.toml").write_text(f'inherits = "hearing-aid"\nname = "other"\n{timing}{policy}')
+    (tmp_path / "back.toml").write_text(
+        'inherits = "other.toml"\nname = "back"\n'
+        '[policy]\nmode = "continuous"\nbuffer_blocks = 2\nsource = "chosen"\n'
+    )
+    other, back = (load_target(str(tmp_path / f"{name}.toml")) for name in ("other", "back"))
+    assert load_target("hearing-aid").timing.worst_error_percent is not None
+    assert other.timing.worst_error_percent is None
+    assert (other.policy.window_s, back.policy.window_s, back.timing) == (2.0, 0.0, other.timing)
 
 
 def test_digest_follows_every_value() -> None:

@@ -20,7 +20,7 @@ LOOPS = ("countdown", "dot", "copy", "over_data")
 
 @pytest.fixture(scope="module")
 def m55() -> Target:
-    return load_target("cortex-m55")
+    return load_target("corstone-300")
 
 
 @pytest.fixture(scope="module")

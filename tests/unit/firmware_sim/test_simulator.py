@@ -66,9 +66,8 @@ def test_blocks_cover_everything_but_start_up(fake: SimResult) -> None:
 
 
 def test_load_and_power_follow_from_the_cycles(fake: SimResult, target: Target) -> None:
-    seconds = 1000 / 16000
-    per_second = sum(fake.block_cycles) / seconds
-    assert fake.core_load_percent == pytest.approx(100 * per_second / 50e6)
+    per_second = sum(fake.block_cycles) / (len(fake.block_cycles) * 64 / 16000)
+    assert fake.schedule.model_load_percent == pytest.approx(100 * per_second / 50e6)
     assert fake.average_uw == pytest.approx(34.8 * per_second / 1e6)
     hours = fake.to_profile()["energy"]["battery_hours"]
     assert hours == pytest.approx(1000 * target.power.battery_mwh / fake.average_uw)
@@ -81,7 +80,7 @@ def test_memory_is_accounted_by_symbol(fake: SimResult) -> None:
     assert profile["memory"]["stack_reserved_bytes"] == fake.target.memory.stack_bytes
     assert 172 <= fake.static_bytes <= 172 + 8
     assert 32 <= fake.stack_bytes < 512
-    assert fake.total_ram_bytes == fake.static_bytes + fake.stack_bytes
+    assert fake.total_ram_bytes == fake.static_bytes + fake.stack_bytes + 2 * 4 * 64
     flash = {symbol["name"]: symbol["size_bytes"] for symbol in profile["flash"]["symbols"]}
     assert flash["edgekit_model_data"] == 16
     assert flash["edgekit_layer_mean"] > 8
@@ -245,7 +244,7 @@ def test_wrong_inputs(fake_firmware: Path, target: Target, tmp_path: Path) -> No
     with pytest.raises(SimulationError, match="not an ELF file"):
         simulate(tmp_path / "bad.elf", target, PCM)
     with pytest.raises(TargetError, match="timing"):
-        simulate(fake_firmware, replace(target, core=replace(target.core, timing="guess")), PCM)
+        simulate(fake_firmware, replace(target, timing=replace(target.timing, table="guess")), PCM)
 
 
 def test_firmware_of_another_target_does_not_fit(fake_firmware: Path) -> None:

@@ -54,7 +54,7 @@ def test_data_among_instructions_is_an_error() -> None:
 
 def test_every_target_has_a_timing_table() -> None:
     for name in list_targets():
-        timing_of(load_target(name).core.timing)
+        timing_of(load_target(name).timing.table)
     with pytest.raises(TargetError, match="cortex-m85"):
         timing_of("cortex-m85")
 

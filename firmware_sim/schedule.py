@@ -1,0 +1,236 @@
+"""When the model's work is done on a core that serves audio first.
+
+The audio path owns the core at the beginning of every block of audio; the model is background work that it
+interrupts. What the firmware computes does not depend on when it runs, so the cycles that a run has counted
+for each block are laid out in time afterwards, exactly: no sampling, no simulated clock.
+
+Two clocks are used. Wall cycles go on always. Background cycles go on only while the audio path does not have
+the core; in them, work takes exactly what was counted.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgekit.target import Target
+
+SHOWN_BLOCKS = 64
+LEAST_WINDOWS = 3
+STEADY_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Core:
+    """A core that the audio path shares, in cycles.
+
+    Attributes:
+        block: From one block of audio to the next.
+        audio_path: Of these, what the audio path takes, at their beginning.
+    """
+
+    block: int
+    audio_path: int
+
+    @property
+    def background(self) -> int:
+        """What is left to the model in each block."""
+        return self.block - self.audio_path
+
+    def background_at(self, wall: int) -> int:
+        """Return the background cycles that have gone by."""
+        blocks, rest = divmod(wall, self.block)
+        return blocks * self.background + max(0, rest - self.audio_path)
+
+    def wall_at(self, background: int) -> int:
+        """Return the first wall cycle at which so many background cycles have gone by.
+
+        Example:
+            >>> core = Core(block=100, audio_path=70)
+            >>> core.wall_at(30), core.wall_at(31), core.background_at(171)
+            (100, 171, 31)
+        """
+        if background == 0:
+            return 0
+        blocks, rest = divmod(background - 1, self.background)
+        return blocks * self.block + self.audio_path + rest + 1
+
+
+@dataclass(frozen=True)
+class Work:
+    """The model's work on one block of audio, in wall cycles.
+
+    Attributes:
+        arrival: When the block is complete.
+        begin: When the model turns to it.
+        end: When the model is done with it.
+        missed: Whether that was too late: the audio has been overwritten, or the next window has begun.
+    """
+
+    arrival: int
+    begin: int
+    end: int
+    missed: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a policy makes of a run.
+
+    Attributes:
+        target: The device.
+        core: Its core, in cycles of a block.
+        model_cycles: Of a second of wall time, what the model needs.
+        works: Every block that the model hears, in order.
+        longest_result: Wall cycles from the end of a window (in a continuous policy: of a block) to its A/D/V
+            at worst; None if the work piles up without end.
+        waiting_blocks: Most blocks of audio that wait or are worked on at once.
+    """
+
+    target: Target
+    core: Core
+    model_cycles: float
+    works: tuple[Work, ...]
+    longest_result: int | None
+    waiting_blocks: int
+
+    @property
+    def model_load_percent(self) -> float:
+        """Share of all cycles that the model needs."""
+        return 100 * self.model_cycles / self.target.core.clock_hz
+
+    @property
+    def audio_path_load_percent(self) -> float:
+        """Share of all cycles that the audio path takes."""
+        return 100 * self.core.audio_path / self.core.block
+
+    @property
+    def missed_deadlines(self) -> int:
+        """Blocks that the model was too late for."""
+        return sum(work.missed for work in self.works)
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Audio that waits at worst, as int16 samples."""
+        return 2 * self.waiting_blocks * self.target.audio.block_samples
+
+    @property
+    def longest_result_ms(self) -> float | None:
+        """`longest_result` in milliseconds."""
+        return None if self.longest_result is None else self._ms(self.longest_result)
+
+    def _ms(self, cycles: int) -> float:
+        return 1000 * cycles / self.target.core.clock_hz
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the schedule as JSON values, the unit in every key."""
+        policy, audio = self.target.policy, self.target.audio
+        block_ms = 1000 * audio.block_samples / audio.sample_rate_hz
+        return {
+            "policy": policy.mode,
+            "window_s": policy.window_s or None,
+            "every_s": policy.every_s or None,
+            "block_ms": block_ms,
+            "audio_path_cycles_per_block": self.core.audio_path,
+            "model_load_percent": self.model_load_percent,
+            "audio_path_load_percent": self.audio_path_load_percent,
+            "total_load_percent": self.model_load_percent + self.audio_path_load_percent,
+            "longest_result_ms": self.longest_result_ms,
+            "missed_deadlines": self.missed_deadlines,
+            "blocks": len(self.works),
+            "deadline_ms": policy.buffer_blocks * block_ms,
+            "buffer_bytes": self.buffer_bytes,
+            "timeline": [
+                {
+                    "arrival_ms": self._ms(work.arrival),
+                    "begin_ms": self._ms(work.begin),
+                    "end_ms": self._ms(work.end),
+                    "missed": work.missed,
+                }
+                for work in self.works[:SHOWN_BLOCKS]
+            ],
+        }
+
+
+def schedule(block_cycles: Sequence[int], target: Target) -> Schedule:
+    """Lay out the model's work under the target's policy.
+
+    Args:
+        block_cycles: Cycles of the model for each block of audio, as a run counted them; at least one. Under
+            a window policy these are the blocks of one window; blocks that a window has more repeat them.
+        target: The device, its audio path and policy.
+
+    Returns:
+        The schedule of at least `STEADY_ROUNDS` times the run, or of `LEAST_WINDOWS` windows.
+    """
+    core = _core(target)
+    arrivals, costs, ends = _jobs(block_cycles, target, core)
+    works: list[Work] = []
+    patience = target.policy.buffer_blocks * core.block
+    done = 0
+    for arrival, cycles, limit in zip(arrivals, costs, ends, strict=True):
+        begun = max(core.background_at(arrival), done)
+        done = begun + cycles
+        begin, end = core.wall_at(begun + 1) - 1, max(arrival, core.wall_at(done))
+        works.append(Work(arrival, begin, end, missed=end > min(arrival + patience, limit)))
+    needed, span = sum(costs), _span(target, core, len(costs))
+    longest = max(
+        work.end - work.arrival for work in works[_result_every(target) - 1 :: _result_every(target)]
+    )
+    return Schedule(
+        target,
+        core,
+        model_cycles=needed / span * target.core.clock_hz,
+        works=tuple(works),
+        longest_result=None if needed > core.background_at(span) else longest,
+        waiting_blocks=_waiting(works),
+    )
+
+
+def _core(target: Target) -> Core:
+    audio = target.audio
+    block = target.core.clock_hz * audio.block_samples / audio.sample_rate_hz
+    taken = round(block * (100 - audio.core_share_percent) / 100)
+    return Core(math.floor(block), min(taken, math.floor(block) - 1))
+
+
+def _blocks(seconds: float, target: Target) -> int:
+    return math.ceil(seconds * target.audio.sample_rate_hz / target.audio.block_samples)
+
+
+def _result_every(target: Target) -> int:
+    """Return after how many blocks that the model hears there is a result."""
+    return 1 if target.policy.mode == "continuous" else _blocks(target.policy.window_s, target)
+
+
+def _jobs(
+    block_cycles: Sequence[int], target: Target, core: Core
+) -> tuple[list[int], list[int], list[float]]:
+    """Return when each block arrives, what it costs, and the last moment for it."""
+    if target.policy.mode == "continuous":
+        costs = list(block_cycles) * STEADY_ROUNDS
+        arrivals = [core.block * (index + 1) for index in range(len(costs))]
+        return arrivals, costs, [math.inf] * len(costs)
+    blocks, every = _result_every(target), _blocks(target.policy.every_s, target)
+    one = [block_cycles[index % len(block_cycles)] for index in range(blocks)]
+    arrivals, ends = [], []
+    for window in range(LEAST_WINDOWS):
+        arrivals += [core.block * (window * every + index + 1) for index in range(blocks)]
+        ends += [core.block * (window + 1) * every] * blocks
+    return arrivals, one * LEAST_WINDOWS, [float(end) for end in ends]
+
+
+def _span(target: Target, core: Core, blocks: int) -> int:
+    """Return the wall cycles that the blocks stand for."""
+    if target.policy.mode == "continuous":
+        return core.block * blocks
+    return core.block * LEAST_WINDOWS * _blocks(target.policy.every_s, target)
+
+
+def _waiting(works: Sequence[Work]) -> int:
+    """Return the most blocks that have arrived and are not done."""
+    most = finished = 0
+    for index, work in enumerate(works):
+        while works[finished].end <= work.arrival and finished < index:
+            finished += 1
+        most = max(most, index + 1 - finished)
+    return most

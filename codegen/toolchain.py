@@ -78,8 +78,17 @@ def compile_firmware(
         ConfigError: If there is no cross compiler, or the C does not compile or fit.
     """
     board = [BOARD / main, board_source(target)]
-    block = {"EDGEKIT_BOARD_BLOCK_SAMPLES": f"{target.audio.block_samples}u"}
-    return compile_program([*board, *sources], include, target, out_elf, {**block, **(defines or {})})
+    return compile_program(
+        [*board, *sources], include, target, out_elf, {**_policy(target), **(defines or {})}
+    )
+
+
+def _policy(target: Target) -> dict[str, str]:
+    """Return what the board's main loop has to know of the target."""
+    known = {"BLOCK_SAMPLES": target.audio.block_samples}
+    if target.policy.mode == "window":
+        known |= {"WINDOW_BLOCKS": target.window_blocks, "EVERY_BLOCKS": target.every_blocks}
+    return {f"EDGEKIT_BOARD_{name}": f"{value}u" for name, value in known.items()}
 
 
 def board_source(target: Target) -> Path:

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import re
 import tomllib
 import types
@@ -312,6 +313,19 @@ class Target:
         for budget, memory in (("total_ram_bytes", "ram_bytes"), ("flash_bytes", "flash_bytes")):
             limit, there = getattr(self.budget, budget), getattr(self.memory, memory)
             _require(limit <= there, f"budget.{budget} = {limit}, memory has {there}", "lower the budget")
+
+    @property
+    def window_blocks(self) -> int:
+        """Blocks of audio that a window begins with; 0 in a continuous policy."""
+        return self._blocks(self.policy.window_s)
+
+    @property
+    def every_blocks(self) -> int:
+        """Blocks of audio from the beginning of one window to that of the next; 0 in a continuous policy."""
+        return self._blocks(self.policy.every_s)
+
+    def _blocks(self, seconds: float) -> int:
+        return math.ceil(seconds * self.audio.sample_rate_hz / self.audio.block_samples)
 
     @property
     def digest(self) -> str:

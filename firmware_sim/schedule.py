@@ -193,13 +193,9 @@ def _core(target: Target) -> Core:
     return Core(math.floor(block), min(taken, math.floor(block) - 1))
 
 
-def _blocks(seconds: float, target: Target) -> int:
-    return math.ceil(seconds * target.audio.sample_rate_hz / target.audio.block_samples)
-
-
 def _result_every(target: Target) -> int:
     """Return after how many blocks that the model hears there is a result."""
-    return 1 if target.policy.mode == "continuous" else _blocks(target.policy.window_s, target)
+    return target.window_blocks or 1
 
 
 def _jobs(
@@ -210,7 +206,7 @@ def _jobs(
         costs = list(block_cycles) * STEADY_ROUNDS
         arrivals = [core.block * (index + 1) for index in range(len(costs))]
         return arrivals, costs, [math.inf] * len(costs)
-    blocks, every = _result_every(target), _blocks(target.policy.every_s, target)
+    blocks, every = _result_every(target), target.every_blocks
     one = [block_cycles[index % len(block_cycles)] for index in range(blocks)]
     arrivals, ends = [], []
     for window in range(LEAST_WINDOWS):
@@ -223,7 +219,7 @@ def _span(target: Target, core: Core, blocks: int) -> int:
     """Return the wall cycles that the blocks stand for."""
     if target.policy.mode == "continuous":
         return core.block * blocks
-    return core.block * LEAST_WINDOWS * _blocks(target.policy.every_s, target)
+    return core.block * LEAST_WINDOWS * target.every_blocks
 
 
 def _waiting(works: Sequence[Work]) -> int:

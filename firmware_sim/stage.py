@@ -90,7 +90,8 @@ def simulate_build(
     clips = clips[: config.parity_clips if window is None else 1]
     with artifact.writing(out, STAGE, inputs, params) as work:
         progress("profile", 0, len(clips) + 1)
-        audio = np.concatenate(clips)[: window or round(config.profile_s * SAMPLE_RATE_HZ)]
+        length = window or target.window_blocks * target.audio.block_samples
+        audio = np.concatenate(clips)[: length or round(config.profile_s * SAMPLE_RATE_HZ)]
         result = simulate(source.file("firmware.elf"), target, audio)
         counts = macs(graph, run(graph, {"pcm": audio}))
         # Fewer clips give more of each: 2 s in all, wherever there is so much held-out audio.

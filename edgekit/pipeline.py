@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +174,7 @@ def stages(config: BuildConfig, target: Target) -> tuple[Stage, ...]:
         _codegen(target),
         _firmware(target),
         _simulate(target),
+        _alternatives(config, target),
     )
 
 
@@ -298,6 +300,84 @@ def _simulate(target: Target) -> Stage:
             progress,
         ),
     )
+
+
+def _alternatives(config: BuildConfig, target: Target) -> Stage:
+    from distill.registry import shipped_variants
+    from firmware_sim import remedies
+
+    variants = [variant for variant in cheaper_variants(config) if variant.name in shipped_variants()]
+    settings = {"variants": [variant.name for variant in variants], "weights": config.weights}
+
+    def identity(built: Built) -> Identity:
+        inputs = {name: built[name].digest for name in ("label", "distill", "quantize", "simulate")}
+        return inputs, {**settings, "target": target.digest}
+
+    def run(built: Built, out: Path, progress: Progress) -> Artifact:
+        with artifact.writing(out, "alternatives", *identity(built)) as work:
+            tried = [remedies.candidate("", built)]
+            if not remedies.holds(tried[0], target):
+                for variant in variants:
+                    made = _built_variant(variant, config, target, built["label"], work / "tried", progress)
+                    tried.append(remedies.candidate(f"hop {variant.hop}", made))
+                    shutil.rmtree(work / "tried")
+            progress("remedies", 1, 1)
+            rows = [remedy.to_dict() for remedy in remedies.remedies(tried, target)]
+            artifact.write_json(work / "remedies.json", {"remedies": rows})
+        return artifact.read(out, "alternatives")
+
+    return Stage("alternatives", identity, run)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A student that comes with edgekit and needs fewer operations.
+
+    Attributes:
+        level: Level normalisation.
+        hop: Samples from one frame to the next.
+    """
+
+    level: Level
+    hop: int
+
+    @property
+    def name(self) -> str:
+        """As its folder is called."""
+        from distill.registry import variant_name
+
+        return variant_name("wav2small", self.level, self.hop)
+
+
+def cheaper_variants(config: BuildConfig) -> list[Variant]:
+    """Return what could replace a student whose load is too high: streaming ones of larger hops."""
+    from distill.config import HOPS
+
+    return [Variant("causal", hop) for hop in HOPS if hop > config.hop]
+
+
+def _built_variant(
+    variant: Variant, config: BuildConfig, target: Target, labels: Artifact, out: Path, progress: Progress
+) -> Built:
+    """Build and simulate a student as it ships; its cost does not depend on fine-tuning."""
+    import codegen.stage
+    import firmware_sim.stage
+    import quantize.stage
+    from distill import training
+    from distill.config import DistillConfig
+    from quantize.config import QuantizeConfig
+
+    say = _prefixed(progress, f"hop {variant.hop}")
+    settings = DistillConfig("wav2small", variant.level, variant.hop, steps=0, pool=2)
+    student = training.distill(settings, labels.path, out / "student", say)
+    quantizing = QuantizeConfig(weights=config.weights, qat_steps=0)
+    graph = quantize.stage.quantize(quantizing, student.path, labels.path, out / "graph", say)
+    generated = codegen.stage.generate(graph.path, target, out / "c", say)
+    firmware = codegen.stage.build_firmware(generated.path, graph.path, target, out / "firmware", say)
+    simulated = firmware_sim.stage.simulate_build(
+        firmware_sim.stage.SimulateConfig(), firmware.path, graph.path, labels.path, target, out / "sim", say
+    )
+    return {"distill": student, "quantize": graph, "firmware": firmware, "simulate": simulated}
 
 
 def _prefixed(progress: Progress, prefix: str) -> Progress:

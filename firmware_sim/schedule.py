@@ -162,16 +162,15 @@ def schedule(block_cycles: Sequence[int], target: Target) -> Schedule:
     Returns:
         The schedule of at least `STEADY_ROUNDS` times the run, or of `LEAST_WINDOWS` windows.
     """
-    core = _core(target)
-    arrivals, costs, ends = _jobs(block_cycles, target, core)
+    core, costs = _core(target), _costs(block_cycles, target)
     works: list[Work] = []
-    patience = target.policy.buffer_blocks * core.block
     done = 0
-    for arrival, cycles, limit in zip(arrivals, costs, ends, strict=True):
+    for index, cycles in enumerate(costs):
+        arrival = _arrival(index, target, core)
         begun = max(core.background_at(arrival), done)
         done = begun + cycles
         begin, end = core.wall_at(begun + 1) - 1, max(arrival, core.wall_at(done))
-        works.append(Work(arrival, begin, end, missed=end > min(arrival + patience, limit)))
+        works.append(Work(arrival, begin, end, missed=end > _limit(index, target, core)))
     needed, span = sum(costs), _span(target, core, len(costs))
     longest = max(
         work.end - work.arrival for work in works[_result_every(target) - 1 :: _result_every(target)]
@@ -198,21 +197,26 @@ def _result_every(target: Target) -> int:
     return target.window_blocks or 1
 
 
-def _jobs(
-    block_cycles: Sequence[int], target: Target, core: Core
-) -> tuple[list[int], list[int], list[float]]:
-    """Return when each block arrives, what it costs, and the last moment for it."""
+def _costs(block_cycles: Sequence[int], target: Target) -> list[int]:
+    """Return what each block that the model hears costs."""
     if target.policy.mode == "continuous":
-        costs = list(block_cycles) * STEADY_ROUNDS
-        arrivals = [core.block * (index + 1) for index in range(len(costs))]
-        return arrivals, costs, [math.inf] * len(costs)
-    blocks, every = _result_every(target), target.every_blocks
-    one = [block_cycles[index % len(block_cycles)] for index in range(blocks)]
-    arrivals, ends = [], []
-    for window in range(LEAST_WINDOWS):
-        arrivals += [core.block * (window * every + index + 1) for index in range(blocks)]
-        ends += [core.block * (window + 1) * every] * blocks
-    return arrivals, one * LEAST_WINDOWS, [float(end) for end in ends]
+        return list(block_cycles) * STEADY_ROUNDS
+    one = [block_cycles[index % len(block_cycles)] for index in range(target.window_blocks)]
+    return one * LEAST_WINDOWS
+
+
+def _arrival(index: int, target: Target, core: Core) -> int:
+    """Return when a block that the model hears is complete."""
+    window, within = divmod(index, _result_every(target))
+    return core.block * (window * (target.every_blocks or 1) + within + 1)
+
+
+def _limit(index: int, target: Target, core: Core) -> int:
+    """Return the last moment for a block: its audio is overwritten, or the next window begins."""
+    overwritten = _arrival(index + target.policy.buffer_blocks, target, core)
+    if target.policy.mode == "continuous":
+        return overwritten
+    return min(overwritten, core.block * (index // target.window_blocks + 1) * target.every_blocks)
 
 
 def _span(target: Target, core: Core, blocks: int) -> int:

@@ -22,6 +22,7 @@ STAGES = {
     "codegen": "c",
     "firmware": "firmware",
     "simulate": "sim",
+    "alternatives": "alternatives",
 }
 """Stage name to its folder in the build directory."""
 

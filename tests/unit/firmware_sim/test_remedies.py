@@ -1,0 +1,77 @@
+"""What would meet a budget, against figures computed by hand."""
+
+import dataclasses
+
+import pytest
+
+from edgekit.target import load_target
+from firmware_sim.remedies import Candidate, remedies
+
+BLOCK_CYCLES = 200_000
+"""Of the hearing aid: 4 ms at 50 MHz; 60,000 of them are left to the model."""
+
+
+def candidate(cycles, name="", ram=16_000):
+    return Candidate(name, (cycles,) * 500, ram, 100_000, 55_000, "")
+
+
+def found(*candidates, **budget):
+    target = load_target("hearing-aid")
+    target = dataclasses.replace(target, budget=dataclasses.replace(target.budget, **budget))
+    return {remedy.change: remedy for remedy in remedies(candidates, target)}
+
+
+def test_a_clock_is_the_load_over_the_share():
+    """90,000 cycles in 4 ms are 22.5 MHz, 30 % of 75 MHz; the power is that of the same cycles."""
+    faster = found(candidate(90_000), average_uw=1e6)["a clock of 75 MHz"]
+    assert faster.plan.model_load_percent == pytest.approx(30)
+    assert faster.average_uw == pytest.approx(22.5 * 34.8)
+    assert faster.held
+    assert faster.total_ram_bytes == 16_000 + 2 * 4 * 64
+
+
+def test_a_clock_does_not_mend_the_power():
+    faster = found(candidate(90_000))["a clock of 75 MHz"]
+    assert not faster.held
+    assert faster.over == ("average_uw",)
+    assert faster.average_uw == pytest.approx(783)
+
+
+def test_a_window_takes_the_time_that_its_work_needs():
+    """2 s of 22.5 MHz are 45 M cycles, at 15 MHz 3 s, and they begin a block late; a third waits."""
+    made = found(candidate(90_000), total_ram_bytes=100_000)
+    window = made["a window of 2 s every 3.1 s"]
+    assert window.held
+    assert window.plan.model_load_percent == pytest.approx(100 * 45 / 50 / 3.1)
+    assert window.plan.buffer_bytes == pytest.approx(2 * 16_000 * 2 / 3, rel=0.01)
+    assert window.total_ram_bytes == 16_000 + window.plan.buffer_bytes
+    assert window.plan.longest_result_ms == pytest.approx(1000, abs=5)
+
+
+def test_the_longest_window_that_fits_is_taken():
+    """16,768 bytes are left: 8,384 samples, a third of 1.57 s."""
+    made = found(candidate(90_000))
+    assert [change for change, remedy in made.items() if remedy.held] == ["a window of 1.5 s every 2.3 s"]
+
+
+def test_another_student_is_taken_as_it_is_where_that_is_enough():
+    made = found(candidate(90_000), candidate(50_000, "hop 128"))
+    assert made["hop 128"].held
+    assert "hop 128 and a clock of 42 MHz" not in made
+    assert next(iter(made)) in ("hop 128", "a window of 1.5 s every 2.3 s"), "what holds comes first"
+
+
+def test_what_holds_no_budget_is_still_shown():
+    made = found(candidate(90_000, ram=40_000))
+    assert made
+    assert not any(remedy.held for remedy in made.values())
+
+
+def test_json_values_have_their_units():
+    target = load_target("hearing-aid")
+    row = remedies([candidate(90_000)], target)[0].to_dict()
+    assert row["change"] == "a window of 1.5 s every 2.3 s"
+    assert row["held"] is True
+    assert row["missed_deadlines"] == 0
+    assert row["core_load_percent"] == pytest.approx(100 * 1.5 * 22.5 / 2.3 / 50)
+    assert row["how"].endswith("bytes of audio wait at worst")

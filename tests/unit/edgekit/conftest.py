@@ -67,6 +67,7 @@ def stage_files() -> dict[str, dict[str, object]]:
         },
         "firmware": {"firmware.elf": "elf", "model.bin": "w" * 50_000},
         "simulate": {"profile.json": profile()},
+        "alternatives": {"remedies.json": {"remedies": []}},
     }
 
 

@@ -73,7 +73,7 @@ class TestFigures:
 
     def test_provenance_names_every_artifact(self, report):
         assert set(report.provenance["artifacts"]) == set(report.provenance["params"])
-        assert len(set(report.provenance["artifacts"].values())) == 6
+        assert len(set(report.provenance["artifacts"].values())) == 7
         assert report.provenance["teacher"] == "compact"
 
     @pytest.mark.parametrize("folder", ["labels", "student", "graph", "c", "firmware", "sim"])

@@ -163,7 +163,13 @@ def test_example_program_computes_outputs_from_bytes(network, tmp_path):
     assert done.stdout == b"".join(expected[name].tobytes() for name in network.outputs) * 2
 
 
-@pytest.fixture(scope="module", params=["mobilenetv3-small", "mobilenetv4-small"])
+SMALL = ("mobilenetv3-small", "mobilenetv4-small")
+LARGE = ("mobilenetv3-large", "mobilenetv4-medium")
+
+
+@pytest.fixture(
+    scope="module", params=[*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)]
+)
 def student(request, tmp_path_factory):
     config = DistillConfig(student=request.param, level="utterance", warm_start=False)
     clips = [np.resize(noise_bursts(0.7, seed=seed), WINDOW_SAMPLES) for seed in range(3)]

@@ -74,7 +74,7 @@ def assemble(folder: Path, target: Target, limits: Mapping[str, Limit] | None = 
 
 
 def _json(made: Artifact, name: str, *newer: str) -> dict[str, Any]:
-    """Return a JSON file of an artifact, which must have the keys that older versions of edgekit did not write."""
+    """Return a JSON file of an artifact, with the keys that older versions did not write."""
     values = json.loads(made.file(name).read_text())
     if not isinstance(values, dict):
         raise ArtifactError(f"{made.path / name}: not a JSON object", "run edgekit build again")

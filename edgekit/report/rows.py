@@ -90,8 +90,8 @@ class Timing:
             return f"{profile}: {self.accuracy}, {mean:g} % on average ({how})."
         if self.cycles_are_upper_bound:
             return (
-                f"{profile}: uncalibrated. Cycles are an interval, from 1 per instruction to the upper bound, "
-                "which budgets are held to."
+                f"{profile}: uncalibrated. Cycles are an interval, from 1 per instruction to the "
+                "upper bound, which budgets are held to."
             )
         return f"{profile}: {self.accuracy}."
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from edgekit.metrics import DIMENSIONS
 from edgekit.report.diff import Change, Diff, cells_of, label_of
-from edgekit.report.figures import Figure, Figures
+from edgekit.report.figures import Figures
 from edgekit.report.model import Memory, Report
 from edgekit.report.rows import Remedy, Symbol
 from edgekit.report.words import (

@@ -291,7 +291,18 @@ class TestTerminal:
         assert "Budgets" in lines[:4]
         at = lines.index("What would meet the budgets")
         assert at < lines.index("Accuracy (CCC; 1 is perfect agreement) and what it costs")
-        assert lines[at + 2].split() == "hop 128 pass ~29.0 % 20,000 ~500.0 uW ~3.50 ms".split()
+        assert lines[at + 2].split() == [
+            "hop",
+            "128",
+            "pass",
+            "~29.0",
+            "%",
+            "20,000",
+            "~500.0",
+            "uW",
+            "~3.50",
+            "ms",
+        ]
         assert "never" in lines[at + 3]
         assert max(map(len, lines)) <= 80
 

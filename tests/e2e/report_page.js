@@ -2,6 +2,7 @@
 (() => {
   const all = (selector) => [...document.querySelectorAll(selector)];
   const name = (element) => `${element.tagName.toLowerCase()}.${element.className} "${element.textContent.trim().slice(0, 40)}"`;
+  const screenWidth = Math.min(innerWidth, document.documentElement.clientWidth);
   const seen = (element) => element.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true });
 
   function texts() {
@@ -45,14 +46,15 @@
 
   const checks = {
     scrolls_sideways() {
+      // A phone zooms out to what does not fit, and its innerWidth grows with that.
       const { scrollWidth } = document.documentElement;
-      return scrollWidth <= innerWidth ? [] : [`${scrollWidth} pixels wide in a window of ${innerWidth}`];
+      return scrollWidth <= screenWidth ? [] : [`${scrollWidth} pixels wide on a screen of ${screenWidth}`];
     },
     hidden_headings() {
       const bare = all("section").filter((section) => !section.querySelector("h2"));
       const lost = all("h1, h2").filter((head) => {
         const box = head.getBoundingClientRect();
-        return !seen(head) || box.width < 1 || box.height < 1 || box.left < 0 || box.right > innerWidth;
+        return !seen(head) || box.width < 1 || box.height < 1 || box.left < 0 || box.right > screenWidth;
       });
       return [...bare, ...lost].map(name);
     },
@@ -74,8 +76,13 @@
       const holders = "td, th, li, p, h1, h2, h3, summary, figcaption, caption, footer, .axis, .rows";
       return texts()
         .filter(({ element, box }) => {
-          const holder = element.closest(holders).getBoundingClientRect();
-          return box.left < holder.left - 1 || box.right > holder.right + 1;
+          const near = [element.closest(holders)];
+          // What is in a table may lie beyond the section: that scrolls.
+          if (!element.closest(".scroll")) near.push(element.closest("section, header, nav, footer"));
+          return near.some((holder) => {
+            const { left, right } = holder.getBoundingClientRect();
+            return box.left < left - 1 || box.right > right + 1;
+          });
         })
         .map(({ element }) => name(element));
     },

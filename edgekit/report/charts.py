@@ -170,7 +170,9 @@ def lanes_of(schedule: Schedule) -> tuple[tuple[Lane, ...], tuple[Tick, ...]]:
     full = max((max(block.end_ms, block.arrival_ms + schedule.deadline_ms) for block in blocks), default=1)
     lanes = tuple(
         Lane(
-            *(100 * ms / full for ms in (block.arrival_ms, block.begin_ms, block.end_ms)),
+            arrival=100 * block.arrival_ms / full,
+            begin=100 * block.begin_ms / full,
+            end=100 * block.end_ms / full,
             due=100 * (block.arrival_ms + schedule.deadline_ms) / full,
             missed=block.missed,
             label=f"block {number}: there at {block.arrival_ms:,.1f} ms, worked on from "

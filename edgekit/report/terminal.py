@@ -94,9 +94,13 @@ def _table(*columns: str, last_wraps: bool = False) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for index, column in enumerate(columns):
         wraps = last_wraps and index == len(columns) - 1
-        style = "dim" if wraps else None
-        justify = "right" if index and not wraps else "left"
-        table.add_column(column, justify=justify, no_wrap=not wraps, style=style)
+        right = index > 0 and not wraps
+        table.add_column(
+            column,
+            justify="right" if right else "left",
+            no_wrap=not wraps,
+            style="dim" if wraps else None,
+        )
     return table
 
 

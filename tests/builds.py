@@ -86,6 +86,7 @@ def stage_files() -> dict[str, dict[str, object]]:
         },
         "firmware": {"firmware.elf": "elf", "model.bin": "w" * 50_000},
         "simulate": {"profile.json": profile()},
+        "alternatives": {"remedies.json": {"remedies": []}},
     }
 
 
@@ -101,7 +102,6 @@ def profile() -> dict[str, object]:
             "basis": {"instructions": "measured", "cycles": "estimated"},
         },
         "schedule": schedule(),
-        "remedies": [],
         "audio": {"samples": 32_000, "duration_s": 2.0, "sample_rate_hz": 16_000, "block_samples": 64},
         "layers": [
             {"name": "board", "instructions": 1_000, "cycles": 2_000},
@@ -118,8 +118,9 @@ def profile() -> dict[str, object]:
         "memory": {
             "static_bytes": 20_000,
             "stack_bytes": 1_000,
+            "audio_buffer_bytes": 512,
             "stack_reserved_bytes": 8_192,
-            "total_ram_bytes": 21_000,
+            "total_ram_bytes": 21_512,
             "symbols": [symbol("state", ".bss", 19_000), symbol("block", ".bss", 128)],
         },
         "flash": {
@@ -140,7 +141,7 @@ def profile() -> dict[str, object]:
 
 
 def schedule() -> dict[str, object]:
-    """Three blocks of 4 ms, the last of them late."""
+    """Three of the blocks of 4 ms, one of them late."""
     return {
         "policy": "continuous",
         "window_s": None,
@@ -151,7 +152,8 @@ def schedule() -> dict[str, object]:
         "audio_path_load_percent": 70.0,
         "total_load_percent": 90.0,
         "longest_result_ms": 3.6,
-        "missed_deadlines": 1,
+        "missed_deadlines": 0,
+        "blocks": 1_000,
         "deadline_ms": 4.0,
         "buffer_bytes": 128,
         "timeline": [

@@ -28,6 +28,7 @@ STAGES = {
     "codegen": "c",
     "firmware": "firmware",
     "simulate": "sim",
+    "alternatives": "alternatives",
 }
 """Stage name to its folder in the build directory."""
 
@@ -46,7 +47,8 @@ def assemble(folder: Path, target: Target, limits: Mapping[str, Limit] | None = 
     built = {stage: artifact.read(folder / place, stage) for stage, place in STAGES.items()}
     teacher, student = _json(built["label"], "teacher.json"), _json(built["distill"], "metrics.json")
     graph = _json(built["quantize"], "parity.json", "quantization_error")
-    profile = _json(built["simulate"], "profile.json", "timing.error", "schedule", "remedies")
+    profile = _json(built["simulate"], "profile.json", "timing.error", "schedule")
+    found = _json(built["alternatives"], "remedies.json")["remedies"]
     host = _json(built["codegen"], "parity.json")
     ops, timing = _json(built["quantize"], "graph.json")["ops"], timing_of(profile)
     size, memory = _size(built, student, profile), _memory(built, profile, ops)
@@ -56,7 +58,7 @@ def assemble(folder: Path, target: Target, limits: Mapping[str, Limit] | None = 
     return Report(
         target=_target(target),
         verdicts=tuple(Verdict(name, limit, figures[name]) for name, limit in wanted.items()),
-        remedies=tuple(Remedy(**row) for row in profile["remedies"]),
+        remedies=tuple(Remedy(**{**row, "over": tuple(row["over"])}) for row in found),
         accuracy=_accuracy(teacher, student, graph, profile),
         size=size,
         memory=memory,
@@ -167,7 +169,8 @@ def _ram(memory: Values) -> dict[str, Figure]:
     how = {
         "static_bytes": "writable sections of firmware.elf",
         "stack_bytes": "deepest stack of the simulated run",
-        "total_ram_bytes": "static + stack",
+        "audio_buffer_bytes": "audio that may wait under the target's policy",
+        "total_ram_bytes": "static, stack and audio that may wait",
         "stack_reserved_bytes": "set aside by the linker; not in the total",
     }
     return {name: Figure(memory[name], "measured", how[name]) for name in how}

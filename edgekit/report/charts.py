@@ -121,13 +121,18 @@ def gauge_of(verdict: Verdict) -> Gauge:
 
 
 def ram_map(report: Report) -> MemoryMap:
-    """Return the RAM: stack, the largest variables, the others, what the budget leaves."""
+    """Return the RAM: stack, largest variables, the others, audio that may wait, what is left."""
     memory = report.memory
-    stack, static = (_bytes(memory.figures[name].value) for name in ("stack_bytes", "static_bytes"))
+    stack, static, waiting = (
+        int(memory.figures[name].value or 0) for name in ("stack_bytes", "static_bytes", "audio_buffer_bytes")
+    )
     largest = memory.ram_symbols[:MAP_SYMBOLS]
     pieces = {"stack, deepest": stack, **{symbol.name: symbol.size_bytes for symbol in largest}}
     other = static - sum(symbol.size_bytes for symbol in largest)
-    return _map(report, "RAM", "total_ram_bytes", pieces | ({"other variables": other} if other else {}))
+    rest = {"other variables": other, "audio that may wait": waiting}
+    return _map(
+        report, "RAM", "total_ram_bytes", pieces | {name: size for name, size in rest.items() if size}
+    )
 
 
 def flash_map(report: Report) -> MemoryMap:
@@ -135,10 +140,6 @@ def flash_map(report: Report) -> MemoryMap:
     sections = report.memory.flash_sections
     pieces = {f"{SECTION_NAMES.get(name, 'section')} ({name})": size for name, size in sections.items()}
     return _map(report, "Flash", "flash_bytes", pieces)
-
-
-def _bytes(value: float | None) -> int:
-    return int(value or 0)
 
 
 def _map(report: Report, name: str, budget: str, pieces: Mapping[str, int]) -> MemoryMap:

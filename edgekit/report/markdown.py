@@ -10,10 +10,12 @@ from edgekit.report.words import (
     agreement,
     costs_beside,
     interval_of,
+    late_of,
     margin_of,
     measured_on,
     name_of,
     number,
+    over_of,
     shown,
     unit_of,
 )
@@ -37,7 +39,7 @@ def render_markdown(report: Report, diff: Diff | None = None) -> str:
         _folded("Cycles per second of audio, by layer", _layers(report)),
         _folded("Quantization error, by layer", _quantization(report)),
         _folded("All figures", _figures(report)),
-        f"{report.timing.statement} Figures with ~ are estimated, all others measured.",
+        _timing(report),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -45,7 +47,8 @@ def render_markdown(report: Report, diff: Diff | None = None) -> str:
 def _head(report: Report) -> str:
     over = ", ".join(name_of(verdict.budget) for verdict in report.exceeded)
     verdict = f"over budget: {over}" if over else "all budgets held"
-    return f"## {_escaped(report.target['name'])}: {verdict}"
+    late = late_of(report)
+    return f"## {_escaped(report.target['name'])}: {verdict}{late and '; '}{late}"
 
 
 def _escaped(text: str) -> str:
@@ -61,6 +64,12 @@ def _table(heads: Sequence[str], rows: Rows, left: int = 1) -> str:
     cells = [heads, *rows]
     lines = [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join([lines[0], f"| {' | '.join(rule)} |", *lines[1:]])
+
+
+def _timing(report: Report) -> str:
+    error = report.timing.error
+    known = f" Known from: {_escaped(error.how)}." if error else ""
+    return f"{report.timing.statement}{known}\n\nFigures with ~ are estimated, all others measured."
 
 
 def _folded(title: str, text: str) -> str:
@@ -100,10 +109,11 @@ def _remedies(report: Report) -> str:
             f"{number(row.total_ram_bytes)} bytes",
             f"{number(row.average_uw)} uW",
             "never" if row.longest_result_ms is None else f"{number(row.longest_result_ms)} ms",
+            over_of(row),
         )
         for row in report.remedies
     ]
-    heads = ("change", "budgets", "core load", "total RAM", "power", "result after")
+    heads = ("change", "budgets", "core load", "total RAM", "power", "result after", "over")
     return f"### What would meet the budgets\n\n{_table(heads, rows, left=2)}" if rows else ""
 
 

@@ -35,6 +35,7 @@ def render_page(report: Report, diff: Diff | None = None) -> str:
             lanes=charts.lanes_of(report.schedule),
             learning=charts.learning_charts(report.learning),
             costs=words.costs_beside(report),
+            late=words.late_of(report),
             settings=_settings(report),
         )
     )
@@ -88,6 +89,7 @@ def _filters() -> dict[str, Any]:
         "shown": words.shown,
         "interval": words.interval_of,
         "margin": words.margin_of,
+        "over": words.over_of,
         "ccc": words.agreement,
         "cells": cells_of,
         "label": label_of,

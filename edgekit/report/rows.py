@@ -19,8 +19,11 @@ class Remedy:
         core_load_percent: The load with it.
         total_ram_bytes: The RAM with it.
         longest_result_ms: The longest wait for a result; None if the core never catches up.
+        missed_deadlines: Blocks of audio that would be late.
         average_uw: The power with it.
-        held: Whether all budgets would hold.
+        flash_bytes: The flash with it.
+        held: Whether all budgets and deadlines would hold.
+        over: The budgets that would not, and `deadlines` if any is missed.
         how: How this was found.
     """
 
@@ -28,13 +31,16 @@ class Remedy:
     core_load_percent: float
     total_ram_bytes: int
     longest_result_ms: float | None
+    missed_deadlines: int
     average_uw: float
+    flash_bytes: int
     held: bool
+    over: tuple[str, ...]
     how: str
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""
-        return asdict(self)
+        return {**asdict(self), "over": list(self.over)}
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,7 @@ class Timing:
         """The profile and its error, as a sentence."""
         profile = f"Timing profile {self.table}"
         if self.error is not None:
-            mean, how = self.error.mean_percent, self.error.how
-            return f"{profile}: {self.accuracy}, {mean:g} % on average ({how})."
+            return f"{profile}: {self.accuracy}, {self.error.mean_percent:g} % on average."
         if self.cycles_are_upper_bound:
             return (
                 f"{profile}: uncalibrated. Cycles are an interval, from 1 per instruction to the "
@@ -133,13 +138,14 @@ class Schedule:
         window_s: Length of a window.
         every_s: From one window to the next.
         block_ms: Duration of a block of audio.
-        deadline_ms: From the arrival of a block to the latest end of its work.
+        deadline_ms: From the arrival of a block until its audio is overwritten.
         audio_path_cycles_per_block: What the audio path takes of the core first.
         model_load_percent: Share of the core that the model takes.
         audio_path_load_percent: Share of the core that the audio path takes.
         total_load_percent: Both.
         longest_result_ms: From the end of the audio to its A/D/V; None if the core never catches up.
         missed_deadlines: Blocks that were late.
+        blocks: Blocks that were laid out.
         buffer_bytes: Audio that waits, at worst.
         timeline: The first blocks.
     """
@@ -155,6 +161,7 @@ class Schedule:
     total_load_percent: float
     longest_result_ms: float | None
     missed_deadlines: int
+    blocks: int
     buffer_bytes: int
     timeline: tuple[Block, ...]
 

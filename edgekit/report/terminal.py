@@ -20,10 +20,12 @@ from edgekit.report.words import (
     agreement,
     costs_beside,
     interval_of,
+    late_of,
     margin_of,
     measured_on,
     name_of,
     number,
+    over_of,
     shown,
     unit_of,
 )
@@ -68,7 +70,7 @@ def render(report: Report, diff: Diff | None = None) -> RenderableType:
     sections |= {
         "Accuracy (CCC; 1 is perfect agreement) and what it costs": [_accuracy(report)],
         "Agreement with the integer graph": [_parity(report)],
-        "Cycles per second of audio, by layer": [_layers(report), Text(report.timing.statement)],
+        "Cycles per second of audio, by layer": [_layers(report), *_timing(report)],
         "Real time": [_real_time(report)],
         _state_title(report.memory): [_state(report.memory)],
         "RAM by symbol": [_symbols(report.memory.ram_symbols)],
@@ -84,10 +86,10 @@ def render(report: Report, diff: Diff | None = None) -> RenderableType:
 
 
 def _conclusion(report: Report) -> Text:
-    if not report.exceeded:
-        return Text(f"All budgets held ({LEGEND}).", style="green")
+    late = late_of(report)
     names = ", ".join(name_of(verdict.budget) for verdict in report.exceeded)
-    return Text(f"Over budget: {names} ({LEGEND}).", style="red")
+    budgets = f"Over budget: {names}" if names else "All budgets held"
+    return Text(f"{budgets}{late and '; '}{late} ({LEGEND}).", style="red" if names or late else "green")
 
 
 def _table(*columns: str, last_wraps: bool = False) -> Table:
@@ -133,7 +135,7 @@ def _remedies(remedies: Sequence[Remedy]) -> Table:
     for remedy in remedies:
         wait = remedy.longest_result_ms
         table.add_row(
-            remedy.change,
+            Text.assemble(remedy.change, (f"\nover: {over_of(remedy)}" if remedy.over else "", "dim")),
             _passed(remedy.held),
             f"~{number(remedy.core_load_percent)} %",
             number(remedy.total_ram_bytes),
@@ -202,15 +204,21 @@ def _layers(report: Report) -> Table:
     return table
 
 
+def _timing(report: Report) -> list[RenderableType]:
+    error = report.timing.error
+    known: list[RenderableType] = [Text(f"Known from: {error.how}", style="dim")] if error else []
+    return [Text(report.timing.statement), *known]
+
+
 def _real_time(report: Report) -> Text:
     schedule = report.schedule
     wait = schedule.longest_result_ms
-    late = f"{schedule.missed_deadlines:,} deadlines of {schedule.deadline_ms:g} ms missed"
+    late = late_of(report) or "No deadline missed"
     lines = [
         schedule.statement,
         f"Load ~{number(schedule.total_load_percent)} %: model ~{number(schedule.model_load_percent)} %, "
         f"audio path ~{number(schedule.audio_path_load_percent)} %.",
-        f"{late}; at worst {schedule.buffer_bytes:,} bytes of audio wait.",
+        f"{late} ({schedule.deadline_ms:g} ms); at worst {schedule.buffer_bytes:,} bytes of audio wait.",
         "The core never catches up." if wait is None else f"A result takes at most ~{number(wait)} ms.",
     ]
     return Text("\n".join(lines))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.report.figures import Figure, Verdict
+from edgekit.report.rows import Remedy
 
 if TYPE_CHECKING:
     from edgekit.report.model import Report
@@ -37,6 +38,7 @@ NAMES = {
     "longest_result_ms": "longest wait for a result",
     "worst_block_cycles": "slowest block",
     "buffer_bytes": "audio that waits, at worst",
+    "audio_buffer_bytes": "audio that may wait",
     "active_uw_per_mhz": "core, uW per MHz",
 }
 """What people call a figure whose key is not plain enough."""
@@ -117,6 +119,17 @@ def margin_of(verdict: Verdict) -> str:
 def agreement(figure: Figure) -> str:
     """Return a CCC."""
     return UNDEFINED if figure.value is None else f"{figure.value:.4f}"
+
+
+def late_of(report: "Report") -> str:
+    """Return how many deadlines are missed; empty where none is."""
+    missed, blocks = report.schedule.missed_deadlines, report.schedule.blocks
+    return f"{missed:,} of {blocks:,} deadlines missed" if missed else ""
+
+
+def over_of(remedy: Remedy) -> str:
+    """Return the budgets that a remedy would exceed."""
+    return ", ".join(name_of(budget) for budget in remedy.over)
 
 
 def measured_on(row: Sequence[Figure]) -> str:

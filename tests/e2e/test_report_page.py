@@ -38,9 +38,21 @@ def rich_build(folder: Path, *, whole: bool) -> Path:
     profile["latency"]["core_load_percent"] = 29.0
     profile["energy"]["average_uw"] = 3_120.8
     profile["memory"]["symbols"][0]["name"] = "a_variable_of_a_library_whose_name_is_longer_than_most_screens"
-    remedy = {"core_load_percent": 29.6, "total_ram_bytes": 21_000, "average_uw": 515.8, "held": True}
-    wait = {"longest_result_ms": None, "how": "this build's cycles, spread over the time between two windows"}
-    profile["remedies"] = [{"change": "a window of 2 s every 12.1 s", **remedy, **wait}]
+    profile["schedule"]["missed_deadlines"] = 997
+    files["alternatives"]["remedies.json"]["remedies"] = [
+        {
+            "change": "hop 128 and a window of 0.5 s every 0.8 s",
+            "core_load_percent": 27.4,
+            "total_ram_bytes": 22_128,
+            "longest_result_ms": None,
+            "missed_deadlines": 975,
+            "average_uw": 476.7,
+            "flash_bytes": 133_544,
+            "held": False,
+            "over": ["flash_bytes", "core_load_percent", "deadlines"],
+            "how": "5,504 bytes of audio wait at worst; student follows teacher by 0.58 / 0.31 / 0.42",
+        }
+    ]
     profile["layers"] += [{"name": f"layer_{i}", "instructions": 10**6, "cycles": 10**9} for i in range(30)]
     if whole:
         state = files["codegen"]["memory.json"]["state_bytes_by_layer"]

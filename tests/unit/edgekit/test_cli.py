@@ -184,8 +184,8 @@ class TestBuild:
         assert ran.out.startswith("hearing-aid\n")
         assert "All budgets held" in ran.out
         lines = ran.err.splitlines()
-        assert lines[:2] == [NOTICE, "[1/6] label: working 0/3"]
-        assert lines[-1] == "[6/6] simulate: working 3/3"
+        assert lines[:2] == [NOTICE, "[1/7] label: working 0/3"]
+        assert lines[-1] == "[7/7] alternatives: working 3/3"
 
     def test_nothing_but_json_on_stdout(self, edgekit, words, tmp_path):
         ran = edgekit(*words, "--json")

@@ -26,8 +26,8 @@ def test_runs_every_stage_in_order_and_reports(config):
     said: list[str] = []
     build = pipeline.build(config, lambda what, done, total: said.append(what))
     assert build.ran == NAMES
-    assert said[0] == "[1/6] label: working"
-    assert said[-1] == "[6/6] simulate: working"
+    assert said[0] == "[1/7] label: working"
+    assert said[-1] == "[7/7] alternatives: working"
     assert json.loads((config.out / "report" / "report.json").read_text()) == build.report.to_dict()
     assert (config.out / "report" / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert sorted(p.name for p in config.out.iterdir()) == sorted(
@@ -40,7 +40,7 @@ def test_runs_nothing_twice(config):
     said: list[str] = []
     second = pipeline.build(config, lambda what, done, total: said.append(what))
     assert second.ran == ()
-    assert said == [f"[{i}/6] {name}: unchanged" for i, name in enumerate(NAMES, 1)]
+    assert said == [f"[{i}/7] {name}: unchanged" for i, name in enumerate(NAMES, 1)]
     assert second.report == first.report
 
 

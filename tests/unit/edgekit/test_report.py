@@ -17,8 +17,11 @@ REMEDY = {
     "core_load_percent": 29.0,
     "total_ram_bytes": 20_000,
     "longest_result_ms": 3.5,
+    "missed_deadlines": 0,
     "average_uw": 500.0,
+    "flash_bytes": 100_000,
     "held": True,
+    "over": [],
     "how": "simulated",
 }
 
@@ -41,7 +44,7 @@ class TestFigures:
         assert report.size["onnx_bytes"].value == 55_000
         assert report.size["weights_bytes"].value == 50_000
         assert report.size["flash_bytes"].value == 100_000
-        assert report.memory.figures["total_ram_bytes"].value == 21_000
+        assert report.memory.figures["total_ram_bytes"].value == 21_512
         assert report.latency["core_load_percent"].value == 20.0
         assert report.latency["audio_path_load_percent"].value == 70.0
         assert report.energy["average_uw"].value == 348.0
@@ -85,9 +88,7 @@ class TestFigures:
         )
 
     def test_a_calibrated_profile_has_its_error_on_every_estimate(self, report):
-        assert report.timing.statement == (
-            "Timing profile cortex-m33: error up to 10 %, 4 % on average (12 boards)."
-        )
+        assert report.timing.statement == ("Timing profile cortex-m33: error up to 10 %, 4 % on average.")
         assert report.latency["cycles_per_second_of_audio"].interval == pytest.approx((9e6, 11e6))
         assert report.latency["worst_block_cycles"].interval == pytest.approx((81_000, 99_000))
         assert report.energy["battery_hours"].interval == pytest.approx((672.4 / 1.1, 672.4 / 0.9))
@@ -141,10 +142,10 @@ class TestFigures:
 
     def test_provenance_names_every_artifact(self, report):
         assert set(report.provenance["artifacts"]) == set(report.provenance["params"])
-        assert len(set(report.provenance["artifacts"].values())) == 6
+        assert len(set(report.provenance["artifacts"].values())) == 7
         assert report.provenance["teacher"] == "compact"
 
-    @pytest.mark.parametrize("folder", ["labels", "student", "graph", "c", "firmware", "sim"])
+    @pytest.mark.parametrize("folder", ["labels", "student", "graph", "c", "firmware", "sim", "alternatives"])
     def test_damage_is_an_artifact_error(self, build_dir, folder):
         next(p for p in (build_dir / folder).iterdir() if p.name != "manifest.json").write_text("?")
         with pytest.raises(ArtifactError, match="is damaged"):
@@ -245,7 +246,6 @@ class TestOlderBuilds:
         ("stage", "file", "key"),
         [
             ("simulate", "profile.json", "schedule"),
-            ("simulate", "profile.json", "remedies"),
             ("simulate", "profile.json", "timing.error"),
             ("quantize", "parity.json", "quantization_error"),
         ],
@@ -268,7 +268,7 @@ class TestTerminal:
     def test_fits_80_columns_and_says_what_matters(self, report):
         text = shown(report)
         assert max(map(len, text.splitlines())) <= 80
-        assert "total RAM          pass    32,768 bytes    21,000 bytes   +35.9 %" in text
+        assert "total RAM          pass    32,768 bytes    21,512 bytes   +34.4 %" in text
         assert "~20.0 %" in text
         assert "student vs teacher" in text
         assert "n/a" in text
@@ -285,7 +285,8 @@ class TestTerminal:
         assert "Over budget: core load" in text
 
     def test_verdicts_come_first_then_what_would_meet_them(self, tmp_path, build_files, make_build):
-        build_files["simulate"]["profile.json"]["remedies"] = [REMEDY, {**REMEDY, "longest_result_ms": None}]
+        never = {**REMEDY, "longest_result_ms": None, "held": False, "over": ["flash_bytes", "deadlines"]}
+        build_files["alternatives"]["remedies.json"] = {"remedies": [REMEDY, never]}
         lines = shown(assemble(make_build(tmp_path, build_files), TARGET)).splitlines()
         assert lines[0] == "hearing-aid"
         assert "Budgets" in lines[:4]
@@ -303,7 +304,8 @@ class TestTerminal:
             "~3.50",
             "ms",
         ]
-        assert "never" in lines[at + 3]
+        assert lines[at + 3].endswith("never")
+        assert lines[at + 4].rstrip() == "over: flash, deadlines"
         assert max(map(len, lines)) <= 80
 
     def test_without_remedies_there_is_no_such_section(self, report):
@@ -311,7 +313,7 @@ class TestTerminal:
 
     def test_names_the_timing_profile_and_its_error(self, report):
         text = " ".join(shown(report).split())
-        assert "Timing profile cortex-m33: error up to 10 %, 4 % on average (12 boards)." in text
+        assert "Timing profile cortex-m33: error up to 10 %, 4 % on average. Known from: 12 boards" in text
 
     def test_an_uncalibrated_profile_gives_two_ends_of_each_layer(self, tmp_path, build_files, make_build):
         timing = build_files["simulate"]["profile.json"]["timing"]
@@ -325,6 +327,14 @@ class TestTerminal:
         build_files["simulate"]["profile.json"]["latency"]["core_load_percent"] = 29.0
         text = shown(assemble(make_build(tmp_path, build_files), TARGET))
         assert "core load: the limit lies within the error (26.1 to 31.9 %)" in text
+
+    def test_missed_deadlines_are_part_of_the_conclusion(self, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 997
+        text = shown(assemble(make_build(tmp_path, build_files), TARGET))
+        assert text.rstrip().splitlines()[-2:] == [
+            "All budgets held; 997 of 1,000 deadlines missed (~ estimated, all else ",
+            "measured).",
+        ]
 
     def test_sums_up_the_smaller_symbols(self, report):
         assert "15 more" in shown(report)

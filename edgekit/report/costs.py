@@ -47,11 +47,11 @@ def latency_of(profile: Values, timing: Timing, target: Target) -> dict[str, Fig
     return {
         **totals,
         "worst_block_cycles": _worst_block(profile, timing, target),
-        "cycles_per_mac": Figure(_cycles_per_mac(profile), "estimated", f"{model}; layers that multiply"),
+        "cycles_per_mac": _cycles_per_mac(profile, timing),
         "audio_path_load_percent": Figure(
             schedule["audio_path_load_percent"], "estimated", "as the target file states"
         ),
-        "total_load_percent": Figure(schedule["total_load_percent"], "estimated", "model and audio path"),
+        "total_load_percent": _total_load(schedule, spread),
         "longest_result_ms": _longest_result(schedule),
     }
 
@@ -73,9 +73,18 @@ def _worst_block(profile: Values, timing: Timing, target: Target) -> Figure:
     return Figure(value, "estimated", how, _scaled(value, spread))
 
 
-def _cycles_per_mac(profile: Values) -> float:
+def _cycles_per_mac(profile: Values, timing: Timing) -> Figure:
     counted = [row for row in profile["layers"] if row.get("macs")]
-    return float(sum(row["cycles"] for row in counted) / max(1, sum(row["macs"] for row in counted)))
+    cycles, instructions, macs = (sum(row[k] for row in counted) for k in ("cycles", "instructions", "macs"))
+    value, spread = cycles / max(1, macs), timing.factors(instructions, cycles or 1)
+    how = f"timing profile {timing.table}, {timing.accuracy}; layers that multiply"
+    return Figure(value, "estimated", how, _scaled(value, spread))
+
+
+def _total_load(schedule: Values, spread: Interval | None) -> Figure:
+    model, audio = _scaled(schedule["model_load_percent"], spread), schedule["audio_path_load_percent"]
+    interval = (audio + model[0], audio + model[1]) if model else None
+    return Figure(schedule["total_load_percent"], "estimated", "model and audio path", interval)
 
 
 def _longest_result(schedule: Values) -> Figure:

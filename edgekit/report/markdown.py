@@ -110,10 +110,11 @@ def _remedies(report: Report) -> str:
             f"{number(row.average_uw)} uW",
             "never" if row.longest_result_ms is None else f"{number(row.longest_result_ms)} ms",
             over_of(row),
+            _escaped(row.how),
         )
         for row in report.remedies
     ]
-    heads = ("change", "budgets", "core load", "total RAM", "power", "result after", "over")
+    heads = ("change", "budgets", "core load", "total RAM", "power", "result after", "over", "how")
     return f"### What would meet the budgets\n\n{_table(heads, rows, left=2)}" if rows else ""
 
 

@@ -91,6 +91,9 @@ class TestFigures:
         assert report.timing.statement == ("Timing profile cortex-m33: error up to 10 %, 4 % on average.")
         assert report.latency["cycles_per_second_of_audio"].interval == pytest.approx((9e6, 11e6))
         assert report.latency["worst_block_cycles"].interval == pytest.approx((81_000, 99_000))
+        assert report.latency["cycles_per_mac"].interval == pytest.approx((2.52, 3.08))
+        # The audio path is no estimate of the timing profile.
+        assert report.latency["total_load_percent"].interval == pytest.approx((88, 92))
         assert report.energy["battery_hours"].interval == pytest.approx((672.4 / 1.1, 672.4 / 0.9))
         assert report.latency["instructions_per_second_of_audio"].interval is None
         assert "error up to 10 %" in report.latency["cycles_per_second_of_audio"].how

@@ -83,6 +83,11 @@ class TestPage:
         page = Page(render_page(over))
         assert page.headings[:3] == ["Budgets", "What would meet the budgets", "Accuracy and what it costs"]
 
+    def test_the_conclusion_counts_missed_deadlines(self, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 997
+        text = render_page(assemble(make_build(tmp_path, build_files), TARGET))
+        assert '<p class="conclusion fail">All 5 budgets held. 997 of 1,000 deadlines missed.</p>' in text
+
     def test_has_every_section(self, report):
         assert Page(render_page(report)).headings == [
             "Budgets",
@@ -210,10 +215,8 @@ class TestMarkdown:
         text = render_markdown(over)
         assert text.startswith("## hearing-aid: over budget: core load\n\n| budget |")
         assert text.index("### What would meet the budgets") < text.index("<details>")
-        assert (
-            r"| hop \<128\> | **FAIL** | 29.0 % | 20,000 bytes | 500.0 uW | never | model.onnx, deadlines |"
-            in text
-        )
+        row = r"| hop \<128\> | **FAIL** | 29.0 % | 20,000 bytes | 500.0 uW | never | model.onnx, deadlines |"
+        assert rf"{row} simulated \| twice |" in text
 
     def test_names_the_timing_profile_and_its_error(self, report):
         assert report.timing.statement in render_markdown(report)

@@ -11,7 +11,7 @@ from edgekit.metrics import DIMENSIONS
 from edgekit.report.diff import Change, Diff, cells_of, label_of
 from edgekit.report.figures import Figures
 from edgekit.report.model import Memory, Report
-from edgekit.report.rows import Remedy, Symbol
+from edgekit.report.rows import Learning, Remedy, Schedule, Symbol
 from edgekit.report.words import (
     COMPARISONS,
     FAIL,
@@ -32,6 +32,8 @@ from edgekit.report.words import (
 
 BAR_CELLS = 20
 MOST_SYMBOLS = 6
+MOST_BLOCKS = 8
+MOST_STEPS = 6
 LEGEND = "~ estimated, all else measured"
 MARKS = {"better": "green", "worse": "red"}
 
@@ -71,11 +73,12 @@ def render(report: Report, diff: Diff | None = None) -> RenderableType:
         "Accuracy (CCC; 1 is perfect agreement) and what it costs": [_accuracy(report)],
         "Agreement with the integer graph": [_parity(report)],
         "Cycles per second of audio, by layer": [_layers(report), *_timing(report)],
-        "Real time": [_real_time(report)],
+        "Real time": [_real_time(report), _timeline(report.schedule)],
         _state_title(report.memory): [_state(report.memory)],
         "RAM by symbol": [_symbols(report.memory.ram_symbols)],
         "Flash by symbol": [_symbols(report.memory.flash_symbols)],
         "Quantization error, by layer": [_quantization(report), Text(report.quantization.how, "dim")],
+        f"Learning curve; step {report.learning.kept_step:,} was kept": [_learning(report.learning)],
         "Energy rests on": [_assumptions(report)],
         "Figures": [_figures([report.size, report.memory.figures, report.latency, report.energy])],
     }
@@ -222,6 +225,27 @@ def _real_time(report: Report) -> Text:
         "The core never catches up." if wait is None else f"A result takes at most ~{number(wait)} ms.",
     ]
     return Text("\n".join(lines))
+
+
+def _timeline(schedule: Schedule) -> Table:
+    table = _table("block", "there, ms", "begun", "done", "due", "")
+    table.columns[-1].justify = "left"
+    for index, block in enumerate(schedule.timeline[:MOST_BLOCKS], 1):
+        due = block.arrival_ms + schedule.deadline_ms
+        times = (block.arrival_ms, block.begin_ms, block.end_ms, due)
+        late = Text("late", style="red") if block.missed else Text("in time", style="green")
+        table.add_row(str(index), *(f"{ms:,.1f}" for ms in times), late)
+    return table
+
+
+def _learning(learning: Learning) -> Table:
+    table = _table("step", "loss", *DIMENSIONS)
+    last = len(learning.steps) - 1
+    places = sorted({round(i * last / (MOST_STEPS - 1)) for i in range(MOST_STEPS)}) if last >= 0 else []
+    for row in (learning.steps[place] for place in places):
+        values = (row["train_loss"], *(row[f"dev_{dimension}"] for dimension in DIMENSIONS))
+        table.add_row(f"{row['step']:,.0f}", *("" if value is None else f"{value:.3f}" for value in values))
+    return table
 
 
 def _state_title(memory: Memory) -> str:

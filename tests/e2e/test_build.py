@@ -149,7 +149,7 @@ def test_the_report_adds_up(built):
     assert by_layer == pytest.approx(report.latency["cycles_per_second_of_audio"].value, rel=0.02)
     for dimension in DIMENSIONS:
         assert report.accuracy["device_vs_graph"][dimension].value == 1.0
-    assert [row["step"] for row in report.learning.steps][0] == 0
+    assert report.learning.steps[0]["step"] == 0
     assert {"l1", "l7", "lin", "sof", "adv"} <= {row.layer for row in report.quantization.layers}
     assert {layer.part for layer in report.layers} == {"front end", "network", "around"}
 
@@ -197,7 +197,7 @@ def test_from_the_command_line(built, tmp_path, capsys):
     assert json.loads(captured.out) == built.build.report.to_dict()
     notice, first = captured.err.splitlines()[:2]
     assert notice.startswith("teacher compact: licence Apache-2.0 and MIT; from ")
-    assert first == "[1/6] label: unchanged"
+    assert first == "[1/7] label: unchanged"
     assert main(["simulate", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["results"]
     assert main(["simulate", str(out), "--audio", str(find_audio([DEFAULT_AUDIO])[3])]) == 0

@@ -339,6 +339,21 @@ class TestTerminal:
             "measured).",
         ]
 
+    def test_shows_the_first_blocks_and_when_they_are_due(self, report):
+        rows = [line.split() for line in shown(report).splitlines()]
+        assert ["1", "4.0", "4.0", "7.0", "8.0", "in", "time"] in rows
+        assert ["2", "8.0", "8.0", "13.0", "12.0", "late"] in rows
+
+    def test_shows_some_of_the_learning_curve(self, tmp_path, build_files, make_build):
+        head, *_ = build_files["distill"]["history.csv"].splitlines()
+        steps = "".join(f"{step},0.1,0.5,0.1,0.2,0.3\n" for step in range(0, 1001, 10))
+        build_files["distill"]["history.csv"] = f"{head}\n{steps}"
+        lines = shown(assemble(make_build(tmp_path, build_files), TARGET)).splitlines()
+        at = lines.index("Learning curve; step 15 was kept")
+        shown_steps = [line.split()[0] for line in lines[at + 2 : at + 8]]
+        assert shown_steps == ["0", "200", "400", "600", "800", "1,000"]
+        assert not lines[at + 8].strip()
+
     def test_sums_up_the_smaller_symbols(self, report):
         assert "15 more" in shown(report)
 

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not install
 
 SIZES = {"phone": (360, 740), "desktop": (1280, 900)}
 SCHEMES = ("light", "dark")
+A4 = (718, 1047)
+"""Without the margins of a printer, in CSS pixels."""
 CHECKS = (Path(__file__).parent / "report_page.js").read_text(encoding="utf-8")
 BREAKS = {
     "scrolls_sideways": "section { width: 2000px }",
@@ -114,6 +116,14 @@ def test_follows_the_colour_scheme(browser, pages):
         found.append(tab.evaluate("getComputedStyle(document.body).backgroundColor"))
         tab.close()
     assert found == ["rgb(245, 246, 247)", "rgb(17, 20, 23)"]
+
+
+def test_prints_on_a_page(browser, page):
+    tab = Tab(browser, page.as_uri(), A4, "dark")
+    tab.call("Emulation.setEmulatedMedia", media="print")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= A4[0]
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    tab.close()
 
 
 @pytest.mark.parametrize("check", BREAKS)

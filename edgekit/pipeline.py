@@ -115,16 +115,19 @@ def build(config: BuildConfig, progress: Progress) -> Build:
     with _own_folder(config.out, config.target, target.name):
         artifacts, ran = run_stages(stages(config, target), config.out, progress)
         report = assemble(config.out, target)
-        write_report(config.out, report, artifacts["distill"])
+        write_report(config.out, report)
     return Build(artifacts, ran, report)
 
 
-def write_report(out: Path, report: Report, student: Artifact) -> None:
-    """Write `report/report.json` and the student's learning curve into a build directory."""
-    folder = out / "report"
-    folder.mkdir(exist_ok=True)
-    artifact.write_json(folder / "report.json", report.to_dict())
-    artifact.write_text(folder / "learning_curve.svg", student.file("history.svg").read_text())
+def write_report(out: Path, report: Report) -> None:
+    """Write `report/report.json` and `report/report.html` into a build directory."""
+    from edgekit.report.page import render_page
+    from edgekit.report.schema import PLACE, write_report
+
+    file = out / PLACE
+    file.parent.mkdir(exist_ok=True)
+    write_report(file, report.to_dict())
+    artifact.write_text(file.with_suffix(".html"), render_page(report))
 
 
 def run_stages(

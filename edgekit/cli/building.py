@@ -8,10 +8,11 @@ import click
 from edgekit.cli import options
 from edgekit.cli.licences import announce
 from edgekit.cli.progress import showing_progress
-from edgekit.errors import BudgetError
+from edgekit.errors import BudgetError, ConfigError
 
 if TYPE_CHECKING:
     from edgekit.report import Report
+    from edgekit.report.diff import Diff
 
 
 @click.command()
@@ -73,26 +74,74 @@ def build(
 
 @click.command()
 @click.argument("build_dir", type=options.PATH)
+@click.option("--html", type=options.PATH, metavar="FILE", help="Write the report as one HTML page, too.")
+@click.option(
+    "--diff",
+    "other",
+    type=options.PATH,
+    metavar="OTHER",
+    help="Show what changed since another build: its folder, or its report.json.",
+)
+@click.option(
+    "--budget",
+    type=options.PATH,
+    metavar="FILE",
+    help="TOML file with budgets that replace those of the target.",
+)
+@click.option("--markdown", is_flag=True, help="Print the report as Markdown, for pull requests.")
 @options.json_option
-def report(build_dir: Path, as_json: bool) -> int:
+def report(
+    build_dir: Path,
+    html: Path | None,
+    other: Path | None,
+    budget: Path | None,
+    markdown: bool,
+    as_json: bool,
+) -> int:
     """Show the report of a build.
 
     BUILD_DIR is a folder that edgekit build wrote. Exit code 4 means that a budget is exceeded.
     """
     from edgekit.pipeline import built_target
     from edgekit.report import assemble
+    from edgekit.report.budget import load_budget
+    from edgekit.report.diff import compare_reports
+    from edgekit.report.schema import read_report
 
-    return show_report(assemble(build_dir, built_target(build_dir)), as_json)
+    if markdown and as_json:
+        raise click.UsageError("--json and --markdown exclude each other")
+    limits = load_budget(budget) if budget else {}
+    found = assemble(build_dir, built_target(build_dir), limits)
+    diff = compare_reports(read_report(other), found.to_dict()) if other else None
+    if html:
+        _write_page(html, found, diff)
+    return show_report(found, as_json, diff, markdown=markdown)
 
 
-def show_report(report: "Report", as_json: bool) -> int:
+def _write_page(file: Path, report: "Report", diff: "Diff | None") -> None:
+    from edgekit import artifact
+    from edgekit.report.page import render_page
+
+    try:
+        artifact.write_text(file, render_page(report, diff))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be written ({error.strerror})", "choose another --html") from error
+
+
+def show_report(
+    report: "Report", as_json: bool, diff: "Diff | None" = None, *, markdown: bool = False
+) -> int:
     """Print a report and return the exit code that its budgets ask for."""
     if as_json:
-        options.print_json(report.to_dict())
+        options.print_json(report.to_dict() | ({"diff": diff.to_dict()} if diff else {}))
+    elif markdown:
+        from edgekit.report.markdown import render_markdown
+
+        click.echo(render_markdown(report, diff), nl=False)
     else:
         from rich.console import Console
 
         from edgekit.report.terminal import render
 
-        Console(highlight=False).print(render(report))
+        Console(highlight=False).print(render(report, diff))
     return BudgetError.exit_code if report.exceeded else 0

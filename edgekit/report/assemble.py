@@ -1,7 +1,9 @@
 """Putting the report together from the JSON files that the stages left in a build directory."""
 
+import csv
+import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,11 @@ from edgekit.artifact import Artifact
 from edgekit.errors import ArtifactError
 from edgekit.graph.parity import LayerParity
 from edgekit.metrics import DIMENSIONS
-from edgekit.report.model import Basis, Figure, Figures, LayerCost, Parity, Report, Verdict
+from edgekit.report.budget import target_limits
+from edgekit.report.costs import energy_assumptions, energy_of, latency_of, layers_of, schedule_of, timing_of
+from edgekit.report.figures import Figure, Limit, Verdict
+from edgekit.report.model import Memory, QuantizationError, Report
+from edgekit.report.rows import LayerError, Learning, Parity, Remedy, Symbol
 from edgekit.target import Target
 
 Values = Mapping[str, Any]
@@ -27,50 +33,75 @@ STAGES = {
 """Stage name to its folder in the build directory."""
 
 
-def assemble(folder: Path, target: Target) -> Report:
+def assemble(folder: Path, target: Target, limits: Mapping[str, Limit] | None = None) -> Report:
     """Return the report of a build directory.
 
     Args:
         folder: A build directory in which every stage has finished.
         target: The target that it was built for.
+        limits: Budgets that replace those of the target; the others stay.
 
     Raises:
-        ArtifactError: If a stage's artifact is missing or damaged.
+        ArtifactError: If a stage's artifact is missing, damaged, or made by an older edgekit.
     """
     built = {stage: artifact.read(folder / place, stage) for stage, place in STAGES.items()}
     teacher, student = _json(built["label"], "teacher.json"), _json(built["distill"], "metrics.json")
-    graph, profile = _json(built["quantize"], "parity.json"), _json(built["simulate"], "profile.json")
+    graph = _json(built["quantize"], "parity.json", "quantization_error")
+    profile = _json(built["simulate"], "profile.json", "timing.error", "schedule")
+    found = _json(built["alternatives"], "remedies.json")["remedies"]
     host = _json(built["codegen"], "parity.json")
-    size = _size(built, student, profile)
-    state = _json(built["codegen"], "memory.json")
-    memory = _memory(profile) | _arena(state)
-    latency, energy = _latency(profile, target), _energy(profile, target)
-    layers = _layers(profile)
+    ops, timing = _json(built["quantize"], "graph.json")["ops"], timing_of(profile)
+    size, memory = _size(built, student, profile), _memory(built, profile, ops)
+    latency, energy = latency_of(profile, timing, target), energy_of(profile, timing, target)
+    figures = {**size, **memory.figures, **latency, **energy}
+    wanted = target_limits(target) | dict(limits or {})
     return Report(
-        target={"name": target.name, "description": target.description, "digest": target.digest},
-        verdicts=_verdicts(target, {**size, **memory, **latency, **energy}),
+        target=_target(target),
+        verdicts=tuple(Verdict(name, limit, figures[name]) for name, limit in wanted.items()),
+        remedies=tuple(Remedy(**{**row, "over": tuple(row["over"])}) for row in found),
         accuracy=_accuracy(teacher, student, graph, profile),
         size=size,
         memory=memory,
-        state_bytes_by_layer=state["state_bytes_by_layer"],
         latency=latency,
-        layers=layers,
+        timing=timing,
+        schedule=schedule_of(profile),
+        layers=layers_of(profile, timing, ops),
         energy=energy,
+        assumptions=energy_assumptions(profile, target),
         parity=_parity([*graph["layers"], *host["layers"], *profile["parity"]]),
+        quantization=_quantization(graph["quantization_error"]),
+        learning=_learning(built["distill"], student),
         provenance=_provenance(built, teacher),
     )
 
 
-def _json(made: Artifact, name: str) -> dict[str, Any]:
+def _json(made: Artifact, name: str, *newer: str) -> dict[str, Any]:
+    """Return a JSON file of an artifact, with the keys that older versions did not write."""
     values = json.loads(made.file(name).read_text())
     if not isinstance(values, dict):
         raise ArtifactError(f"{made.path / name}: not a JSON object", "run edgekit build again")
+    for path in newer:
+        inner: Any = values
+        for key in path.split("."):
+            if key not in inner:
+                again = f"remove {made.path}, then run edgekit build again"
+                raise ArtifactError(f"{made.path / name}: made by an older edgekit, without {path}", again)
+            inner = inner[key]
     return values
 
 
-def _verdicts(target: Target, figures: Figures) -> tuple[Verdict, ...]:
-    budgets = ("total_ram_bytes", "flash_bytes", "onnx_bytes", "core_load_percent", "average_uw")
-    return tuple(Verdict(name, getattr(target.budget, name), figures[name]) for name in budgets)
+def _target(target: Target) -> dict[str, Any]:
+    return {
+        "name": target.name,
+        "description": target.description,
+        "digest": target.digest,
+        "cpu": target.core.cpu,
+        "clock_hz": target.core.clock_hz,
+        "ram_bytes": target.memory.ram_bytes,
+        "flash_bytes": target.memory.flash_bytes,
+        "sample_rate_hz": target.audio.sample_rate_hz,
+        "block_samples": target.audio.block_samples,
+    }
 
 
 def _accuracy(
@@ -114,6 +145,7 @@ def _size(built: Mapping[str, Artifact], student: Values, profile: Values) -> di
 
     return {
         "parameters": Figure(student["parameters"], "measured", "counted in the student"),
+        "student_onnx_bytes": stored("distill", "student.onnx"),
         "onnx_bytes": stored("quantize", "model.onnx"),
         "tflite_bytes": stored("quantize", "model.tflite"),
         "weights_bytes": stored("firmware", "model.bin"),
@@ -121,70 +153,38 @@ def _size(built: Mapping[str, Artifact], student: Values, profile: Values) -> di
     }
 
 
-def _memory(profile: Values) -> dict[str, Figure]:
+def _memory(built: Mapping[str, Artifact], profile: Values, ops: Sequence[Values]) -> Memory:
+    facts = _json(built["codegen"], "memory.json")
+    state = facts["state_bytes_by_layer"]
+    return Memory(
+        figures=_ram(profile["memory"]) | _arena(facts),
+        state_bytes_by_layer={op["name"]: state[op["name"]] for op in ops if op["name"] in state},
+        ram_symbols=_symbols(profile["memory"]["symbols"]),
+        flash_sections={row["name"]: row["size_bytes"] for row in profile["flash"]["sections"]},
+        flash_symbols=_symbols(profile["flash"]["symbols"]),
+    )
+
+
+def _ram(memory: Values) -> dict[str, Figure]:
     how = {
         "static_bytes": "writable sections of firmware.elf",
         "stack_bytes": "deepest stack of the simulated run",
-        "total_ram_bytes": "static + stack",
+        "audio_buffer_bytes": "audio that may wait under the target's policy",
+        "total_ram_bytes": "static, stack and audio that may wait",
+        "stack_reserved_bytes": "set aside by the linker; not in the total",
     }
-    return {name: Figure(profile["memory"][name], "measured", how[name]) for name in how}
+    return {name: Figure(memory[name], "measured", how[name]) for name in how}
 
 
-def _arena(state: Values) -> dict[str, Figure]:
+def _arena(facts: Values) -> dict[str, Figure]:
     """Return the arena of a network that runs whole, and the least that any needs; a stream has none."""
     how = {"size_bytes": "planned by lifetimes", "bound_bytes": "in use at the fullest layer"}
-    return {
-        f"arena_{name}": Figure(size, "measured", how[name]) for name, size in state.get("arena", {}).items()
-    }
+    arena = facts.get("arena", {})
+    return {f"arena_{name}": Figure(size, "measured", how[name]) for name, size in arena.items()}
 
 
-def _latency(profile: Values, target: Target) -> dict[str, Figure]:
-    table, values = profile["timing"]["table"], profile["latency"]
-    model = f"timing model {table}"
-    compared = "not compared with a board"
-    if profile["timing"]["cycles_are_upper_bound"]:
-        least = values["instructions_per_second_of_audio"]
-        compared = f"uncalibrated: between {least:,.0f} (1 per instruction) and this (2 per MVE instruction)"
-    sources: dict[str, tuple[Basis, str]] = {
-        "instructions_per_second_of_audio": ("measured", "counted on the simulated core"),
-        "cycles_per_second_of_audio": ("estimated", f"{model}, {compared}"),
-        "worst_block_cycles": ("estimated", f"{model}, {target.audio.block_samples} samples a block"),
-        "core_load_percent": ("estimated", "cycles of the model / clock"),
-    }
-    figures = {name: Figure(values[name], basis, how) for name, (basis, how) in sources.items()}
-    audio_path = Figure(100 - target.audio.core_share_percent, "estimated", "as the target file states")
-    counted = [row for row in profile["layers"] if row.get("macs")]
-    per_mac = sum(row["cycles"] for row in counted) / max(1, sum(row["macs"] for row in counted))
-    return {
-        **figures,
-        "cycles_per_mac": Figure(per_mac, "estimated", f"{model}, layers that multiply"),
-        "audio_path_load_percent": audio_path,
-    }
-
-
-def _energy(profile: Values, target: Target) -> dict[str, Figure]:
-    power = target.power
-    how = {
-        "average_uw": f"load x clock x {power.active_uw_per_mhz:g} uW/MHz",
-        "battery_hours": f"{power.battery_mwh:g} mWh spent on the model alone",
-    }
-    figures = {name: Figure(profile["energy"][name], "estimated", how[name]) for name in how}
-    if profile["latency"]["core_load_percent"] > 100:
-        figures["battery_hours"] = Figure(None, "estimated", "the core cannot keep up: load above 100 %")
-    return figures
-
-
-def _layers(profile: Values) -> tuple[LayerCost, ...]:
-    seconds = profile["audio"]["duration_s"]
-    return tuple(
-        LayerCost(
-            layer=row["name"],
-            instructions_per_second_of_audio=row["instructions"] / seconds,
-            cycles_per_second_of_audio=row["cycles"] / seconds,
-            macs_per_second_of_audio=row["macs"] / seconds if "macs" in row else None,
-        )
-        for row in profile["layers"]
-    )
+def _symbols(rows: Iterable[Values]) -> tuple[Symbol, ...]:
+    return tuple(Symbol(**row) for row in rows)
 
 
 def _parity(rows: Iterable[Values]) -> dict[str, Parity]:
@@ -202,6 +202,16 @@ def _parity(rows: Iterable[Values]) -> dict[str, Parity]:
         )
         for backend, layers in by_backend.items()
     }
+
+
+def _quantization(found: Values) -> QuantizationError:
+    return QuantizationError(found["how"], tuple(LayerError(**row) for row in found["layers"]))
+
+
+def _learning(student: Artifact, metrics: Values) -> Learning:
+    rows = csv.DictReader(io.StringIO(student.file("history.csv").read_text()))
+    steps = [{name: float(field) if field else None for name, field in row.items()} for row in rows]
+    return Learning(metrics["kept_step"], tuple(steps))
 
 
 def _provenance(built: Mapping[str, Artifact], teacher: Values) -> dict[str, Any]:

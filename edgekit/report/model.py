@@ -1,130 +1,86 @@
 """The report as data, and its JSON form.
 
 In JSON, every figure is an object `{"value", "basis", "how"}` under a key that ends in its unit: `basis` is
-`measured` or `estimated`, `how` says by what. Rows (layers, parity, verdicts) carry `basis` themselves. A
-figure that is undefined (a CCC over constant values) has the value null, and `how` says why.
+`measured` or `estimated`, `how` says by what. An estimate whose error is known has an `interval`. Rows carry
+`basis` themselves. A figure that is undefined (a CCC over constant values) has the value null, and `how` says
+why. `report.schema.json` has all of it.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-SCHEMA = 1
+from edgekit.report.figures import Figures, Verdict
+from edgekit.report.rows import (
+    LayerCost,
+    LayerError,
+    Learning,
+    Parity,
+    Remedy,
+    Schedule,
+    Symbol,
+    Timing,
+)
 
-Basis = Literal["measured", "estimated"]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One number and where it comes from.
-
-    Attributes:
-        value: The number, in the unit that its name ends in; None where it is undefined.
-        basis: Whether it was measured or estimated.
-        how: By what it was measured, or with which model it was estimated.
-    """
-
-    value: float | None
-    basis: Basis
-    how: str
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the JSON form."""
-        return {"value": self.value, "basis": self.basis, "how": self.how}
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One budget and what the build made of it.
+class Memory:
+    """What lies where on the device.
 
     Attributes:
-        budget: Name of the budget; ends in its unit.
-        limit: The most that the target allows.
-        actual: What the build needs.
+        figures: RAM in all, and of what it is made.
+        state_bytes_by_layer: RAM that each layer needs, in execution order: of a stream what it keeps between
+            blocks of audio, of a network that runs whole what is in use while it runs.
+        ram_symbols: Variables, the largest first.
+        flash_sections: Sections of the flash to their bytes.
+        flash_symbols: Functions and tables, the largest first.
     """
 
-    budget: str
-    limit: float
-    actual: Figure
+    figures: Figures
+    state_bytes_by_layer: Mapping[str, int]
+    ram_symbols: tuple[Symbol, ...]
+    flash_sections: Mapping[str, int]
+    flash_symbols: tuple[Symbol, ...]
 
     @property
-    def held(self) -> bool:
-        """Whether the build stays within the budget."""
-        return self.actual.value is not None and self.actual.value <= self.limit
+    def runs_whole(self) -> bool:
+        """Whether the network runs whole in one arena; otherwise it streams."""
+        return "arena_size_bytes" in self.figures
 
     @property
-    def margin_percent(self) -> float:
-        """What is left of the budget in percent of it; negative by how much it is exceeded.
-
-        Example:
-            >>> Verdict("flash_bytes", 200, Figure(150, "measured", "")).margin_percent
-            25.0
-        """
-        return 100 * (1 - (self.actual.value or 0) / self.limit)
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the JSON form."""
-        verdict = "pass" if self.held else "fail"
-        figures = {"limit": self.limit, "actual": self.actual.value, "margin_percent": self.margin_percent}
-        return {"verdict": verdict, **figures, "basis": self.actual.basis, "how": self.actual.how}
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """What one layer costs for a second of audio.
-
-    Attributes:
-        layer: Its name in the integer graph.
-        instructions_per_second_of_audio: Instructions, counted.
-        cycles_per_second_of_audio: Cycles, by the timing model.
-        macs_per_second_of_audio: Multiply-accumulates; None where the layer has none to count.
-    """
-
-    layer: str
-    instructions_per_second_of_audio: float
-    cycles_per_second_of_audio: float
-    macs_per_second_of_audio: float | None
+    def peak_layer(self) -> str:
+        """The layer that needs most RAM."""
+        return max(self.state_bytes_by_layer, key=lambda name: self.state_bytes_by_layer[name])
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""
         return {
-            "layer": self.layer,
-            "instructions_per_second_of_audio": self.instructions_per_second_of_audio,
-            "cycles_per_second_of_audio": self.cycles_per_second_of_audio,
-            "macs_per_second_of_audio": self.macs_per_second_of_audio,
-            "basis": {"instructions": "measured", "cycles": "estimated", "macs": "measured"},
+            **_plain(self.figures),
+            "peak_layer": self.peak_layer,
+            "state_bytes_by_layer": dict(self.state_bytes_by_layer),
+            "ram_symbols": [symbol.to_dict() for symbol in self.ram_symbols],
+            "flash_sections": dict(self.flash_sections),
+            "flash_symbols": [symbol.to_dict() for symbol in self.flash_symbols],
         }
 
 
 @dataclass(frozen=True)
-class Parity:
-    """How one back end compares with the integer graph, over all layers.
+class QuantizationError:
+    """How far the integer graph is from the float student, layer by layer.
 
     Attributes:
-        layers: Layers compared.
-        elements: Values compared.
-        mismatches: Values that differ.
-        max_lsb: Largest difference in units of the last place.
-        allowed_lsb: Largest difference that this back end is allowed in any layer.
-        held: Whether something was compared, and every layer stays within what it is allowed.
+        how: On what it was measured.
+        layers: In execution order.
     """
 
-    layers: int
-    elements: int
-    mismatches: int
-    max_lsb: int
-    allowed_lsb: int
-    held: bool
+    how: str
+    layers: tuple[LayerError, ...]
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""
-        counts = {"layers": self.layers, "elements": self.elements, "mismatches": self.mismatches}
-        largest = {"max_lsb": self.max_lsb, "allowed_lsb": self.allowed_lsb}
-        verdict = "pass" if self.held else "fail"
-        return {"verdict": verdict, **counts, **largest, "basis": "measured"}
-
-
-Figures = Mapping[str, Figure]
+        return {"how": self.how, "layers": [layer.to_dict() for layer in self.layers]}
 
 
 @dataclass(frozen=True)
@@ -134,27 +90,37 @@ class Report:
     Attributes:
         target: Facts of the target, for people.
         verdicts: One per budget.
+        remedies: What would meet the budgets; empty where all hold.
         accuracy: Comparison to one CCC per dimension.
         size: Parameters and file sizes.
-        memory: RAM on the device.
-        state_bytes_by_layer: How much of the static RAM each layer needs between blocks of audio.
+        memory: RAM and flash on the device.
         latency: Cycles, instructions and load.
+        timing: What turns instructions into cycles, and its error.
+        schedule: When the core works on what it hears.
         layers: The cost of every layer, in execution order.
         energy: Power and battery life.
+        assumptions: What the energy rests on: each assumption to its value, or a sentence.
         parity: Back end to its agreement with the integer graph.
+        quantization: How far each layer is from the float student's.
+        learning: How the student learned.
         provenance: Versions and digests of what went in.
     """
 
     target: Mapping[str, Any]
     verdicts: tuple[Verdict, ...]
+    remedies: tuple[Remedy, ...]
     accuracy: Mapping[str, Figures]
     size: Figures
-    memory: Figures
-    state_bytes_by_layer: Mapping[str, int]
+    memory: Memory
     latency: Figures
+    timing: Timing
+    schedule: Schedule
     layers: tuple[LayerCost, ...]
     energy: Figures
+    assumptions: Mapping[str, float | str]
     parity: Mapping[str, Parity]
+    quantization: QuantizationError
+    learning: Learning
     provenance: Mapping[str, Any]
 
     @property
@@ -162,27 +128,26 @@ class Report:
         """The budgets that the build does not hold."""
         return tuple(v for v in self.verdicts if not v.held)
 
-    @property
-    def peak_layer(self) -> str:
-        """The layer that needs most of the state."""
-        return max(self.state_bytes_by_layer, key=lambda name: self.state_bytes_by_layer[name])
-
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the JSON form: `report.json`."""
         return {
             "schema": SCHEMA,
             "target": dict(self.target),
             "verdict": {v.budget: v.to_dict() for v in self.verdicts},
+            "remedies": [remedy.to_dict() for remedy in self.remedies],
             "accuracy": {name: _plain(figures) for name, figures in self.accuracy.items()},
             "size": _plain(self.size),
-            "memory": {
-                **_plain(self.memory),
-                "peak_layer": self.peak_layer,
-                "state_bytes_by_layer": dict(self.state_bytes_by_layer),
+            "memory": self.memory.to_dict(),
+            "latency": {
+                **_plain(self.latency),
+                "timing": self.timing.to_dict(),
+                "schedule": self.schedule.to_dict(),
+                "layers": [layer.to_dict() for layer in self.layers],
             },
-            "latency": {**_plain(self.latency), "layers": [layer.to_dict() for layer in self.layers]},
-            "energy": _plain(self.energy),
+            "energy": {**_plain(self.energy), "assumptions": dict(self.assumptions)},
             "parity": {backend: parity.to_dict() for backend, parity in self.parity.items()},
+            "quantization_error": self.quantization.to_dict(),
+            "learning": self.learning.to_dict(),
             "provenance": dict(self.provenance),
         }
 

@@ -1,6 +1,6 @@
 """The report for a terminal: verdicts first, then what stands behind them; readable at 80 columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
@@ -8,25 +8,34 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekit.metrics import DIMENSIONS
-from edgekit.report.model import Figure, Figures, LayerCost, Report, Verdict
+from edgekit.report.diff import Change, Diff, cells_of, label_of
+from edgekit.report.figures import Figures
+from edgekit.report.model import Memory, Report
+from edgekit.report.rows import Learning, Remedy, Schedule, Symbol
+from edgekit.report.words import (
+    COMPARISONS,
+    FAIL,
+    PASS,
+    UNDEFINED,
+    agreement,
+    costs_beside,
+    interval_of,
+    late_of,
+    margin_of,
+    measured_on,
+    name_of,
+    number,
+    over_of,
+    shown,
+    unit_of,
+)
 
-BAR_CELLS = 24
-FAR_OVER_PERCENT = 100
-UNITS = {"bytes": "bytes", "percent": "%", "uw": "uW", "hours": "h", "cycles": "cycles"}
-NAMES = {
-    "total_ram_bytes": "total RAM",
-    "static_bytes": "static RAM",
-    "onnx_bytes": "model.onnx",
-    "weights_bytes": "weights (model.bin)",
-    "tflite_bytes": "model.tflite",
-    "average_uw": "average power",
-    "cycles_per_mac": "cycles per MAC",
-    "battery_hours": "battery life",
-    "cycles_per_second_of_audio": "cycles per second",
-    "instructions_per_second_of_audio": "instructions per second",
-}
-"""What people call a figure whose key is not plain enough."""
+BAR_CELLS = 20
+MOST_SYMBOLS = 6
+MOST_BLOCKS = 8
+MOST_STEPS = 6
 LEGEND = "~ estimated, all else measured"
+MARKS = {"better": "green", "worse": "red"}
 
 
 class Bar:
@@ -48,65 +57,130 @@ class Bar:
         return Measurement(BAR_CELLS, BAR_CELLS)
 
 
-def render(report: Report) -> RenderableType:
-    """Return the whole report, ready to print with rich."""
-    sections = {
-        "Budgets": _verdicts(report),
-        "Accuracy (CCC; 1 is perfect agreement)": _accuracy(report),
-        "Agreement with the integer graph": _parity(report),
-        "Cycles per second of audio, by layer": _layers(report.layers),
-        "Figures": _figures([report.size, report.memory, report.latency, report.energy]),
+def render(report: Report, diff: Diff | None = None) -> RenderableType:
+    """Return the whole report, ready to print with rich.
+
+    Args:
+        report: Of a build.
+        diff: What changed since another, if that is asked for.
+    """
+    sections: dict[str, list[RenderableType]] = {"Budgets": [_verdicts(report), *_near(report)]}
+    if report.remedies:
+        sections["What would meet the budgets"] = [_remedies(report.remedies)]
+    if diff is not None:
+        sections[f"Changes since the build for {diff.before['target']}"] = list(_changes(diff))
+    sections |= {
+        "Accuracy (CCC; 1 is perfect agreement) and what it costs": [_accuracy(report)],
+        "Agreement with the integer graph": [_parity(report)],
+        "Cycles per second of audio, by layer": [_layers(report), *_timing(report)],
+        "Real time": [_real_time(report), _timeline(report.schedule)],
+        _state_title(report.memory): [_state(report.memory)],
+        "RAM by symbol": [_symbols(report.memory.ram_symbols)],
+        "Flash by symbol": [_symbols(report.memory.flash_symbols)],
+        "Quantization error, by layer": [_quantization(report), Text(report.quantization.how, "dim")],
+        f"Learning curve; step {report.learning.kept_step:,} was kept": [_learning(report.learning)],
+        "Energy rests on": [_assumptions(report)],
+        "Figures": [_figures([report.size, report.memory.figures, report.latency, report.energy])],
     }
-    name, description = report.target["name"], report.target["description"]
-    parts: list[RenderableType] = [Text(name, style="bold"), Text(description)]
+    parts: list[RenderableType] = [Text(report.target["name"], "bold"), Text(report.target["description"])]
     for title, section in sections.items():
-        parts += [Text(f"\n{title}", style="bold"), section]
+        parts += [Text(f"\n{title}", style="bold"), *section]
     return Group(*parts, Text(), _conclusion(report))
 
 
 def _conclusion(report: Report) -> Text:
-    if not report.exceeded:
-        return Text(f"All budgets held ({LEGEND}).", style="green")
-    names = ", ".join(_name(verdict.budget) for verdict in report.exceeded)
-    return Text(f"Over budget: {names} ({LEGEND}).", style="red")
+    late = late_of(report)
+    names = ", ".join(name_of(verdict.budget) for verdict in report.exceeded)
+    budgets = f"Over budget: {names}" if names else "All budgets held"
+    return Text(f"{budgets}{late and '; '}{late} ({LEGEND}).", style="red" if names or late else "green")
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, last_wraps: bool = False) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+        wraps = last_wraps and index == len(columns) - 1
+        right = index > 0 and not wraps
+        table.add_column(
+            column,
+            justify="right" if right else "left",
+            no_wrap=not wraps,
+            style="dim" if wraps else None,
+        )
     return table
 
 
 def _verdicts(report: Report) -> Table:
     table = _table("budget", "verdict", "limit", "actual", "margin")
     for verdict in report.verdicts:
-        unit = _unit(verdict.budget)
-        limit, actual = f"{_number(verdict.limit)}{unit}", _shown(verdict.actual, unit)
-        table.add_row(_name(verdict.budget), _passed(verdict.held), limit, actual, _margin(verdict))
+        unit = unit_of(verdict.budget)
+        limit, actual = f"{number(verdict.limit.value)}{unit}", shown(verdict.actual, unit)
+        table.add_row(name_of(verdict.budget), _passed(verdict.held), limit, actual, margin_of(verdict))
     return table
 
 
-def _margin(verdict: Verdict) -> str:
-    """Return what is left of a budget in percent, or how many times it is needed where that says more."""
-    if verdict.margin_percent < -FAR_OVER_PERCENT:
-        return f"x {1 - verdict.margin_percent / 100:.1f}"
-    return f"{verdict.margin_percent:+.1f} %"
+def _near(report: Report) -> list[RenderableType]:
+    """Return what to know of verdicts that the error of an estimate could turn."""
+    lines: list[RenderableType] = []
+    for verdict in report.verdicts:
+        if verdict.within_error:
+            name, spread = name_of(verdict.budget), interval_of(verdict.actual, unit_of(verdict.budget))
+            lines.append(Text(f"{name}: the limit lies within the error ({spread})", style="yellow"))
+    return lines
 
 
 def _passed(held: bool) -> Text:
-    return Text("pass", style="green") if held else Text("FAIL", style="bold red")
+    return Text(PASS, style="green") if held else Text(FAIL, style="bold red")
+
+
+def _remedies(remedies: Sequence[Remedy]) -> Table:
+    table = _table("change", "budgets", "load", "RAM", "power", "result in")
+    table.columns[0].no_wrap = False
+    for remedy in remedies:
+        wait = remedy.longest_result_ms
+        table.add_row(
+            Text.assemble(remedy.change, (f"\nover: {over_of(remedy)}" if remedy.over else "", "dim")),
+            _passed(remedy.held),
+            f"~{number(remedy.core_load_percent)} %",
+            number(remedy.total_ram_bytes),
+            f"~{number(remedy.average_uw)} uW",
+            "never" if wait is None else f"~{number(wait)} ms",
+        )
+    return table
+
+
+def _changes(diff: Diff) -> list[RenderableType]:
+    lines: list[RenderableType] = [
+        Text(f"{name_of(row.budget)}: {row.before or UNDEFINED} -> {row.after or UNDEFINED}", style="bold")
+        for row in diff.verdicts
+    ]
+    if diff.changed:
+        lines.append(_change_table("figure", diff.changed, label_of))
+    same = len(diff.figures) - len(diff.changed)
+    lines.append(Text(f"{same} of {len(diff.figures)} figures are the same.", style="dim"))
+    for title, rows in diff.most_changed.items():
+        lines += [Text(f"{title}: what changed most"), _change_table("", rows, lambda row: row.name)]
+    return lines
+
+
+def _change_table(first: str, rows: Sequence[Change], name: Callable[[Change], str]) -> Table:
+    table = _table(first, "before", "after", "change", "", "")
+    table.columns[0].overflow = "ellipsis"
+    for row in rows:
+        judged = "" if row.judgement in ("neither", "undefined") else row.judgement
+        table.add_row(name(row), *cells_of(row), Text(judged, MARKS.get(row.judgement, "")))
+    table.padding = (0, 2, 0, 0)
+    return table
 
 
 def _accuracy(report: Report) -> Table:
-    table = _table("comparison", *DIMENSIONS)
-    table.add_column("on", style="dim")
+    table = _table("comparison", *DIMENSIONS, "on; cost", last_wraps=True)
+    costs = costs_beside(report)
     for comparison, figures in report.accuracy.items():
         row = [figures[dimension] for dimension in DIMENSIONS]
-        shown = ["n/a" if figure.value is None else f"{figure.value:.4f}" for figure in row]
-        # Where one is undefined, its reason says more than what the others were measured on.
-        how = next((figure.how for figure in row if figure.value is None), row[0].how)
-        table.add_row(comparison.replace("_", " "), *shown, how)
+        cost = costs.get(comparison, "")
+        table.add_row(
+            COMPARISONS[comparison], *map(agreement, row), f"{measured_on(row)}{cost and '; '}{cost}"
+        )
     return table
 
 
@@ -118,60 +192,110 @@ def _parity(report: Report) -> Table:
     return table
 
 
+def _layers(report: Report) -> Table:
+    # Of an uncalibrated profile, both ends; a known error is the same part of every layer.
+    least = report.timing.error is None and report.timing.cycles_are_upper_bound
+    table = _table("layer", *(["at least", "at most"] if least else ["cycles"]), "share", "per MAC", "")
+    table.columns[-1].justify = "left"
+    costs = [layer.cycles_per_second_of_audio for layer in report.layers]
+    for layer, cost in zip(report.layers, costs, strict=True):
+        share, per_mac = cost / (sum(costs) or 1), layer.cycles_per_mac
+        each = "" if per_mac is None else f"~{number(per_mac)}"
+        ends = [f"{layer.interval[0]:,.0f}"] if least and layer.interval else []
+        bar = Bar(cost / (max(costs) or 1))
+        table.add_row(layer.layer, *ends, f"~{cost:,.0f}", f"{100 * share:.1f} %", each, bar)
+    return table
+
+
+def _timing(report: Report) -> list[RenderableType]:
+    error = report.timing.error
+    known: list[RenderableType] = [Text(f"Known from: {error.how}", style="dim")] if error else []
+    return [Text(report.timing.statement), *known]
+
+
+def _real_time(report: Report) -> Text:
+    schedule = report.schedule
+    wait = schedule.longest_result_ms
+    late = late_of(report) or "No deadline missed"
+    lines = [
+        schedule.statement,
+        f"Load ~{number(schedule.total_load_percent)} %: model ~{number(schedule.model_load_percent)} %, "
+        f"audio path ~{number(schedule.audio_path_load_percent)} %.",
+        f"{late} ({schedule.deadline_ms:g} ms); at worst {schedule.buffer_bytes:,} bytes of audio wait.",
+        "The core never catches up." if wait is None else f"A result takes at most ~{number(wait)} ms.",
+    ]
+    return Text("\n".join(lines))
+
+
+def _timeline(schedule: Schedule) -> Table:
+    table = _table("block", "there, ms", "begun", "done", "due", "")
+    table.columns[-1].justify = "left"
+    for index, block in enumerate(schedule.timeline[:MOST_BLOCKS], 1):
+        due = block.arrival_ms + schedule.deadline_ms
+        times = (block.arrival_ms, block.begin_ms, block.end_ms, due)
+        late = Text("late", style="red") if block.missed else Text("in time", style="green")
+        table.add_row(str(index), *(f"{ms:,.1f}" for ms in times), late)
+    return table
+
+
+def _learning(learning: Learning) -> Table:
+    table = _table("step", "loss", *DIMENSIONS)
+    last = len(learning.steps) - 1
+    places = sorted({round(i * last / (MOST_STEPS - 1)) for i in range(MOST_STEPS)}) if last >= 0 else []
+    for row in (learning.steps[place] for place in places):
+        values = (row["train_loss"], *(row[f"dev_{dimension}"] for dimension in DIMENSIONS))
+        table.add_row(f"{row['step']:,.0f}", *("" if value is None else f"{value:.3f}" for value in values))
+    return table
+
+
+def _state_title(memory: Memory) -> str:
+    return "Arena in use, by layer" if memory.runs_whole else "State that the stream keeps, by layer"
+
+
+def _state(memory: Memory) -> Table:
+    table = _table("layer", "bytes", "")
+    table.columns[-1].justify = "left"
+    most = max(memory.state_bytes_by_layer.values()) or 1
+    for layer, size in memory.state_bytes_by_layer.items():
+        table.add_row(layer, f"{size:,}", Bar(size / most))
+    return table
+
+
+def _symbols(symbols: Sequence[Symbol]) -> Table:
+    table = _table("symbol", "section", "bytes", "")
+    table.columns[1].justify = table.columns[-1].justify = "left"
+    most = max((symbol.size_bytes for symbol in symbols), default=1)
+    for symbol in symbols[:MOST_SYMBOLS]:
+        table.add_row(symbol.name, symbol.section, f"{symbol.size_bytes:,}", Bar(symbol.size_bytes / most))
+    rest = symbols[MOST_SYMBOLS:]
+    if rest:
+        table.add_row(f"{len(rest)} more", "", f"{sum(symbol.size_bytes for symbol in rest):,}", "")
+    return table
+
+
+def _quantization(report: Report) -> Table:
+    table = _table("layer", "error", "signal to noise", "")
+    table.columns[-1].justify = "left"
+    layers = report.quantization.layers
+    most = max((row.error_percent for row in layers), default=0) or 1
+    for row in layers:
+        ratio = "exact" if row.signal_to_noise_db is None else f"{row.signal_to_noise_db:.1f} dB"
+        table.add_row(row.layer, f"{row.error_percent:.2f} %", ratio, Bar(row.error_percent / most))
+    return table
+
+
+def _assumptions(report: Report) -> Table:
+    table = _table("assumption", "", last_wraps=True)
+    for key, value in report.assumptions.items():
+        text = value if isinstance(value, str) else f"{number(value)}{unit_of(key)}"
+        table.add_row(name_of(key), text)
+    return table
+
+
 def _figures(groups: Sequence[Figures]) -> Table:
-    table = _table("figure", "value")
-    table.add_column("how", style="dim")
+    table = _table("figure", "value", "how", last_wraps=True)
     for figures in groups:
         for key, figure in figures.items():
-            table.add_row(_name(key), _shown(figure, _unit(key)), figure.how)
+            spread = interval_of(figure, unit_of(key))
+            table.add_row(name_of(key), shown(figure, unit_of(key)), f"{spread}{spread and '; '}{figure.how}")
     return table
-
-
-def _layers(layers: Sequence[LayerCost]) -> Table:
-    table = _table("layer", "cycles", "share", "")
-    table.columns[-1].justify = "left"
-    costs = [layer.cycles_per_second_of_audio for layer in layers]
-    for layer, cost in zip(layers, costs, strict=True):
-        share = cost / (sum(costs) or 1)
-        table.add_row(layer.layer, f"~{cost:,.0f}", f"{100 * share:.1f} %", Bar(cost / (max(costs) or 1)))
-    return table
-
-
-def _name(key: str) -> str:
-    """Return what people call a figure: without its unit.
-
-    Example:
-        >>> _name("total_ram_bytes"), _name("parameters")
-        ('total RAM', 'parameters')
-    """
-    words = key.split("_")
-    plain = " ".join(words[:-1] if len(words) > 1 and words[-1] in UNITS else words)
-    return NAMES.get(key, plain)
-
-
-def _unit(key: str) -> str:
-    """Return the unit that a key ends in, with a space before it.
-
-    Example:
-        >>> _unit("core_load_percent"), _unit("parameters")
-        (' %', '')
-    """
-    word = key.rsplit("_", 1)[-1]
-    return f" {UNITS[word]}" if word in UNITS else ""
-
-
-def _shown(figure: Figure, unit: str) -> str:
-    if figure.value is None:
-        return "n/a"
-    return f"{'~' if figure.basis == 'estimated' else ''}{_number(figure.value)}{unit}"
-
-
-def _number(value: float) -> str:
-    """Return a number with thousands marked, fractions only where they matter.
-
-    Example:
-        >>> _number(72659), _number(12.345), _number(1.2345), _number(1234567.8)
-        ('72,659', '12.3', '1.23', '1,234,568')
-    """
-    decimals = 0 if isinstance(value, int) or abs(value) >= 1000 else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{decimals}f}"

@@ -105,7 +105,7 @@ def test_leaves_the_build_directory_of_the_contract(built):
         ),
         *("c/edgekit_model.h", "c/edgekit_model.c", "c/Makefile", "c/parity.json"),
         *("firmware/firmware.elf", "firmware/firmware.bin", "firmware/model.bin"),
-        *("sim/profile.json", "report/report.json"),
+        *("sim/profile.json", "report/report.json", "report/report.html"),
     ):
         assert (out / file).stat().st_size > 0, file
     # The stages' work folders are gone.
@@ -138,13 +138,20 @@ def test_the_report_adds_up(built):
     report = built.build.report
     assert report.size["parameters"].value == 72_659
     assert report.size["onnx_bytes"].value == (built.config.out / "graph" / "model.onnx").stat().st_size
-    memory = {name: figure.value for name, figure in report.memory.items()}
-    assert memory["total_ram_bytes"] == memory["static_bytes"] + memory["stack_bytes"]
+    memory = {name: figure.value for name, figure in report.memory.figures.items()}
+    parts = ("static_bytes", "stack_bytes", "audio_buffer_bytes")
+    assert memory["total_ram_bytes"] == sum(memory[part] for part in parts)
+    assert sum(symbol.size_bytes for symbol in report.memory.ram_symbols) <= memory["static_bytes"]
+    assert sum(report.memory.state_bytes_by_layer.values()) <= memory["static_bytes"]
+    assert sum(report.memory.flash_sections.values()) == report.size["flash_bytes"].value
     assert memory["total_ram_bytes"] <= 32_768
     by_layer = sum(layer.cycles_per_second_of_audio for layer in report.layers)
     assert by_layer == pytest.approx(report.latency["cycles_per_second_of_audio"].value, rel=0.02)
     for dimension in DIMENSIONS:
         assert report.accuracy["device_vs_graph"][dimension].value == 1.0
+    assert report.learning.steps[0]["step"] == 0
+    assert {"l1", "l7", "lin", "sof", "adv"} <= {row.layer for row in report.quantization.layers}
+    assert {layer.part for layer in report.layers} == {"front end", "network", "around"}
 
 
 def test_manifests_name_no_place_on_this_machine(built):
@@ -190,7 +197,7 @@ def test_from_the_command_line(built, tmp_path, capsys):
     assert json.loads(captured.out) == built.build.report.to_dict()
     notice, first = captured.err.splitlines()[:2]
     assert notice.startswith("teacher compact: licence Apache-2.0 and MIT; from ")
-    assert first == "[1/6] label: unchanged"
+    assert first == "[1/7] label: unchanged"
     assert main(["simulate", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["results"]
     assert main(["simulate", str(out), "--audio", str(find_audio([DEFAULT_AUDIO])[3])]) == 0

@@ -29,7 +29,7 @@ def test_runs_every_stage_in_order_and_reports(config):
     assert said[0] == "[1/7] label: working"
     assert said[-1] == "[7/7] alternatives: working"
     assert json.loads((config.out / "report" / "report.json").read_text()) == build.report.to_dict()
-    assert (config.out / "report" / "learning_curve.svg").read_text() == "<svg/>"
+    assert (config.out / "report" / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert sorted(p.name for p in config.out.iterdir()) == sorted(
         [*STAGES.values(), "report", "build.json", ".lock"]
     )

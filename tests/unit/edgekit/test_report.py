@@ -5,13 +5,25 @@ import pytest
 from rich.console import Console
 
 from edgekit.errors import ArtifactError
-from edgekit.report import Figure, Report, Verdict, assemble
+from edgekit.report import STAGES, Figure, Limit, Report, Verdict, assemble
 from edgekit.report.terminal import render
 from edgekit.target import load_target
 
 BUDGETS = ["total_ram_bytes", "flash_bytes", "onnx_bytes", "core_load_percent", "average_uw"]
 COMPARISONS = ["teacher_vs_reference", "student_vs_teacher", "quantized_vs_student", "device_vs_graph"]
 TARGET = load_target("hearing-aid")
+REMEDY = {
+    "change": "hop 128",
+    "core_load_percent": 29.0,
+    "total_ram_bytes": 20_000,
+    "longest_result_ms": 3.5,
+    "missed_deadlines": 0,
+    "average_uw": 500.0,
+    "flash_bytes": 100_000,
+    "held": True,
+    "over": [],
+    "how": "simulated",
+}
 
 
 @pytest.fixture
@@ -32,7 +44,7 @@ class TestFigures:
         assert report.size["onnx_bytes"].value == 55_000
         assert report.size["weights_bytes"].value == 50_000
         assert report.size["flash_bytes"].value == 100_000
-        assert report.memory["total_ram_bytes"].value == 21_000
+        assert report.memory.figures["total_ram_bytes"].value == 21_512
         assert report.latency["core_load_percent"].value == 20.0
         assert report.latency["audio_path_load_percent"].value == 70.0
         assert report.energy["average_uw"].value == 348.0
@@ -41,12 +53,18 @@ class TestFigures:
     def test_measured_and_estimated_are_told_apart(self, report):
         for name, figure in {**report.latency, **report.energy}.items():
             assert figure.basis == ("measured" if name.startswith("instructions") else "estimated")
-        for figures in (report.size, report.memory, *report.accuracy.values()):
+        for figures in (report.size, report.memory.figures, *report.accuracy.values()):
             assert {figure.basis for figure in figures.values()} == {"measured"}
 
     def test_layers_are_costs_of_one_second(self, report):
-        spectrum, l1 = report.layers
-        assert (spectrum.layer, l1.layer) == ("spectrum", "l1")
+        spectrum, l1, board = report.layers
+        assert [(row.layer, row.part) for row in report.layers] == [
+            ("spectrum", "front end"),
+            ("l1", "network"),
+            ("board", "around"),
+        ]
+        assert board.cycles_per_mac is None
+        assert l1.cycles_per_mac == pytest.approx(2.8)
         assert spectrum.instructions_per_second_of_audio == 2_000_000
         assert l1.cycles_per_second_of_audio == 7_000_000
         assert l1.macs_per_second_of_audio == 2_500_000
@@ -55,10 +73,64 @@ class TestFigures:
         assert report.latency["cycles_per_mac"].value == pytest.approx(2.8)
 
     def test_uncalibrated_cycles_are_an_interval(self, tmp_path, build_files, make_build):
-        build_files["simulate"]["profile.json"]["timing"]["cycles_are_upper_bound"] = True
-        figure = assemble(make_build(tmp_path, build_files), TARGET).latency["cycles_per_second_of_audio"]
-        assert figure.value == 10_000_000
-        assert "between 6,500,000 (1 per instruction) and this" in figure.how
+        timing = build_files["simulate"]["profile.json"]["timing"]
+        timing |= {"error": None, "cycles_are_upper_bound": True}
+        report = assemble(make_build(tmp_path, build_files), TARGET)
+        figure = report.latency["cycles_per_second_of_audio"]
+        assert (figure.value, figure.interval) == (10_000_000, (6_500_000, 10_000_000))
+        assert report.latency["core_load_percent"].interval == pytest.approx((13, 20))
+        assert report.energy["average_uw"].interval == pytest.approx((226.2, 348))
+        assert report.latency["worst_block_cycles"].interval is None
+        assert report.layers[1].interval == (4_500_000, 7_000_000)
+        assert report.timing.statement == (
+            "Timing profile cortex-m33: uncalibrated. Cycles are an interval, from 1 per instruction to the "
+            "upper bound, which budgets are held to."
+        )
+
+    def test_a_calibrated_profile_has_its_error_on_every_estimate(self, report):
+        assert report.timing.statement == ("Timing profile cortex-m33: error up to 10 %, 4 % on average.")
+        assert report.latency["cycles_per_second_of_audio"].interval == pytest.approx((9e6, 11e6))
+        assert report.latency["worst_block_cycles"].interval == pytest.approx((81_000, 99_000))
+        assert report.latency["cycles_per_mac"].interval == pytest.approx((2.52, 3.08))
+        # The audio path is no estimate of the timing profile.
+        assert report.latency["total_load_percent"].interval == pytest.approx((88, 92))
+        assert report.energy["battery_hours"].interval == pytest.approx((672.4 / 1.1, 672.4 / 0.9))
+        assert report.latency["instructions_per_second_of_audio"].interval is None
+        assert "error up to 10 %" in report.latency["cycles_per_second_of_audio"].how
+
+    def test_a_profile_that_was_never_compared_says_so(self, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["timing"]["error"] = None
+        report = assemble(make_build(tmp_path, build_files), TARGET)
+        assert report.timing.statement == "Timing profile cortex-m33: not compared with a board."
+        assert {figure.interval for figure in report.latency.values()} == {None}
+
+    def test_a_wait_that_never_ends_is_undefined(self, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["schedule"]["longest_result_ms"] = None
+        figure = assemble(make_build(tmp_path, build_files), TARGET).latency["longest_result_ms"]
+        assert (figure.value, figure.how) == (None, "the core never catches up")
+
+    def test_a_window_is_said_so(self, tmp_path, build_files, make_build):
+        schedule = build_files["simulate"]["profile.json"]["schedule"]
+        schedule |= {"policy": "window", "window_s": 2.0, "every_s": 12.5}
+        report = assemble(make_build(tmp_path, build_files), TARGET)
+        assert report.schedule.statement == "The model hears 2 s of audio every 12.5 s."
+        assert "end of a window" in report.latency["longest_result_ms"].how
+
+    def test_symbols_and_sections_come_from_the_firmware(self, report):
+        assert [symbol.name for symbol in report.memory.ram_symbols] == ["state", "block"]
+        assert report.memory.flash_sections == {".text": 49_000, ".model": 50_000, ".rodata": 1_000}
+        assert len(report.memory.flash_symbols) == 21
+
+    def test_state_is_in_the_order_of_the_graph(self, tmp_path, build_files, make_build):
+        build_files["codegen"]["memory.json"] = {"state_bytes_by_layer": {"l1": 1, "l2": 2, "spectrum": 3}}
+        memory = assemble(make_build(tmp_path, build_files), TARGET).memory
+        assert list(memory.state_bytes_by_layer) == ["spectrum", "l1", "l2"]
+
+    def test_the_learning_curve_is_the_students_history(self, report):
+        assert report.learning.kept_step == 15
+        assert [row["step"] for row in report.learning.steps] == [0, 10, 20]
+        assert report.learning.steps[0]["train_loss"] is None
+        assert report.learning.steps[2]["dev_valence"] == 0.4
 
     def test_parity_adds_up_per_back_end(self, report):
         assert list(report.parity) == ["onnx", "tflite", "c-host", "simulated-core"]
@@ -76,7 +148,7 @@ class TestFigures:
         assert len(set(report.provenance["artifacts"].values())) == 7
         assert report.provenance["teacher"] == "compact"
 
-    @pytest.mark.parametrize("folder", ["labels", "student", "graph", "c", "firmware", "sim"])
+    @pytest.mark.parametrize("folder", ["labels", "student", "graph", "c", "firmware", "sim", "alternatives"])
     def test_damage_is_an_artifact_error(self, build_dir, folder):
         next(p for p in (build_dir / folder).iterdir() if p.name != "manifest.json").write_text("?")
         with pytest.raises(ArtifactError, match="is damaged"):
@@ -91,8 +163,16 @@ class TestFigures:
 class TestVerdicts:
     def test_one_per_budget(self, report):
         assert [verdict.budget for verdict in report.verdicts] == BUDGETS
-        assert [verdict.limit for verdict in report.verdicts] == [32_768, 131_072, 60_000, 30.0, 522.0]
+        assert [verdict.limit.value for verdict in report.verdicts] == [32_768, 131_072, 60_000, 30.0, 522.0]
         assert report.exceeded == ()
+
+    def test_a_limit_within_the_error_of_an_estimate_is_said_so(self):
+        near = Figure(29, "estimated", "", (26, 32))
+        assert Verdict("x", Limit(30, ""), near).within_error
+        assert Verdict("x", Limit(26, ""), near).within_error
+        assert not Verdict("x", Limit(32, ""), near).within_error
+        assert not Verdict("x", Limit(25, ""), near).within_error
+        assert not Verdict("x", Limit(30, ""), Figure(29, "measured", "")).within_error
 
     def test_exceeded_by_one(self, tmp_path, build_files, make_build):
         build_files["quantize"]["model.onnx"] = "o" * 60_001
@@ -101,14 +181,14 @@ class TestVerdicts:
         assert report.exceeded[0].margin_percent == pytest.approx(-100 / 60_000)
 
     def test_held_at_the_limit_exactly(self):
-        assert Verdict("x", 10, Figure(10, "measured", "")).held
-        assert not Verdict("x", 10, Figure(None, "measured", "")).held
+        assert Verdict("x", Limit(10, ""), Figure(10, "measured", "")).held
+        assert not Verdict("x", Limit(10, ""), Figure(None, "measured", "")).held
 
 
 class TestJson:
     def test_has_the_fields_of_the_contract(self, report):
         values = report.to_dict()
-        assert values["schema"] == 1
+        assert values["schema"] == 2
         assert list(values["verdict"]) == BUDGETS
         assert list(values["accuracy"]) == COMPARISONS
         for comparison in values["accuracy"].values():
@@ -124,7 +204,8 @@ class TestJson:
         assert {"edgekit", "artifacts", "params"} <= set(values["provenance"])
 
     def test_an_arena_is_shown_beside_its_bound(self, tmp_path, build_files, make_build):
-        assert "arena_size_bytes" not in assemble(make_build(tmp_path / "a", build_files), TARGET).memory
+        memory = assemble(make_build(tmp_path / "a", build_files), TARGET).memory
+        assert not memory.runs_whole
         memory = build_files["codegen"]["memory.json"]
         build_files["codegen"]["memory.json"] = {**memory, "arena": {"size_bytes": 1200, "bound_bytes": 1176}}
         figures = assemble(make_build(tmp_path / "b", build_files), TARGET).to_dict()["memory"]
@@ -144,10 +225,11 @@ class TestJson:
 
     def test_every_figure_says_its_basis(self, report):
         values = report.to_dict()
+        values["energy"].pop("assumptions")
         groups = [values["size"], values["energy"], *values["accuracy"].values()]
         for group in groups:
             for figure in group.values():
-                assert set(figure) == {"value", "basis", "how"}
+                assert set(figure) - {"interval"} == {"value", "basis", "how"}
                 assert figure["basis"] in ("measured", "estimated")
                 assert figure["how"]
         for row in [*values["verdict"].values(), *values["parity"].values(), *values["latency"]["layers"]]:
@@ -162,11 +244,34 @@ class TestJson:
         }
 
 
+class TestOlderBuilds:
+    @pytest.mark.parametrize(
+        ("stage", "file", "key"),
+        [
+            ("simulate", "profile.json", "schedule"),
+            ("simulate", "profile.json", "timing.error"),
+            ("quantize", "parity.json", "quantization_error"),
+        ],
+    )
+    def test_say_what_to_do(self, tmp_path, build_files, make_build, stage, file, key):
+        values = build_files[stage][file]
+        *groups, name = key.split(".")
+        for group in groups:
+            values = values[group]
+        del values[name]
+        build = make_build(tmp_path, build_files)
+        with pytest.raises(ArtifactError) as raised:
+            assemble(build, TARGET)
+        folder = build / STAGES[stage]
+        assert raised.value.what == f"{folder / file}: made by an older edgekit, without {key}"
+        assert raised.value.hint == f"remove {folder}, then run edgekit build again"
+
+
 class TestTerminal:
     def test_fits_80_columns_and_says_what_matters(self, report):
         text = shown(report)
         assert max(map(len, text.splitlines())) <= 80
-        assert "total RAM          pass    32,768 bytes    21,000 bytes   +35.9 %" in text
+        assert "total RAM          pass    32,768 bytes    21,512 bytes   +34.4 %" in text
         assert "~20.0 %" in text
         assert "student vs teacher" in text
         assert "n/a" in text
@@ -182,12 +287,78 @@ class TestTerminal:
         assert "-50.0 %" in text
         assert "Over budget: core load" in text
 
-    def test_verdicts_come_first(self, report):
-        lines = shown(report).splitlines()
+    def test_verdicts_come_first_then_what_would_meet_them(self, tmp_path, build_files, make_build):
+        never = {**REMEDY, "longest_result_ms": None, "held": False, "over": ["flash_bytes", "deadlines"]}
+        build_files["alternatives"]["remedies.json"] = {"remedies": [REMEDY, never]}
+        lines = shown(assemble(make_build(tmp_path, build_files), TARGET)).splitlines()
         assert lines[0] == "hearing-aid"
         assert "Budgets" in lines[:4]
+        at = lines.index("What would meet the budgets")
+        assert at < lines.index("Accuracy (CCC; 1 is perfect agreement) and what it costs")
+        assert lines[at + 2].split() == [
+            "hop",
+            "128",
+            "pass",
+            "~29.0",
+            "%",
+            "20,000",
+            "~500.0",
+            "uW",
+            "~3.50",
+            "ms",
+        ]
+        assert lines[at + 3].endswith("never")
+        assert lines[at + 4].rstrip() == "over: flash, deadlines"
+        assert max(map(len, lines)) <= 80
+
+    def test_without_remedies_there_is_no_such_section(self, report):
+        assert "What would meet" not in shown(report)
+
+    def test_names_the_timing_profile_and_its_error(self, report):
+        text = " ".join(shown(report).split())
+        assert "Timing profile cortex-m33: error up to 10 %, 4 % on average. Known from: 12 boards" in text
+
+    def test_an_uncalibrated_profile_gives_two_ends_of_each_layer(self, tmp_path, build_files, make_build):
+        timing = build_files["simulate"]["profile.json"]["timing"]
+        timing |= {"error": None, "cycles_are_upper_bound": True}
+        lines = shown(assemble(make_build(tmp_path, build_files), TARGET)).splitlines()
+        row = next(line for line in lines if line.startswith("spectrum") and "~" in line)
+        assert row.split()[:3] == ["spectrum", "2,000,000", "~3,000,000"]
+        assert max(map(len, lines)) <= 80
+
+    def test_says_where_the_error_could_turn_a_verdict(self, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["latency"]["core_load_percent"] = 29.0
+        text = shown(assemble(make_build(tmp_path, build_files), TARGET))
+        assert "core load: the limit lies within the error (26.1 to 31.9 %)" in text
+
+    def test_missed_deadlines_are_part_of_the_conclusion(self, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 997
+        text = shown(assemble(make_build(tmp_path, build_files), TARGET))
+        assert text.rstrip().splitlines()[-2:] == [
+            "All budgets held; 997 of 1,000 deadlines missed (~ estimated, all else ",
+            "measured).",
+        ]
+
+    def test_shows_the_first_blocks_and_when_they_are_due(self, report):
+        rows = [line.split() for line in shown(report).splitlines()]
+        assert ["1", "4.0", "4.0", "7.0", "8.0", "in", "time"] in rows
+        assert ["2", "8.0", "8.0", "13.0", "12.0", "late"] in rows
+
+    def test_shows_some_of_the_learning_curve(self, tmp_path, build_files, make_build):
+        head, *_ = build_files["distill"]["history.csv"].splitlines()
+        steps = "".join(f"{step},0.1,0.5,0.1,0.2,0.3\n" for step in range(0, 1001, 10))
+        build_files["distill"]["history.csv"] = f"{head}\n{steps}"
+        lines = shown(assemble(make_build(tmp_path, build_files), TARGET)).splitlines()
+        at = lines.index("Learning curve; step 15 was kept")
+        shown_steps = [line.split()[0] for line in lines[at + 2 : at + 8]]
+        assert shown_steps == ["0", "200", "400", "600", "800", "1,000"]
+        assert not lines[at + 8].strip()
+
+    def test_sums_up_the_smaller_symbols(self, report):
+        assert "15 more" in shown(report)
 
     def test_bars_are_in_proportion_and_plain_where_the_terminal_is(self, report):
         text = shown(report, "ascii")
         bars = [line.split()[-1] for line in text.splitlines() if "#" in line]
-        assert [len(bar) for bar in bars] == [round(24 * 3 / 7), 24]
+        cycles = bars[:2]
+        assert [len(bar) for bar in cycles] == [round(20 * 3 / 7), 20]

@@ -1,0 +1,155 @@
+"""Cycles, load, schedule and energy of a build, with the error of the timing profile on each estimate."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgekit.graph import FRONT_END_KINDS
+from edgekit.report.figures import Basis, Figure, Interval
+from edgekit.report.rows import Block, LayerCost, Part, Schedule, Timing, TimingError
+from edgekit.target import Target
+
+Values = Mapping[str, Any]
+
+
+def timing_of(profile: Values) -> Timing:
+    """Return the timing profile that the simulator used."""
+    values = profile["timing"]
+    return Timing(
+        table=values["table"],
+        source=values["source"],
+        fetch_wait_cycles=values["fetch_wait_cycles"],
+        data_wait_cycles=values["data_wait_cycles"],
+        error=TimingError(**values["error"]) if values["error"] else None,
+        cycles_are_upper_bound=values["cycles_are_upper_bound"],
+    )
+
+
+def schedule_of(profile: Values) -> Schedule:
+    """Return when the core works on what it hears."""
+    values = profile["schedule"]
+    return Schedule(**{**values, "timeline": tuple(Block(**block) for block in values["timeline"])})
+
+
+def latency_of(profile: Values, timing: Timing, target: Target) -> dict[str, Figure]:
+    """Return cycles, instructions and load of the whole model."""
+    values, schedule = profile["latency"], profile["schedule"]
+    model = f"timing profile {timing.table}, {timing.accuracy}"
+    sources: dict[str, tuple[Basis, str]] = {
+        "instructions_per_second_of_audio": ("measured", "counted on the simulated core"),
+        "cycles_per_second_of_audio": ("estimated", model),
+        "core_load_percent": ("estimated", "cycles of the model / clock"),
+    }
+    spread = _spread(profile, timing)
+    totals = {
+        name: Figure(values[name], basis, how, None if basis == "measured" else _scaled(values[name], spread))
+        for name, (basis, how) in sources.items()
+    }
+    return {
+        **totals,
+        "worst_block_cycles": _worst_block(profile, timing, target),
+        "cycles_per_mac": _cycles_per_mac(profile, timing),
+        "audio_path_load_percent": Figure(
+            schedule["audio_path_load_percent"], "estimated", "as the target file states"
+        ),
+        "total_load_percent": _total_load(schedule, spread),
+        "longest_result_ms": _longest_result(schedule),
+    }
+
+
+def _spread(profile: Values, timing: Timing) -> Interval | None:
+    values = profile["latency"]
+    return timing.factors(values["instructions_per_second_of_audio"], values["cycles_per_second_of_audio"])
+
+
+def _scaled(value: float, factors: Interval | None) -> Interval | None:
+    return (value * factors[0], value * factors[1]) if factors else None
+
+
+def _worst_block(profile: Values, timing: Timing, target: Target) -> Figure:
+    how = f"timing profile {timing.table}, {target.audio.block_samples} samples a block"
+    value = profile["latency"]["worst_block_cycles"]
+    # What its instructions alone would take is not known: of an upper bound there is no other end.
+    spread = None if timing.error is None else _spread(profile, timing)
+    return Figure(value, "estimated", how, _scaled(value, spread))
+
+
+def _cycles_per_mac(profile: Values, timing: Timing) -> Figure:
+    counted = [row for row in profile["layers"] if row.get("macs")]
+    cycles, instructions, macs = (sum(row[k] for row in counted) for k in ("cycles", "instructions", "macs"))
+    value, spread = cycles / max(1, macs), timing.factors(instructions, cycles or 1)
+    how = f"timing profile {timing.table}, {timing.accuracy}; layers that multiply"
+    return Figure(value, "estimated", how, _scaled(value, spread))
+
+
+def _total_load(schedule: Values, spread: Interval | None) -> Figure:
+    model, audio = _scaled(schedule["model_load_percent"], spread), schedule["audio_path_load_percent"]
+    interval = (audio + model[0], audio + model[1]) if model else None
+    return Figure(schedule["total_load_percent"], "estimated", "model and audio path", interval)
+
+
+def _longest_result(schedule: Values) -> Figure:
+    after = "window" if schedule["policy"] == "window" else "block"
+    how = f"from the end of a {after} to its A/D/V, audio path first"
+    if schedule["longest_result_ms"] is None:
+        how = "the core never catches up"
+    return Figure(schedule["longest_result_ms"], "estimated", how)
+
+
+def layers_of(profile: Values, timing: Timing, ops: Sequence[Values]) -> tuple[LayerCost, ...]:
+    """Return what each layer costs for a second of audio: in the graph's order, then what is around it.
+
+    Args:
+        profile: Of the simulated run.
+        timing: Its timing profile.
+        ops: The operators of the integer graph.
+    """
+    seconds = profile["audio"]["duration_s"]
+    order = {op["name"]: place for place, op in enumerate(ops)}
+    parts = {op["name"]: _part(op["kind"]) for op in ops}
+    rows = sorted(profile["layers"], key=lambda row: order.get(row["name"], len(order)))
+    return tuple(
+        LayerCost(
+            layer=row["name"],
+            part=parts.get(row["name"], "around"),
+            instructions_per_second_of_audio=row["instructions"] / seconds,
+            cycles_per_second_of_audio=row["cycles"] / seconds,
+            macs_per_second_of_audio=row["macs"] / seconds if "macs" in row else None,
+            interval=_scaled(
+                row["cycles"] / seconds, timing.factors(row["instructions"], row["cycles"] or 1)
+            ),
+        )
+        for row in rows
+    )
+
+
+def _part(kind: str) -> Part:
+    return "front end" if kind in FRONT_END_KINDS else "network"
+
+
+def energy_of(profile: Values, timing: Timing, target: Target) -> dict[str, Figure]:
+    """Return power and battery life."""
+    power, values, spread = target.power, profile["energy"], _spread(profile, timing)
+    how = f"load x clock x {power.active_uw_per_mhz:g} uW/MHz"
+    average = Figure(values["average_uw"], "estimated", how, _scaled(values["average_uw"], spread))
+    return {"average_uw": average, "battery_hours": _battery(profile, spread, power.battery_mwh)}
+
+
+def _battery(profile: Values, spread: Interval | None, battery_mwh: float) -> Figure:
+    if profile["latency"]["core_load_percent"] > 100:
+        return Figure(None, "estimated", "the core cannot keep up: load above 100 %")
+    hours = profile["energy"]["battery_hours"]
+    interval = (hours / spread[1], hours / spread[0]) if spread and spread[0] else None
+    return Figure(hours, "estimated", f"{battery_mwh:g} mWh spent on the model alone", interval)
+
+
+def energy_assumptions(profile: Values, target: Target) -> dict[str, float | str]:
+    """Return what power and battery life rest on."""
+    return {
+        "clock_hz": target.core.clock_hz,
+        "core_load_percent": profile["latency"]["core_load_percent"],
+        "active_uw_per_mhz": target.power.active_uw_per_mhz,
+        "battery_mwh": target.power.battery_mwh,
+        "source": target.power.source,
+        "counted": "the core while it works on the model",
+        "not_counted": "the audio path, sleep and leakage, radio, microphones, receiver",
+    }

@@ -6,7 +6,7 @@ from math import prod
 
 from codegen.columns import Columns, columns_of, leads, row_width, window_of
 from codegen.dense import Rows4, rows_of
-from codegen.memory import Buffer, Layout, aligned, plan_memory
+from codegen.memory import Buffer, Layout, aligned, lives_of, plan_memory
 from codegen.spectrum import half_of_basis
 from codegen.taps import Taps, in_vectors, mel_reach, taps_of
 from edgekit.errors import UnsupportedError
@@ -22,6 +22,8 @@ WINDOWED = ("conv2d", "max_pool2d")
 WAYS = ("add", "mul", "transpose")
 """Operators that go through their inputs axis by axis."""
 MOST_AXES = 4
+RESULTS = "results"
+"""The step behind the last operator."""
 MOST_POSITIONS = 65_535
 """The kernels' sizes are 16 bits."""
 
@@ -146,6 +148,17 @@ class Program:
     def live_bytes(self) -> dict[str, int]:
         """Return what is in use while each operator runs, by operator name."""
         return {op.name: self.layout.live_bytes[step] for step, op in enumerate(self.ops)}
+
+    def steps(self) -> list[str]:
+        """Return the operator that runs at each step; results are read at the one behind the last."""
+        return [*(op.name for op in self.ops), RESULTS]
+
+    def places(self) -> list[dict[str, object]]:
+        """Return where every buffer lies, and how large it is at which steps."""
+        return [
+            {"name": buffer.name, "offset_bytes": self.layout.offsets[buffer.name], "lives": lives_of(buffer)}
+            for buffer in self.layout.buffers
+        ]
 
     def bytes(self, name: str) -> int:
         """Return the memory of a tensor."""

@@ -73,7 +73,7 @@ def plan_graph(graph: Graph, instructions: InstructionSet = "portable") -> Plan 
 
 
 def memory_facts(graph: Graph, instructions: InstructionSet = "portable") -> dict[str, object]:
-    """Return what memory.json says: the state that each layer needs, and how full an arena can be packed.
+    """Return what memory.json says: the state that each layer needs; of an arena, what lies where and when.
 
     Raises:
         UnsupportedError: As `plan_graph`.
@@ -81,8 +81,9 @@ def memory_facts(graph: Graph, instructions: InstructionSet = "portable") -> dic
     plan = plan_graph(graph, instructions)
     if isinstance(plan, Plan):
         return {"state_bytes_by_layer": state_bytes(plan, DEFAULT_WINDOW_FRAMES)}
-    arena = {"size_bytes": plan.layout.size_bytes, "bound_bytes": plan.layout.bound_bytes}
-    return {"state_bytes_by_layer": plan.live_bytes(), "arena": arena}
+    sizes = {"size_bytes": plan.layout.size_bytes, "bound_bytes": plan.layout.bound_bytes}
+    places = {"steps": plan.steps(), "buffers": plan.places()}
+    return {"state_bytes_by_layer": plan.live_bytes(), "arena": {**sizes, **places}}
 
 
 def _kernels_of(texts: Iterable[str]) -> dict[str, str]:

@@ -33,11 +33,13 @@ class Layout:
     """A plan of an arena.
 
     Attributes:
+        buffers: What lies in it.
         offsets: Place of each buffer by name, multiples of 8.
         size_bytes: The arena.
         live_bytes: What is alive at each step.
     """
 
+    buffers: tuple[Buffer, ...]
     offsets: Mapping[str, int]
     size_bytes: int
     live_bytes: Mapping[int, int]
@@ -46,6 +48,22 @@ class Layout:
     def bound_bytes(self) -> int:
         """What is alive at the fullest step: no plan needs less."""
         return max(self.live_bytes.values(), default=0)
+
+
+def lives_of(buffer: Buffer) -> list[dict[str, int]]:
+    """Return runs of steps in which a buffer has one size.
+
+    Example:
+        >>> lives_of(Buffer("a", {0: 8, 1: 8, 3: 16}))[1]
+        {'first_step': 3, 'last_step': 3, 'size_bytes': 16}
+    """
+    runs: list[dict[str, int]] = []
+    for step, size in sorted(buffer.sizes.items()):
+        if runs and runs[-1]["last_step"] == step - 1 and runs[-1]["size_bytes"] == size:
+            runs[-1]["last_step"] = step
+        else:
+            runs.append({"first_step": step, "last_step": step, "size_bytes": size})
+    return runs
 
 
 def aligned(size_bytes: int) -> int:
@@ -83,7 +101,7 @@ def plan_memory(buffers: Sequence[Buffer]) -> Layout:
             best, size = offsets, needed
         if size == bound:
             break
-    return Layout(best, max(size, 0), live)
+    return Layout(tuple(buffers), best, max(size, 0), live)
 
 
 def _orders(buffers: Sequence[Buffer]) -> list[list[Buffer]]:

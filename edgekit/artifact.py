@@ -71,8 +71,12 @@ class Artifact:
         return self.path / name
 
 
+_BUILT_ONLY = ("firmware", "simulate", "alternatives")
+"""Stages that no command of their own writes."""
+
+
 def _repair(stage: str) -> str:
-    command = "edgekit build" if stage in ("firmware", "simulate") else f"edgekit {stage} (or edgekit build)"
+    command = "edgekit build" if stage in _BUILT_ONLY else f"edgekit {stage} (or edgekit build)"
     return f"run {command} again to write it anew"
 
 

@@ -100,6 +100,14 @@ def observe(
     return {name: _observation(values, name in last) for name, values in seen.items()}
 
 
+def float_layers(model: Path, network: Network, log_mel: Array) -> dict[str, Array]:
+    """Return each layer's float result on one input, by ONNX tensor name, without the batch."""
+    computed = {name for node in onnx.load(str(model)).graph.node for name in node.output}
+    names = [layer.output for layer in network.layers if layer.output in computed]
+    results = _session_with_outputs(model, names).run(names, {network.input: log_mel[None]})
+    return {name: np.asarray(value[0], np.float32) for name, value in zip(names, results, strict=True)}
+
+
 def _described(layer: Layer | None) -> str:
     return "the model's inputs" if layer is None else f"results of layer {layer.name!r}"
 

@@ -14,6 +14,7 @@ from edgekit.metrics import defined_adv_ccc
 from edgekit.progress import Progress
 from quantize.attention import ADV_QUANTIZATION
 from quantize.config import QuantizeConfig
+from quantize.layer_error import layer_errors
 from quantize.layers import network_input
 from quantize.onnx_writer import write_onnx
 from quantize.parity import Feed, check_copies
@@ -58,9 +59,11 @@ def write_copies(
     copies = check_copies(graph, work, feeds, progress)
     copies.require(work)
     accuracy = _accuracy(graph, work, model, front_end, clips, labels.adv[rows], progress)
+    errors = layer_errors(graph, model, front_end, clips, split, equalized=config.equalize)
     return {
         **copies.to_dict(),
         "accuracy": {**accuracy, "clips": len(clips), "measured_on": split},
+        "quantization_error": errors,
     }
 
 

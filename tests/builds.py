@@ -140,6 +140,27 @@ def profile() -> dict[str, object]:
     }
 
 
+def arena() -> dict[str, object]:
+    """An arena of two steps: a result, and scratch memory below it."""
+    return {
+        "size_bytes": 1200,
+        "bound_bytes": 1176,
+        "steps": ["l1", "l2", "results"],
+        "buffers": [
+            {
+                "name": "l1_out",
+                "offset_bytes": 84,
+                "lives": [{"first_step": 0, "last_step": 1, "size_bytes": 1092}],
+            },
+            {
+                "name": "l2:scratch",
+                "offset_bytes": 0,
+                "lives": [{"first_step": 1, "last_step": 1, "size_bytes": 84}],
+            },
+        ],
+    }
+
+
 def schedule() -> dict[str, object]:
     """Three of the blocks of 4 ms, one of them late."""
     return {

@@ -16,7 +16,7 @@ from edgekit.report.budget import target_limits
 from edgekit.report.costs import energy_assumptions, energy_of, latency_of, layers_of, schedule_of, timing_of
 from edgekit.report.figures import Figure, Limit, Verdict
 from edgekit.report.model import Memory, QuantizationError, Report
-from edgekit.report.rows import LayerError, Learning, Parity, Remedy, Symbol
+from edgekit.report.rows import Arena, Buffer, LayerError, Learning, Life, Parity, Remedy, Symbol
 from edgekit.target import Target
 
 Values = Mapping[str, Any]
@@ -80,6 +80,11 @@ def _json(made: Artifact, name: str, *newer: str) -> dict[str, Any]:
     values = json.loads(made.file(name).read_text())
     if not isinstance(values, dict):
         raise ArtifactError(f"{made.path / name}: not a JSON object", "run edgekit build again")
+    _require(made, name, values, *newer)
+    return values
+
+
+def _require(made: Artifact, name: str, values: Values, *newer: str) -> None:
     for path in newer:
         inner: Any = values
         for key in path.split("."):
@@ -87,7 +92,6 @@ def _json(made: Artifact, name: str, *newer: str) -> dict[str, Any]:
                 again = f"remove {made.path}, then run edgekit build again"
                 raise ArtifactError(f"{made.path / name}: made by an older edgekit, without {path}", again)
             inner = inner[key]
-    return values
 
 
 def _target(target: Target) -> dict[str, Any]:
@@ -155,13 +159,16 @@ def _size(built: Mapping[str, Artifact], student: Values, profile: Values) -> di
 
 def _memory(built: Mapping[str, Artifact], profile: Values, ops: Sequence[Values]) -> Memory:
     facts = _json(built["codegen"], "memory.json")
+    if "arena" in facts:
+        _require(built["codegen"], "memory.json", facts, "arena.buffers")
     state = facts["state_bytes_by_layer"]
     return Memory(
-        figures=_ram(profile["memory"]) | _arena(facts),
+        figures=_ram(profile["memory"]) | _arena_sizes(facts),
         state_bytes_by_layer={op["name"]: state[op["name"]] for op in ops if op["name"] in state},
         ram_symbols=_symbols(profile["memory"]["symbols"]),
         flash_sections={row["name"]: row["size_bytes"] for row in profile["flash"]["sections"]},
         flash_symbols=_symbols(profile["flash"]["symbols"]),
+        arena=_arena(facts["arena"]) if "arena" in facts else None,
     )
 
 
@@ -176,11 +183,19 @@ def _ram(memory: Values) -> dict[str, Figure]:
     return {name: Figure(memory[name], "measured", how[name]) for name in how}
 
 
-def _arena(facts: Values) -> dict[str, Figure]:
+def _arena_sizes(facts: Values) -> dict[str, Figure]:
     """Return the arena of a network that runs whole, and the least that any needs; a stream has none."""
     how = {"size_bytes": "planned by lifetimes", "bound_bytes": "in use at the fullest layer"}
-    arena = facts.get("arena", {})
-    return {f"arena_{name}": Figure(size, "measured", how[name]) for name, size in arena.items()}
+    arena = facts.get("arena")
+    return {f"arena_{name}": Figure(arena[name], "measured", how[name]) for name in how} if arena else {}
+
+
+def _arena(values: Values) -> Arena:
+    buffers = (
+        Buffer(row["name"], row["offset_bytes"], tuple(Life(**life) for life in row["lives"]))
+        for row in values["buffers"]
+    )
+    return Arena(tuple(values["steps"]), tuple(buffers))
 
 
 def _symbols(rows: Iterable[Values]) -> tuple[Symbol, ...]:

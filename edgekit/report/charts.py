@@ -7,11 +7,13 @@ from math import floor, log10
 from edgekit.metrics import DIMENSIONS
 from edgekit.report.figures import Verdict
 from edgekit.report.model import Report
-from edgekit.report.rows import Learning, Schedule
+from edgekit.report.rows import Arena, Learning, Schedule
 
 SECTION_NAMES = {".text": "code", ".model": "weights", ".rodata": "tables", ".data": "initial values"}
 MAP_SYMBOLS = 4
 TICKS = 5
+SCRATCH = ":scratch"
+"""What names of scratch memory end in."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,18 @@ class MemoryMap:
     def limit_at(self) -> float:
         """Where the budget ends, in percent of the map."""
         return 100 * self.limit_bytes / max(self.limit_bytes, self.used_bytes)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A buffer of the arena while it has one size, in percent of steps and addresses."""
+
+    left: float
+    width: float
+    bottom: float
+    height: float
+    label: str
+    scratch: bool
 
 
 @dataclass(frozen=True)
@@ -151,6 +165,24 @@ def _map(report: Report, name: str, budget: str, pieces: Mapping[str, int]) -> M
         segments.append(Segment(piece, size, 100 * at / full, 100 * size / full, piece in free))
         at += size
     return MemoryMap(name, used, limit, device, tuple(segments))
+
+
+def arena_places(arena: Arena, size_bytes: float) -> tuple[Place, ...]:
+    """Return the buffers of an arena as rectangles: steps from the left, addresses from below."""
+    step, byte = 100 / len(arena.steps), 100 / size_bytes
+    return tuple(
+        Place(
+            left=life.first_step * step,
+            width=(life.last_step - life.first_step + 1) * step,
+            bottom=buffer.offset_bytes * byte,
+            height=life.size_bytes * byte,
+            label=f"{buffer.name}: {life.size_bytes:,} bytes from {buffer.offset_bytes:,}, "
+            f"{arena.steps[life.first_step]} to {arena.steps[life.last_step]}",
+            scratch=buffer.name.endswith(SCRATCH),
+        )
+        for buffer in arena.buffers
+        for life in buffer.lives
+    )
 
 
 def shares(values: Iterable[float]) -> list[float]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgekit.report.figures import Figures, Verdict
 from edgekit.report.rows import (
+    Arena,
     LayerCost,
     LayerError,
     Learning,
@@ -36,6 +37,7 @@ class Memory:
         ram_symbols: Variables, the largest first.
         flash_sections: Sections of the flash to their bytes.
         flash_symbols: Functions and tables, the largest first.
+        arena: What lies where and when in the arena of a network that runs whole; None of a stream.
     """
 
     figures: Figures
@@ -43,11 +45,7 @@ class Memory:
     ram_symbols: tuple[Symbol, ...]
     flash_sections: Mapping[str, int]
     flash_symbols: tuple[Symbol, ...]
-
-    @property
-    def runs_whole(self) -> bool:
-        """Whether the network runs whole in one arena; otherwise it streams."""
-        return "arena_size_bytes" in self.figures
+    arena: Arena | None
 
     @property
     def peak_layer(self) -> str:
@@ -63,6 +61,7 @@ class Memory:
             "ram_symbols": [symbol.to_dict() for symbol in self.ram_symbols],
             "flash_sections": dict(self.flash_sections),
             "flash_symbols": [symbol.to_dict() for symbol in self.flash_symbols],
+            **({"arena": self.arena.to_dict()} if self.arena else {}),
         }
 
 

@@ -31,6 +31,7 @@ def render_page(report: Report, diff: Diff | None = None) -> str:
             diff=diff,
             gauges=[charts.gauge_of(verdict) for verdict in report.verdicts],
             maps=[charts.ram_map(report), charts.flash_map(report)],
+            places=_places(report),
             parts=_parts(report.layers),
             lanes=charts.lanes_of(report.schedule),
             learning=charts.learning_charts(report.learning),
@@ -38,6 +39,15 @@ def render_page(report: Report, diff: Diff | None = None) -> str:
             late=words.late_of(report),
             settings=_settings(report),
         )
+    )
+
+
+def _places(report: Report) -> tuple[charts.Place, ...]:
+    memory = report.memory
+    return (
+        charts.arena_places(memory.arena, memory.figures["arena_size_bytes"].value or 1)
+        if memory.arena
+        else ()
     )
 
 

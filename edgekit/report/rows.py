@@ -237,6 +237,48 @@ class Symbol:
 
 
 @dataclass(frozen=True)
+class Life:
+    """Steps of a program in which a buffer has one size."""
+
+    first_step: int
+    last_step: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A tensor or scratch memory in the arena.
+
+    Attributes:
+        name: Its name.
+        offset_bytes: Where it begins.
+        lives: When it is there, and how large.
+    """
+
+    name: str
+    offset_bytes: int
+    lives: tuple[Life, ...]
+
+
+@dataclass(frozen=True)
+class Arena:
+    """The memory of a network that runs whole.
+
+    Attributes:
+        steps: The operator that runs at each step; at the last, results are read.
+        buffers: What lies in it.
+    """
+
+    steps: tuple[str, ...]
+    buffers: tuple[Buffer, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the JSON form."""
+        rows = [{**asdict(each), "lives": [asdict(life) for life in each.lives]} for each in self.buffers]
+        return {"steps": list(self.steps), "buffers": rows}
+
+
+@dataclass(frozen=True)
 class LayerError:
     """How far a layer of the integer graph is from the float student's.
 

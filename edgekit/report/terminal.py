@@ -249,7 +249,7 @@ def _learning(learning: Learning) -> Table:
 
 
 def _state_title(memory: Memory) -> str:
-    return "Arena in use, by layer" if memory.runs_whole else "State that the stream keeps, by layer"
+    return "Arena in use, by layer" if memory.arena else "State that the stream keeps, by layer"
 
 
 def _state(memory: Memory) -> Table:

@@ -64,8 +64,8 @@
         .map(({ element }) => `${name(element)}: ${contrast(element).toFixed(2)}`);
     },
     empty_charts() {
-      const charts = all(".bar, .map, .lanes, .lane, .columns, .plot svg");
-      const marks = all(".bar > i, .map > i, .lane > .work, .lane > .late, .columns > i, .plot path");
+      const charts = all(".bar, .map, .lanes, .lane, .arena, .plot svg");
+      const marks = all(".bar > i, .map > i, .lane > .work, .lane > .late, .arena > i, .plot path");
       const flat = (element) => {
         const { width, height } = element.getBoundingClientRect();
         return element.tagName === "path" ? !element.getTotalLength() && !element.matches(".dots") : !width || !height;
@@ -87,7 +87,7 @@
         .map(({ element }) => name(element));
     },
     escaping_boxes() {
-      return all("section .scroll, section .map, .lanes, .plot, .columns, .conclusion, nav ul")
+      return all("section .scroll, section .map, .lanes, .plot, .arena, .conclusion, nav ul")
         .filter((element) => {
           const box = element.getBoundingClientRect();
           const holder = element.parentElement.closest("section, header, nav").getBoundingClientRect();

@@ -61,8 +61,24 @@ def rich_build(folder: Path, *, whole: bool) -> Path:
         ops = [{"name": f"layer_{i}", "kind": "conv2d"} for i in range(30)]
         files["quantize"]["graph.json"]["ops"] += ops
         state |= {op["name"]: 400 * (i % 7 + 1) for i, op in enumerate(ops)}
-        files["codegen"]["memory.json"]["arena"] = {"size_bytes": 2_900, "bound_bytes": 2_800}
+        files["codegen"]["memory.json"]["arena"] = arena([op["name"] for op in ops])
     return write_build(folder, files)
+
+
+def arena(layers: list[str]) -> dict[str, object]:
+    """Return buffers of layers, one beside the next, and scratch memory above them."""
+    buffers = [
+        {
+            "name": f"{layer}_out",
+            "offset_bytes": 1_000 * (i % 2),
+            "lives": [{"first_step": i, "last_step": i + 1, "size_bytes": 1_000}],
+        }
+        for i, layer in enumerate(layers)
+    ]
+    lives = [{"first_step": 3, "last_step": 3, "size_bytes": 800}]
+    scratch = {"name": "layer_3:scratch", "offset_bytes": 2_000, "lives": lives}
+    sizes = {"size_bytes": 2_900, "bound_bytes": 2_800}
+    return {**sizes, "steps": [*layers, "results"], "buffers": [*buffers, scratch]}
 
 
 @pytest.fixture(scope="module")

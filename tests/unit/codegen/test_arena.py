@@ -89,8 +89,16 @@ def test_memory_facts_name_arena_and_bound(network):
     assert facts["arena"] == {
         "size_bytes": program.layout.size_bytes,
         "bound_bytes": max(facts["state_bytes_by_layer"].values()),
+        "steps": program.steps(),
+        "buffers": program.places(),
     }
     assert set(facts["state_bytes_by_layer"]) == {op.name for op in network.ops}
+    alive = dict.fromkeys(range(len(facts["arena"]["steps"])), 0)
+    for buffer in facts["arena"]["buffers"]:
+        for life in buffer["lives"]:
+            for step in range(life["first_step"], life["last_step"] + 1):
+                alive[step] += life["size_bytes"]
+    assert alive == program.layout.live_bytes
 
 
 def test_five_axes_are_refused():

@@ -2,6 +2,7 @@ import io
 import json
 
 import pytest
+from builds import arena
 from rich.console import Console
 
 from edgekit.errors import ArtifactError
@@ -205,11 +206,17 @@ class TestJson:
 
     def test_an_arena_is_shown_beside_its_bound(self, tmp_path, build_files, make_build):
         memory = assemble(make_build(tmp_path / "a", build_files), TARGET).memory
-        assert not memory.runs_whole
+        assert memory.arena is None
         memory = build_files["codegen"]["memory.json"]
-        build_files["codegen"]["memory.json"] = {**memory, "arena": {"size_bytes": 1200, "bound_bytes": 1176}}
+        build_files["codegen"]["memory.json"] = {**memory, "arena": arena()}
         figures = assemble(make_build(tmp_path / "b", build_files), TARGET).to_dict()["memory"]
         assert (figures["arena_size_bytes"]["value"], figures["arena_bound_bytes"]["value"]) == (1200, 1176)
+        assert figures["arena"] == {name: arena()[name] for name in ("steps", "buffers")}
+
+    def test_an_arena_of_an_older_build_is_said_so(self, tmp_path, build_files, make_build):
+        build_files["codegen"]["memory.json"]["arena"] = {"size_bytes": 1200, "bound_bytes": 1176}
+        with pytest.raises(ArtifactError, match=r"made by an older edgekit, without arena\.buffers"):
+            assemble(make_build(tmp_path, build_files), TARGET)
 
     def test_battery_life_of_what_cannot_keep_up_is_undefined(self, tmp_path, build_files, make_build):
         build_files["simulate"]["profile.json"]["latency"]["core_load_percent"] = 101.0

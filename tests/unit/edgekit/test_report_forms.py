@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import jsonschema
 import pytest
+from builds import arena
 from unit.edgekit.commands import error
 
 from edgekit.errors import ConfigError
@@ -133,10 +134,13 @@ class TestPage:
 
     def test_an_arena_has_a_time_line_with_its_peak(self, tmp_path, build_files, make_build):
         memory = build_files["codegen"]["memory.json"]
-        build_files["codegen"]["memory.json"] = {**memory, "arena": {"size_bytes": 1200, "bound_bytes": 1176}}
+        build_files["codegen"]["memory.json"] = {**memory, "arena": arena()}
         text = render_page(assemble(make_build(tmp_path, build_files), TARGET))
-        assert "Arena over time" in text
-        assert '<i class="peak" style="height:100.0%" title="l2: 1,092 bytes">' in text
+        assert "The arena over time: 1,200 bytes" in text
+        assert '<i class="peak" style="left:33.333%;width:33.333%">' in text
+        place = "left:0.0%;width:66.667%;bottom:7.0%;height:91.0%"
+        assert f'<i class="c0" style="{place}" title="l1_out: 1,092 bytes from 84, l1 to l2">' in text
+        assert '<i class="c5" style="left:33.333%' in text
 
     def test_is_written_where_it_is_asked_for(self, edgekit, build_dir, tmp_path):
         ran = edgekit("report", build_dir, "--html", tmp_path / "page.html")

@@ -107,6 +107,7 @@ class Timing:
         data_wait_cycles: Mean wait of each load from flash.
         worst_error_percent: Largest error of predicted cycles against measured ones; absent where none are.
         mean_error_percent: Their mean error; absent with the other.
+        error_source: Where the errors come from.
 
     Raises:
         TargetError: If a wait is negative, or one error comes without the other.
@@ -118,6 +119,7 @@ class Timing:
     data_wait_cycles: float = 0.0
     worst_error_percent: float | None = None
     mean_error_percent: float | None = None
+    error_source: str = ""
 
     def __post_init__(self) -> None:
         for name in ("fetch_wait_cycles", "data_wait_cycles"):

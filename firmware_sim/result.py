@@ -196,7 +196,7 @@ def _error(timing: Timing) -> dict[str, Any] | None:
     if timing.worst_error_percent is None:
         return None
     errors = {"worst_percent": timing.worst_error_percent, "mean_percent": timing.mean_error_percent}
-    return {**errors, "how": timing.source}
+    return {**errors, "how": timing.error_source}
 
 
 def _by_size(symbols: list[Symbol]) -> list[dict[str, Any]]:

@@ -63,13 +63,18 @@ class Work:
         arrival: When the block is complete.
         begin: When the model turns to it.
         end: When the model is done with it.
-        missed: Whether that was too late: the audio has been overwritten, or the next window has begun.
+        due: The last moment for it: then its audio is overwritten, or the next window begins.
     """
 
     arrival: int
     begin: int
     end: int
-    missed: bool
+    due: int
+
+    @property
+    def missed(self) -> bool:
+        """Whether the model was too late."""
+        return self.end > self.due
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,7 @@ class Schedule:
                     "arrival_ms": self._ms(work.arrival),
                     "begin_ms": self._ms(work.begin),
                     "end_ms": self._ms(work.end),
+                    "due_ms": self._ms(work.due),
                     "missed": work.missed,
                 }
                 for work in self.works[:SHOWN_BLOCKS]
@@ -170,7 +176,7 @@ def schedule(block_cycles: Sequence[int], target: Target) -> Schedule:
         begun = max(core.background_at(arrival), done)
         done = begun + cycles
         begin, end = core.wall_at(begun + 1) - 1, max(arrival, core.wall_at(done))
-        works.append(Work(arrival, begin, end, missed=end > _limit(index, target, core)))
+        works.append(Work(arrival, begin, end, _due(index, target, core)))
     needed, span = sum(costs), _span(target, core, len(costs))
     longest = max(
         work.end - work.arrival for work in works[_result_every(target) - 1 :: _result_every(target)]
@@ -211,7 +217,7 @@ def _arrival(index: int, target: Target, core: Core) -> int:
     return core.block * (window * (target.every_blocks or 1) + within + 1)
 
 
-def _limit(index: int, target: Target, core: Core) -> int:
+def _due(index: int, target: Target, core: Core) -> int:
     """Return the last moment for a block: its audio is overwritten, or the next window begins."""
     overwritten = _arrival(index + target.policy.buffer_blocks, target, core)
     if target.policy.mode == "continuous":

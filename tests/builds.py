@@ -178,9 +178,9 @@ def schedule() -> dict[str, object]:
         "deadline_ms": 4.0,
         "buffer_bytes": 128,
         "timeline": [
-            {"arrival_ms": 4.0, "begin_ms": 4.0, "end_ms": 7.0, "missed": False},
-            {"arrival_ms": 8.0, "begin_ms": 8.0, "end_ms": 13.0, "missed": True},
-            {"arrival_ms": 12.0, "begin_ms": 13.0, "end_ms": 15.0, "missed": False},
+            {"arrival_ms": 4.0, "begin_ms": 4.0, "end_ms": 7.0, "due_ms": 8.0, "missed": False},
+            {"arrival_ms": 8.0, "begin_ms": 8.0, "end_ms": 13.0, "due_ms": 12.0, "missed": True},
+            {"arrival_ms": 12.0, "begin_ms": 13.0, "end_ms": 15.0, "due_ms": 16.0, "missed": False},
         ],
     }
 

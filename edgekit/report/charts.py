@@ -200,13 +200,13 @@ def shares(values: Iterable[float]) -> list[float]:
 def lanes_of(schedule: Schedule) -> tuple[tuple[Lane, ...], tuple[Tick, ...]]:
     """Return the blocks on one time line, and the ticks of that."""
     blocks = schedule.timeline
-    full = max((max(block.end_ms, block.arrival_ms + schedule.deadline_ms) for block in blocks), default=1)
+    full = max((max(block.end_ms, block.due_ms) for block in blocks), default=1)
     lanes = tuple(
         Lane(
             arrival=100 * block.arrival_ms / full,
             begin=100 * block.begin_ms / full,
             end=100 * block.end_ms / full,
-            due=100 * (block.arrival_ms + schedule.deadline_ms) / full,
+            due=100 * block.due_ms / full,
             missed=block.missed,
             label=f"block {number}: there at {block.arrival_ms:,.1f} ms, worked on from "
             f"{block.begin_ms:,.1f} to {block.end_ms:,.1f} ms, {'late' if block.missed else 'in time'}",

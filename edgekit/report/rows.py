@@ -120,12 +120,14 @@ class Block:
         arrival_ms: When its last sample is there.
         begin_ms: When the core turns to it.
         end_ms: When the core is done with it.
-        missed: Whether that is after its deadline.
+        due_ms: Its deadline: its audio is overwritten, or the next window begins.
+        missed: Whether the core is done after that.
     """
 
     arrival_ms: float
     begin_ms: float
     end_ms: float
+    due_ms: float
     missed: bool
 
 

@@ -231,8 +231,7 @@ def _timeline(schedule: Schedule) -> Table:
     table = _table("block", "there, ms", "begun", "done", "due", "")
     table.columns[-1].justify = "left"
     for index, block in enumerate(schedule.timeline[:MOST_BLOCKS], 1):
-        due = block.arrival_ms + schedule.deadline_ms
-        times = (block.arrival_ms, block.begin_ms, block.end_ms, due)
+        times = (block.arrival_ms, block.begin_ms, block.end_ms, block.due_ms)
         late = Text("late", style="red") if block.missed else Text("in time", style="green")
         table.add_row(str(index), *(f"{ms:,.1f}" for ms in times), late)
     return table

@@ -53,8 +53,9 @@ def count_places(origin: int, costs: CostTable, counted: npt.NDArray[np.void], t
         taken_branch: Cycles of a taken branch, added to those of its instruction.
     """
     begins = np.flatnonzero(np.diff(costs.instructions_before))
-    executions = np.cumsum(counted["executions"])[begins]
-    cycles = executions * np.diff(costs.cycles_before.astype(np.int64))[begins]
+    executions = np.cumsum(counted["executions"], dtype=np.int64)[begins]
+    straight = costs.cycles_before[begins + 1] - costs.cycles_before[begins]
+    cycles = executions * straight.astype(np.int64)
     cycles += counted["entries"].astype(np.int64)[begins] * costs.entry_cycles[begins]
     left = np.flatnonzero(counted["exits"])
     # An exit is noted behind the instruction that branched.

@@ -197,6 +197,7 @@ def _result(work: Path, report: list[list[str]], exit_code: int, run: QemuRun, *
     snapshots = list(_rows(report, "block"))
     if len(snapshots) < 2:
         raise SimulationError(f"the firmware ended with {exit_code} before it had read its audio", BUG_HINT)
+    _require_own_count(report)
     # What it does once the audio has ended (an utterance's network) is work on the last block.
     snapshots[-1] = next(_rows(report, "end"))[:2]
     instructions, cycles = (np.diff(values).tolist() for values in zip(*snapshots, strict=True))
@@ -214,6 +215,14 @@ def _result(work: Path, report: list[list[str]], exit_code: int, run: QemuRun, *
         block_instructions=tuple(instructions),
         stack_bytes=run.program.stack_bytes_of((work / "stack").read_bytes()),
     )
+
+
+def _require_own_count(report: list[list[str]]) -> None:
+    """Require that QEMU's own count of instructions is ours."""
+    counted, own = next(_rows(report, "end"))[0], next(_rows(report, "own"))[0]
+    if counted != own:
+        what = f"{counted:,} instructions were counted, and QEMU executed {own:,}"
+        raise SimulationError(what, "a bug of the simulator: please report it with the firmware")
 
 
 def _results(path: Path) -> Iterator[tuple[int, Adv]]:

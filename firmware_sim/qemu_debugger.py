@@ -48,6 +48,8 @@ class _Debugger:
         self._socket.settimeout(STALL_S)
         self._socket.connect(str(path))
         self._received = b""
+        # QEMU names the program status only to who has asked for the descriptions of registers.
+        self.ask("qXfer:features:read:target.xml:0,1")
 
     def ask(self, command: str) -> str:
         """Return the answer to a command that leaves the core as it is."""

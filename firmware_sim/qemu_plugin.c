@@ -24,7 +24,7 @@ int qemu_plugin_install(uint64_t id, const struct qemu_info_t *info, int argc, c
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
 void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, void (*call)(uint64_t id, struct qemu_plugin_tb *tb));
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, void (*call)(unsigned int cpu, void *user),
                                           int flags, void *user);
@@ -133,13 +133,20 @@ static void on_block(unsigned int cpu, void *user)
     }
 }
 
+/* What QEMU calls its size has bytes of the next one too, where that one crosses a page. */
+static uint64_t size_of(const struct qemu_plugin_insn *instruction)
+{
+    const uint8_t *bytes = qemu_plugin_insn_data(instruction);
+    return bytes[1] >= 0xE8u ? 4u : 2u;
+}
+
 static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
 {
     const uint64_t instructions = qemu_plugin_tb_n_insns(tb);
     const struct qemu_plugin_insn *first = qemu_plugin_tb_get_insn(tb, 0);
     const struct qemu_plugin_insn *last = qemu_plugin_tb_get_insn(tb, instructions - 1);
     const uint64_t address = qemu_plugin_insn_vaddr(first);
-    const uint64_t bytes = qemu_plugin_insn_vaddr(last) + qemu_plugin_insn_size(last) - address;
+    const uint64_t bytes = qemu_plugin_insn_vaddr(last) + size_of(last) - address;
     const uint64_t packed = instructions << 48 | address << 16 | bytes;
     (void)id;
     qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, 0, (void *)(uintptr_t)packed);

@@ -21,7 +21,6 @@ _EXCEPTIONS = {
     SUPERVISOR_CALL: "supervisor call",
     7: "breakpoint",
     19: "stack overflow",
-    20: "stack overflow",
 }
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Q14 = 1 << 14
 LINES_SHOWN = 20
+FLIPS_SHOWN = 10
 
 
 @click.command()
@@ -157,8 +158,10 @@ def _print_counts(head: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> N
 
 
 def _print_flips(shown: Mapping[str, Any]) -> None:
-    names = ", ".join(_flip_name(flip) for flip in shown["flipped"])
-    click.echo(f"\nflipped: {names}")
+    flipped = shown["flipped"]
+    names = ", ".join(_flip_name(flip) for flip in flipped[:FLIPS_SHOWN])
+    more = f" and {len(flipped) - FLIPS_SHOWN} more" if len(flipped) > FLIPS_SHOWN else ""
+    click.echo(f"\nflipped: {names}{more}")
     if shown["fault"] is not None:
         click.echo(f"with them: {shown['fault']['what']}")
         return

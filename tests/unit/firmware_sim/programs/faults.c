@@ -14,7 +14,7 @@ static int16_t block[64];
 __attribute__((noinline)) uint32_t fault(volatile uint32_t *pointer, uint32_t depth)
 {
 #if FAULT == 1
-    depth += pointer[depth]; /* FAULT 1 */
+    depth += pointer[0]; /* FAULT 1 */
 #elif FAULT == 2
     *(volatile uint32_t *)(uintptr_t)table = depth; /* FAULT 2 */
 #elif FAULT == 3
@@ -26,8 +26,7 @@ __attribute__((noinline)) uint32_t fault(volatile uint32_t *pointer, uint32_t de
         return fault(pointer, depth + 1) + frame[(depth + 1) & 15u];
     }
 #elif FAULT == 5
-    while (pointer[0] == 0u) {
-        block[0]++; /* FAULT 5 */
+    for (; pointer[0] == 0u; block[0]++) { /* FAULT 5 */
     }
 #elif FAULT == 6
     ((void (*)(void))((uintptr_t)block | 1u))(); /* FAULT 6 */
@@ -35,6 +34,8 @@ __attribute__((noinline)) uint32_t fault(volatile uint32_t *pointer, uint32_t de
     __asm__ volatile("wfi"); /* FAULT 7 */
 #elif FAULT == 8
     depth = 7u / pointer[0]; /* FAULT 8 */
+#elif FAULT == 10
+    *pointer = depth; /* FAULT 10 */
 #elif FAULT == 9
     __asm__ volatile("b ."); /* FAULT 9 */
 #endif
@@ -55,7 +56,8 @@ int main(void)
 {
     static uint32_t zero, sum;
     while (board_read_audio(block, 64) > 0) {
-        sum += outer(FAULT == 1 ? (volatile uint32_t *)BAD_POINTER : &zero); /* CALL 3 */
+        volatile uint32_t *wild = (volatile uint32_t *)(FAULT == 1 ? 0u : 0x0F000000u);
+        sum += outer(FAULT == 1 || FAULT == 10 ? wild : &zero); /* CALL 3 */
     }
     board_exit((int)sum);
 }

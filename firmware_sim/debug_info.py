@@ -208,12 +208,16 @@ class DebugInfo:
 
     def _lines_of(self, program: Any) -> Iterator[tuple[int, int, Line]]:
         begins = 0
-        before = None
+        before = line = None
         for state in (entry.state for entry in program.get_entries() if entry.state is not None):
             if before is None:
-                begins = state.address & ~_THUMB
-            elif begins in self._starts and before.address < state.address and before.line:
-                yield before.address, state.address, Line(_file_of(program, before.file), before.line)
+                begins, line = state.address & ~_THUMB, None
+            elif begins in self._starts and before.address < state.address:
+                # Code of no line in particular, line 0, has that of the code in front of it.
+                if before.line:
+                    line = Line(_file_of(program, before.file), before.line)
+                if line is not None:
+                    yield before.address, state.address, line
             before = None if state.end_sequence else state
 
 

@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import needs_qemu, target_of
+from unit.firmware_sim.builds import build_folder
 
-from edgekit import artifact
+import codegen
+from codegen.toolchain import board_source, compile_program
 from edgekit.cli.app import main
 from edgekit.errors import SimulationError
 from edgekit.target import Target
 from firmware_sim import simulate
 
 PCM = np.random.default_rng(7).integers(-3000, 3000, 1000).astype(np.int16)
+KERNELS = Path(codegen.__file__).parent / "kernels"
 SOURCE = Path(__file__).parent / "programs" / "faults.c"
 CORES = ["cortex-m33", "cortex-m4", pytest.param("cortex-m55", marks=needs_qemu)]
 LIMIT = 1_000_000
@@ -160,16 +163,6 @@ def test_divisions_are_left_alone_where_nobody_asked_for_the_trap(
     assert result.adv == (0, 3, 0)
 
 
-def build_folder(folder: Path, elf: Path, target: Target) -> Path:
-    """Return a build folder with a firmware and nothing else."""
-    marker = {"schema": 1, "target": target.name, "target_file": target.name}
-    folder.mkdir()
-    artifact.write_json(folder / "build.json", marker)
-    with artifact.writing(folder / "firmware", "firmware", {}, {}) as work:
-        (work / "firmware.elf").write_bytes(elf.read_bytes())
-    return folder
-
-
 @pytest.mark.parametrize("core", CORES)
 def test_the_command_prints_it_all_and_exits_with_8(
     core: str, build_program: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -184,6 +177,15 @@ def test_the_command_prints_it_all_and_exits_with_8(
     assert second.startswith("hint: ")
     assert rest[0] == "call stack:"
     assert len(rest) == 1 + 4 + 1 + 5
+
+
+@needs_qemu
+def test_kernels_in_assembly_have_callers(tmp_path: Path) -> None:
+    """`ek_products_mve` is all assembly: it says itself where it keeps registers."""
+    target = target_of("cortex-m55")
+    sources = [SOURCE.with_name("kernel_fault.c"), board_source(target), KERNELS / "ek_products_mve.c"]
+    elf = compile_program(sources, [KERNELS], target, tmp_path / "program.elf")
+    assert [function for function, _ in frames(failure(elf, target))] == ["ek_products_mve", "outer", "main"]
 
 
 def test_nothing_in_a_firmware_depends_on_the_machine(build_program: Callable[..., Path]) -> None:

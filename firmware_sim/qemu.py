@@ -22,7 +22,7 @@ from firmware_sim.device import Adv
 from firmware_sim.fault import fault, runaway
 from firmware_sim.places import Places, count_places
 from firmware_sim.program import Program
-from firmware_sim.qemu_debugger import machine_before_end
+from firmware_sim.qemu_debugger import Stopped, machine_before_end
 from firmware_sim.qemu_process import QEMU, End, Qemu, machine_for, require_qemu
 from firmware_sim.regions import BUG_HINT, region_table
 from firmware_sim.result import SimResult
@@ -48,7 +48,9 @@ _CAUSES = {
     25: "division by zero",
 }
 """What the bits of the Configurable Fault Status Register say."""
-_PROTECTION_ADDRESS, _BUS_ADDRESS = 1 << 7, 1 << 15
+_ADDRESS_VALID = (1 << 7, 1 << 15)
+"""Bits of the same register: the memory protection's address is known, the bus's is."""
+_EXCEPTIONS = {3: "breakpoint", 11: "supervisor call", 12: "breakpoint"}
 _STACK_OVERFLOW = 1 << 20
 
 
@@ -156,30 +158,25 @@ def _require_end(run: QemuRun, qemu: Qemu, report: list[list[str]]) -> None:
 
         stopped = machine_before_end(qemu, prepare, last, run.fault_handler, steps)
         what = {
-            "fault": _said(stopped.fault_status, stopped.fault_address, run.program),
+            "fault": _said(stopped, run.program),
             "sleep": "the firmware sleeps, and nothing wakes it",
             "limit": runaway(run.block_instruction_limit),
         }[kind]
         raise fault(what, stopped.machine, run.info)
 
 
-def _said(status: int, addresses: tuple[int, int], program: Program) -> str:
-    """Return what happened, in words.
-
-    Args:
-        status: The Configurable Fault Status Register.
-        addresses: What the memory protection and the bus say that was accessed.
-        program: The firmware.
-    """
+def _said(stopped: Stopped, program: Program) -> str:
+    """Return what happened, in words."""
+    status = stopped.fault_status
     causes = [text for bit, text in _CAUSES.items() if status >> bit & 1]
     if status & _STACK_OVERFLOW:
         return _CAUSES[20]
     known = [
         address
-        for valid, address in zip((_PROTECTION_ADDRESS, _BUS_ADDRESS), addresses, strict=True)
+        for valid, address in zip(_ADDRESS_VALID, stopped.fault_address, strict=True)
         if status & valid
     ]
-    what = causes[0] if causes else f"fault (CFSR {status:#010x})"
+    what = causes[0] if causes else _EXCEPTIONS.get(stopped.exception, f"exception {stopped.exception}")
     if not known:
         return what
     if any(origin <= known[0] < origin + len(data) for origin, data in program.segments):

@@ -23,6 +23,7 @@ _FAULT_STATUS, _PROTECTION_ADDRESS, _BUS_ADDRESS = 0xE000_ED28, 0xE000_ED34, 0xE
 _REGISTERS = 16
 _PROGRAM_STATUS = "p19"
 _STOPPED = "T"
+_EXCEPTION_MASK = 0x1FF
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,13 @@ class Stopped:
 
     Attributes:
         machine: Its registers and memory.
+        exception: The number of the exception that it took.
         fault_status: Its Configurable Fault Status Register.
         fault_address: What the memory protection and the bus say that was accessed.
     """
 
     machine: Machine
+    exception: int
     fault_status: int
     fault_address: tuple[int, int]
 
@@ -137,10 +140,12 @@ def machine_before_end(
 def _step_to_end(
     qemu: Qemu, debugger: _Debugger, registers: list[int], handler: int, steps: int | None
 ) -> Stopped:
+    exception = 0
     for _ in range(_MOST_STEPS if steps is None else steps):
         debugger.step()
         after = debugger.registers()
         if after[PC] == handler:
+            exception = after[_REGISTERS] & _EXCEPTION_MASK
             break
         registers = after
     limit, top = qemu.program.stack_limit, qemu.program.stack_top
@@ -154,4 +159,4 @@ def _step_to_end(
     status = debugger.word(_FAULT_STATUS) or 0
     addresses = (debugger.word(_PROTECTION_ADDRESS) or 0, debugger.word(_BUS_ADDRESS) or 0)
     machine = Machine(dict(enumerate(registers[:_REGISTERS])), registers[_REGISTERS], read)
-    return Stopped(machine, status, addresses)
+    return Stopped(machine, exception, status, addresses)

@@ -1,91 +1,38 @@
 """The whole firmware of a Wav2Small on a Cortex-M33: unicorn's counts against QEMU's own."""
 
-from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple
-
 import numpy as np
 import pytest
-from support import needs_qemu, noise, small_graph, target_of
+from support import needs_qemu, noise, small_graph
 
-from codegen.emit import emit_sources, model_sources
-from codegen.toolchain import BOARD, compile_firmware, compile_program
+from benchmarks.simulator.counts import BOARD_FUNCTIONS, Boards, Counted, both_boards, differences
 from edgekit.errors import SimulationError
-from edgekit.target import Target
-from firmware_sim import default_regions
-from firmware_sim.debug_info import DebugInfo
-from firmware_sim.places import Places, by_function
-from firmware_sim.program import read_program
-from firmware_sim.qemu import run_in_qemu
-from firmware_sim.result import SimResult
-from firmware_sim.simulator import profile
+from firmware_sim import qemu
 
 pytestmark = needs_qemu
 
 BLOCK = 64
 BLOCKS = (10, 20, 30)
-BOARD_FUNCTIONS = {"board_read_audio", "board_begin_block", "board_write_adv", "board_exit", "start"}
-"""What the boards do differently: registers here, semihosting there, and variables of their own to clear."""
-
-
-class Counted(NamedTuple):
-    result: SimResult
-    functions: dict[str, int]
-    """Instructions."""
-
-
-def counted(result: SimResult, places: Places) -> Counted:
-    return Counted(result, {row.name: row.instructions for row in by_function(places, result.program)})
 
 
 @pytest.fixture(scope="module")
-def m33() -> Target:
-    """The core with memories that QEMU's machine has."""
-    target = target_of("cortex-m33")
-    return replace(target, memory=replace(target.memory, flash_origin=0x1000_0000, ram_origin=0x3800_0000))
-
-
-@pytest.fixture(scope="module")
-def firmware(tmp_path_factory: pytest.TempPathFactory, m33: Target) -> tuple[Path, Path]:
-    """The same engine for unicorn's board and for QEMU's."""
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Boards:
     folder = tmp_path_factory.mktemp("wav2small")
-    graph = small_graph(folder, bands=26, channels=13, depth=(3, 4), int4=True)
-    for name, text in emit_sources(graph, 16_000, m33.core.instructions).items():
-        (folder / name).write_text(text)
-    sources = model_sources(folder)
-    here = compile_firmware(sources, [folder], m33, folder / "unicorn.elf")
-    board = [BOARD / "main.c", BOARD / "board_semihosting.c"]
-    defines = {"EDGEKIT_BOARD_BLOCK_SAMPLES": f"{BLOCK}u"}
-    there = compile_program([*board, *sources], [folder], m33, folder / "qemu.elf", defines)
-    return here, there
-
-
-def in_qemu(elf: Path, target: Target, pcm: np.ndarray) -> Counted:
-    program = read_program(elf)
-    regions = default_regions(program)
-    return counted(*run_in_qemu(program, DebugInfo(elf, program), target, pcm, regions, 10**9, trace=False))
+    return both_boards(small_graph(folder, bands=26, channels=13, depth=(3, 4), int4=True), folder)
 
 
 @pytest.fixture(scope="module")
-def both(firmware: tuple[Path, Path], m33: Target) -> list[tuple[Counted, Counted]]:
+def both(boards: Boards) -> list[tuple[Counted, Counted]]:
     """(in unicorn, in QEMU) for three lengths of audio."""
-    found = []
-    for blocks in BLOCKS:
-        pcm = noise(1.0)[: BLOCK * blocks]
-        made = profile(firmware[0], m33, pcm)
-        found.append((counted(made.result, made.places), in_qemu(firmware[1], m33, pcm)))
-    return found
+    lengths = [noise(1.0)[: BLOCK * blocks] for blocks in BLOCKS]
+    return [(boards.in_unicorn(pcm), boards.in_qemu(pcm)) for pcm in lengths]
 
 
 def test_every_function_of_the_engine_executes_the_same_instructions(both) -> None:
     for here, there in both:
-        assert here.result.adv == there.result.adv
         assert here.result.results == there.result.results
-        engine = here.functions.keys() - BOARD_FUNCTIONS
+        engine = here.functions.keys() - set(BOARD_FUNCTIONS)
         assert len(engine) > 20
-        assert {name: here.functions[name] for name in engine} == {
-            name: there.functions[name] for name in engine
-        }
+        assert all(here.functions[name] == there.functions[name] for name in engine)
         for region in here.result.regions.keys() - {"board"}:
             assert here.result.regions[region].instructions == there.result.regions[region].instructions
 
@@ -93,12 +40,9 @@ def test_every_function_of_the_engine_executes_the_same_instructions(both) -> No
 def test_the_difference_is_the_fixed_cost_of_the_boards(both) -> None:
     """`run_in_qemu` has required already that QEMU's own count is the sum of these."""
     for here, there in both:
-        total = there.result.instructions - here.result.instructions
-        names = here.functions.keys() | there.functions.keys()
-        by_name = {name: there.functions.get(name, 0) - here.functions.get(name, 0) for name in names}
-        assert total == sum(by_name.values())
-        different = {name for name, difference in by_name.items() if difference}
-        assert different <= BOARD_FUNCTIONS
+        more = differences(here, there)
+        assert sum(more.values()) == there.result.instructions - here.result.instructions
+        assert more.keys() <= set(BOARD_FUNCTIONS)
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["unicorn", "qemu"])
@@ -118,9 +62,7 @@ def test_the_boards_cost_the_same_for_every_block_and_every_result(place: int, b
         assert len({run.functions[name] for run in runs}) == 1
 
 
-def test_a_count_that_is_not_qemus_own_is_an_error(firmware, m33, monkeypatch) -> None:
-    from firmware_sim import qemu
-
+def test_a_count_that_is_not_qemus_own_is_an_error(boards: Boards, monkeypatch) -> None:
     original = qemu.cost_table
 
     def one_too_many(*arguments):
@@ -130,4 +72,4 @@ def test_a_count_that_is_not_qemus_own_is_an_error(firmware, m33, monkeypatch) -
 
     monkeypatch.setattr(qemu, "cost_table", one_too_many)
     with pytest.raises(SimulationError, match="were counted, and QEMU executed"):
-        in_qemu(firmware[1], m33, noise(1.0)[:640])
+        boards.in_qemu(noise(1.0)[:640])

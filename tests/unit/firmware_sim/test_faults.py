@@ -26,7 +26,21 @@ LIMIT = 1_000_000
 MOST_S = 30
 """A second where nothing else runs."""
 
-BAD_READ, FLASH, UNDEFINED, OVERFLOW, RUNAWAY, IN_RAM, SLEEP, DIVISION, TIGHT, BAD_WRITE = range(1, 11)
+(
+    BAD_READ,
+    FLASH,
+    UNDEFINED,
+    OVERFLOW,
+    RUNAWAY,
+    IN_RAM,
+    SLEEP,
+    DIVISION,
+    TIGHT,
+    BAD_WRITE,
+    BAD_STACK,
+    CALL,
+    BREAKPOINT,
+) = range(1, 14)
 FAULTS = {
     FLASH: "to flash at 0x",
     UNDEFINED: "undefined instruction",
@@ -37,6 +51,8 @@ FAULTS = {
     DIVISION: "division by zero",
     TIGHT: "runaway: 1,000,000 instructions in one block of audio",
     BAD_WRITE: "bad pointer: ",
+    CALL: "supervisor call",
+    BREAKPOINT: "breakpoint",
 }
 NAMES = {
     FLASH: "write to flash",
@@ -48,6 +64,8 @@ NAMES = {
     DIVISION: "division by zero",
     TIGHT: "loop of one branch",
     BAD_WRITE: "bad pointer",
+    CALL: "supervisor call",
+    BREAKPOINT: "breakpoint",
 }
 
 
@@ -142,6 +160,14 @@ def test_a_stack_overflow_overwrites_nothing(core: str, failed) -> None:
     target = target_of(core)
     found = registers(failed(OVERFLOW, core))
     assert found["sp"] < target.memory.ram_origin + 96
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_stack_that_is_nowhere_says_so(core: str, failed) -> None:
+    error = failed(BAD_STACK, core)
+    assert frames(error) == [("fault", line_of("FAULT 11"))]
+    assert "  ends here: the stack of fault cannot be read" in error.details
+    assert registers(error)["sp"] == 0xF0000000
 
 
 @pytest.mark.parametrize("core", CORES)

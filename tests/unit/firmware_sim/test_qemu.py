@@ -119,6 +119,28 @@ def test_memories_of_the_target_are_used(tmp_path: Path, m55: Target) -> None:
         simulate(elf, nowhere, PCM)
 
 
+@pytest.mark.parametrize(
+    ("does", "what"),
+    [
+        ("exec sleep 100", "QEMU hangs: no instruction in 0.2 s"),
+        ("echo qemu: fatal: Lockup; exit 1", "QEMU stopped: qemu: fatal: Lockup"),
+        ("exit 1", "QEMU stopped: no message"),
+    ],
+    ids=["hangs", "says why it stops", "stops"],
+)
+def test_a_qemu_that_does_not_do_its_work_is_ended(
+    does: str, what: str, m55_firmware: Path, m55: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = tmp_path / "qemu"
+    idle.write_text(f"#!/bin/sh\n{does}\n")
+    idle.chmod(0o755)
+    monkeypatch.setattr(qemu_process, "QEMU", str(idle))
+    monkeypatch.setattr(qemu_process, "STALL_S", 0.2)
+    with pytest.raises(SimulationError) as caught:
+        simulate(m55_firmware, m55, PCM)
+    assert caught.value.what.startswith(what)
+
+
 def test_missing_qemu_says_how_to_install_it(
     m55_firmware: Path, m55: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:

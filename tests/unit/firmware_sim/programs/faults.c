@@ -36,6 +36,12 @@ __attribute__((noinline)) uint32_t fault(volatile uint32_t *pointer, uint32_t de
     depth = 7u / pointer[0]; /* FAULT 8 */
 #elif FAULT == 10
     *pointer = depth; /* FAULT 10 */
+#elif FAULT == 11
+    __asm__ volatile("mov sp, %0\n\tpush {r0}" ::"r"(0xF0000000u)); /* FAULT 11 */
+#elif FAULT == 12
+    __asm__ volatile("svc #1"); /* FAULT 12 */
+#elif FAULT == 13
+    __asm__ volatile("bkpt #1"); /* FAULT 13 */
 #elif FAULT == 9
     __asm__ volatile("b ."); /* FAULT 9 */
 #endif

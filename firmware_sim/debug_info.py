@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from elftools.common.exceptions import DWARFError, ELFError
@@ -16,6 +16,7 @@ from elftools.dwarf.callframe import FDE
 from elftools.elf.elffile import ELFFile
 
 from edgekit.errors import SimulationError
+from firmware_sim.inlining import InlinedCall, Line, file_of, inlined_calls
 from firmware_sim.program import Program
 
 SP, LR, PC = 13, 14, 15
@@ -24,22 +25,6 @@ _MOST_FRAMES = 100_000
 
 Registers = dict[int, int]
 """Values of R0 to R15 by number."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of source.
-
-    Attributes:
-        file: Its file, relative to the build.
-        number: Its number, from 1.
-    """
-
-    file: str
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.number}"
 
 
 @dataclass(frozen=True)
@@ -52,6 +37,7 @@ class Frame:
         pc: The address of the instruction; of a caller, where it goes on.
         sp: Its stack pointer.
         is_code: Whether there is code at all.
+        inlined: Whether the compiler has put it into the next frame's function.
     """
 
     function: str
@@ -59,6 +45,7 @@ class Frame:
     pc: int
     sp: int
     is_code: bool
+    inlined: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +72,7 @@ class DebugInfo:
     def __init__(self, elf: Path, program: Program) -> None:
         self._elf = elf
         self._program = program
+        self._calls: dict[int, list[InlinedCall]] = {}
 
     def line_of(self, address: int) -> Line | None:
         """Return the source line of an instruction; None where the compiler noted none."""
@@ -101,20 +89,30 @@ class DebugInfo:
             registers: R0 to R15 at the instruction that the core stopped at.
             read: Returns the word at an address; None where there is no memory.
         """
-        at = dict(registers)
-        frames = [self._frame(at, at[PC])]
+        at, innermost = dict(registers), True
+        frames: list[Frame] = []
         while len(frames) < _MOST_FRAMES:
-            above, ends = self._caller(at, frames[-1], read, innermost=len(frames) == 1)
+            # The instruction that called lies before the one to return to.
+            frames += self._frames(at, at[PC] if innermost else at[PC] - 2)
+            above, ends = self._caller(at, frames[-1], read, innermost=innermost)
             if above is None:
                 return Stack(tuple(frames), ends)
-            at = above
-            # The instruction that called lies before the one to return to.
-            frames.append(self._frame(at, at[PC] - 2))
+            at, innermost = above, False
         return Stack(tuple(frames), f"more than {_MOST_FRAMES} calls")
 
-    def _frame(self, at: Registers, address: int) -> Frame:
-        function = self._program.function_at(address)
-        return Frame(function, self.line_of(address), at[PC], at[SP], self._is_code(address))
+    def _frames(self, at: Registers, address: int) -> Iterator[Frame]:
+        """Yield the function at an address, and before it those that were inlined there."""
+        line, is_code = self.line_of(address), self._is_code(address)
+        for call in self._inlined(address):
+            yield Frame(call.function, line, at[PC], at[SP], is_code, inlined=True)
+            line = call.line
+        yield Frame(self._program.function_at(address), line, at[PC], at[SP], is_code)
+
+    def _inlined(self, address: int) -> list[InlinedCall]:
+        if address not in self._calls:
+            known = self._dwarf is not None
+            self._calls[address] = inlined_calls(self._dwarf, address, self._starts) if known else []
+        return self._calls[address]
 
     def _caller(
         self, at: Registers, frame: Frame, read: Callable[[int], int | None], *, innermost: bool
@@ -215,21 +213,10 @@ class DebugInfo:
             elif begins in self._starts and before.address < state.address:
                 # Code of no line in particular, line 0, has that of the code in front of it.
                 if before.line:
-                    line = Line(_file_of(program, before.file), before.line)
+                    line = Line(file_of(program, before.file), before.line)
                 if line is not None:
                     yield before.address, state.address, line
             before = None if state.end_sequence else state
-
-
-def _file_of(program: Any, index: int) -> str:
-    header = program.header
-    newest = header.version >= 5
-    entry = header.file_entry[index if newest else index - 1]
-    name = PurePosixPath(entry.name.decode())
-    if entry.dir_index or newest:
-        folder = header.include_directory[entry.dir_index if newest else entry.dir_index - 1]
-        name = PurePosixPath(folder.decode()) / name
-    return str(name)
 
 
 def _row_of(entry: FDE, address: int) -> dict[Any, Any]:

@@ -66,7 +66,7 @@ def _stack_lines(stack: Stack) -> Iterator[str]:
 
 def _frame_line(number: int, frame: Frame) -> str:
     where = frame.line or ("no source line" if frame.is_code else "no code")
-    return f"  #{number:<3} {frame.pc:#010x}  {frame.function}  {where}"
+    return f"  #{number:<3} {frame.pc:#010x}  {frame.function}  {where}{', inlined' if frame.inlined else ''}"
 
 
 def _register_lines(machine: Machine) -> Iterator[str]:

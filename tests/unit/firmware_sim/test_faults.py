@@ -56,9 +56,9 @@ NAMES = {
 }
 
 
-def line_of(mark: str) -> str:
-    lines = SOURCE.read_text().splitlines()
-    return f"faults.c:{next(i for i, line in enumerate(lines, 1) if f'/* {mark} */' in line)}"
+def line_of(mark: str, source: Path = SOURCE) -> str:
+    lines = source.read_text().splitlines()
+    return f"{source.name}:{next(i for i, line in enumerate(lines, 1) if f'/* {mark} */' in line)}"
 
 
 def frames(error: SimulationError) -> list[tuple[str, str]]:
@@ -191,6 +191,20 @@ def test_the_command_prints_it_all_and_exits_with_8(
     assert second.startswith("hint: ")
     assert rest[0] == "call stack:"
     assert len(rest) == 1 + 4 + 1 + 5
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_inlined_functions_have_frames(core: str, build_program: Callable[..., Path]) -> None:
+    target = target_of(core)
+    error = failure(build_program("inlined", target), target)
+    source = SOURCE.with_name("inlined.c")
+    assert frames(error) == [
+        ("inner", f"{line_of('FAULT', source)}, inlined"),
+        ("between", f"{line_of('CALL 1', source)}, inlined"),
+        ("outer", line_of("CALL 2", source)),
+        ("main", line_of("CALL 3", source)),
+    ]
+    assert error.what == f"undefined instruction, in inner at {line_of('FAULT', source)}"
 
 
 @needs_qemu

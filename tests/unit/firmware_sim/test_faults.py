@@ -17,6 +17,7 @@ from edgekit.cli.app import main
 from edgekit.errors import SimulationError
 from edgekit.target import Target
 from firmware_sim import simulate
+from firmware_sim.program import read_program
 
 PCM = np.random.default_rng(7).integers(-3000, 3000, 1000).astype(np.int16)
 KERNELS = Path(codegen.__file__).parent / "kernels"
@@ -131,6 +132,15 @@ def test_registers_are_those_at_the_fault(core: str, failed) -> None:
     found = registers(error)
     assert 0x0F000000 in found.values()
     assert found["pc"] == int(re.search(r"#0 +(0x\w+)", error.details[1])[1], 16)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_the_program_counter_is_at_the_instruction(core: str, build_program: Callable[..., Path]) -> None:
+    target = target_of(core)
+    elf = build_program("faults", target, {"FAULT": str(DIVISION)})
+    program = read_program(elf)
+    place = registers(failure(elf, target))["pc"] - program.code_origin
+    assert int.from_bytes(program.code[place : place + 2], "little") & 0xFFF0 == 0xFBB0, "UDIV"
 
 
 @pytest.mark.parametrize("core", CORES)

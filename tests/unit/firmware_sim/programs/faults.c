@@ -50,7 +50,9 @@ __attribute__((noinline)) uint32_t fault(volatile uint32_t *pointer, uint32_t de
 
 __attribute__((noinline)) uint32_t middle(volatile uint32_t *pointer)
 {
-    return fault(pointer, 0) + 1u; /* CALL 1 */
+    uint32_t found = fault(pointer, 0); /* CALL 1 */
+    found += 1u;
+    return found;
 }
 
 __attribute__((noinline)) uint32_t outer(volatile uint32_t *pointer)

@@ -134,7 +134,11 @@ def _machine_flags(target: Target) -> list[str]:
 
 
 def _prefix_map_flags(folders: Sequence[Path]) -> list[str]:
-    mapped = {str(folder.resolve()): "." for folder in folders} | {str(find_zig_folder()): "zig"}
+    mapped = {str(folder.resolve()): "." for folder in folders}
+    zig = find_zig_folder()
+    if zig is not None:
+        # Zig finds its own headers behind links.
+        mapped |= {str(zig): "zig", str(zig.resolve()): "zig"}
     return [*(f"-ffile-prefix-map={old}={new}" for old, new in mapped.items()), "-fdebug-compilation-dir=."]
 
 

@@ -4,6 +4,8 @@ An `EdgekitError` prints as one line and a hint naming the next command to run, 
 Anything else that escapes is a bug in edgekit and keeps its traceback.
 """
 
+from collections.abc import Sequence
+
 
 class EdgekitError(Exception):
     """What was wrong, where, and what to do next.
@@ -19,6 +21,8 @@ class EdgekitError(Exception):
     """
 
     exit_code = 2
+    details: tuple[str, ...] = ()
+    """Lines to print below: what led there."""
 
     def __init__(self, what: str, hint: str = "") -> None:
         # Both go to Exception.args: errors cross process pools, and pickle rebuilds from args.
@@ -73,9 +77,20 @@ class ParityError(EdgekitError):
 
 
 class SimulationError(EdgekitError):
-    """The firmware faulted or hung on the simulated core."""
+    """The firmware faulted or hung on the simulated core.
+
+    Args:
+        what: What happened and where.
+        hint: What to do next.
+        details: The call stack and the registers, line by line.
+    """
 
     exit_code = 8
+
+    def __init__(self, what: str, hint: str = "", details: Sequence[str] = ()) -> None:
+        super().__init__(what, hint)
+        self.details = tuple(details)
+        self.args = (what, hint, self.details)
 
 
 INTERRUPTED_EXIT_CODE = 130

@@ -25,8 +25,12 @@ void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *us
         from->cycles += counter->taken_branch_cycles;
         from->taken_branches++;
         counter->cycles += counter->taken_branch_cycles;
+        counter->places[(counter->next_address - counter->code_origin) >> 1].exits++;
+        counter->places[begin].entries++;
         cycles += counter->entry_cycles[begin];
     }
+    counter->places[begin].executions++;
+    counter->places[end].executions--;
     counter->next_address = address + size;
     if (counter->region_of[begin] != SAME_REGION) {
         counter->region = counter->region_of[begin];

@@ -12,8 +12,15 @@ typedef struct {
     uint64_t taken_branches;
 } region_count_t;
 
+/* What happened at a halfword of the code. */
 typedef struct {
-    /* Set by the simulator; the arrays have an entry per halfword of code, the prefix sums one more. */
+    int64_t executions; /* more than at the halfword before: blocks that begin here, less those that end here */
+    uint64_t entries;   /* of them, those that a taken branch led to */
+    uint64_t exits;     /* branches taken by the instruction that ends here */
+} place_count_t;
+
+typedef struct {
+    /* Set by the simulator; the arrays have an entry per halfword of code, the prefix sums and places one more. */
     uint32_t code_origin;
     uint32_t code_bytes;
     const uint32_t *instructions_before;
@@ -21,6 +28,7 @@ typedef struct {
     const uint8_t *entry_cycles;  /* what an instruction costs more when it is jumped to */
     const uint16_t *region_of;    /* region that starts here, or SAME_REGION */
     region_count_t *regions;
+    place_count_t *places;
     uint32_t taken_branch_cycles;
     uint32_t limit_reached;
     uint64_t instruction_limit;

@@ -26,6 +26,10 @@ SAME_REGION = 0xFFFF
 """In the region table: code that counts for the region that called it."""
 
 
+PLACE = np.dtype([("executions", "<i8"), ("entries", "<u8"), ("exits", "<u8")])
+"""Mirrors `place_count_t` of block_counter.h."""
+
+
 class _RegionCount(ctypes.Structure):
     _fields_ = (
         ("instructions", ctypes.c_uint64),
@@ -45,6 +49,7 @@ class _Counter(ctypes.Structure):
         ("entry_cycles", ctypes.c_void_p),
         ("region_of", ctypes.c_void_p),
         ("regions", ctypes.c_void_p),
+        ("places", ctypes.c_void_p),
         ("taken_branch_cycles", ctypes.c_uint32),
         ("limit_reached", ctypes.c_uint32),
         ("instruction_limit", ctypes.c_uint64),
@@ -89,12 +94,14 @@ class BlockCounter:
         self._regions = (_RegionCount * regions)()
         # The structure holds bare pointers: the arrays must live as long as it does.
         self._arrays = (costs.instructions_before, costs.cycles_before, costs.entry_cycles, region_of)
+        self._places = np.zeros(len(costs.entry_cycles) + 1, PLACE)
         pointers = [array.ctypes.data for array in self._arrays]
         self._counter = _Counter(
             code_origin,
             2 * len(costs.entry_cycles),
             *pointers,
             ctypes.addressof(self._regions),
+            self._places.ctypes.data,
             taken_branch_cycles,
             0,
             instruction_limit,
@@ -118,20 +125,7 @@ class BlockCounter:
         self._counter.stop = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value
         library = ctypes.CDLL(str(native_library("block_counter.c")))
         hook = ctypes.cast(library.edgekit_count_block, ctypes.c_void_p)
-        # hook_add takes Python functions only; the handle for the C interface is a private attribute.
-        status = uclib.uc_hook_add(
-            engine._uch,  # noqa: SLF001
-            ctypes.byref(ctypes.c_size_t()),
-            UC_HOOK_BLOCK,
-            hook,
-            ctypes.addressof(self._counter),
-            1,
-            0,
-        )
-        if status != 0:
-            raise SimulationError(
-                f"the core refused the block counter (status {status})", "install unicorn again"
-            )
+        add_hook(engine, UC_HOOK_BLOCK, hook, ctypes.addressof(self._counter), 1, 0)
 
     def allow(self, instructions: int) -> None:
         """Set the limit to that many instructions more."""
@@ -155,6 +149,25 @@ class BlockCounter:
     def counts(self) -> Sequence[Count]:
         """Return the counts of each region."""
         return [Count(r.instructions, r.cycles, r.taken_branches) for r in self._regions]
+
+    def places(self) -> npt.NDArray[np.void]:
+        """Return what happened at each halfword of the code, `PLACE`."""
+        return self._places
+
+
+def add_hook(engine: "Uc", kind: int, hook: ctypes.c_void_p, user: int, begin: int, end: int) -> None:
+    """Have a unicorn engine call native code between two addresses; everywhere if the first is higher.
+
+    Raises:
+        SimulationError: If the engine refuses it.
+    """
+    from unicorn.unicorn_py3.unicorn import uclib
+
+    # hook_add takes Python functions only; the handle for the C interface is a private attribute.
+    handle = engine._uch  # noqa: SLF001
+    status = uclib.uc_hook_add(handle, ctypes.byref(ctypes.c_size_t()), kind, hook, user, begin, end)
+    if status != 0:
+        raise SimulationError(f"the core refused a hook (status {status})", "install unicorn again")
 
 
 @functools.cache

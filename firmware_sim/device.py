@@ -1,6 +1,6 @@
 """The simulated hearing aid's registers: an audio stream in, results and traces out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ class Device:
         read_memory: Returns bytes of the core's memory, for traces; None ignores traces.
         on_block: Called when the firmware turns to the next block of audio, and once at the end.
         on_exit: Called when the firmware ends.
+        before_sample: Called before the sample of that number is handed out.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Device:
         read_memory: Callable[[int, int], bytes] | None,
         on_block: Callable[[], None],
         on_exit: Callable[[], None],
+        before_sample: Mapping[int, Callable[[], None]] | None = None,
     ) -> None:
         self._pcm: list[int] = pcm.tolist()
         self._block_samples = block_samples
         self._read_memory = read_memory
         self._on_block = on_block
         self._on_exit = on_exit
+        self._before_sample = before_sample or {}
         self._next_sample = 0
         self._block_end = 0
         self._written: dict[int, int] = {}
@@ -57,6 +60,8 @@ class Device:
     def read(self, offset: int) -> int:
         """Return the value of the register at an offset; registers that cannot be read are 0."""
         if offset == AUDIO_SAMPLE and self._next_sample < self._block_end:
+            if self._next_sample in self._before_sample:
+                self._before_sample[self._next_sample]()
             sample = self._pcm[self._next_sample]
             self._next_sample += 1
             return sample & 0xFFFF_FFFF

@@ -4,139 +4,139 @@ QEMU has no registers of ours. Audio, results and traces are files that the firm
 semihosting (codegen/board/board_semihosting.c); a plugin counts (qemu_plugin.c).
 """
 
-import shutil
 import struct
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.errors import ConfigError, SimulationError
+from edgekit.errors import SimulationError
 from edgekit.target import Target
-from firmware_sim.counter import Count, native_library
+from firmware_sim.counter import PLACE, Count
+from firmware_sim.debug_info import DebugInfo
 from firmware_sim.device import Adv
-from firmware_sim.program import PAINT, Program
-from firmware_sim.regions import BUG_HINT, region_table, runaway
+from firmware_sim.fault import fault, runaway
+from firmware_sim.places import Places, count_places
+from firmware_sim.program import Program
+from firmware_sim.qemu_debugger import Stopped, machine_before_end
+from firmware_sim.qemu_process import QEMU, End, Qemu, machine_for, require_qemu
+from firmware_sim.regions import BUG_HINT, region_table
 from firmware_sim.result import SimResult
-from firmware_sim.timing import cost_table, timing_of
+from firmware_sim.timing import CostTable, cost_table, timing_of
 
-QEMU = "qemu-system-arm"
-_MACHINE = "mps3-an547"
-_MEMORIES = (
-    (0x0000_0000, 512 << 10),
-    (0x0100_0000, 2 << 20),
-    (0x2000_0000, 512 << 10),
-    (0x2100_0000, 4 << 20),
-    (0x6000_0000, 2 << 30),
-)
-"""(address, bytes) of what the machine has."""
-_VECTORS_BYTES = 64
+__all__ = ["QEMU", "run_in_qemu"]
+
 _NOWHERE = 0xFFFF_FFFF
+FAULT_HANDLER = "Default_Handler"
+_CAUSES = {
+    0: "jump to what is no code",
+    1: "bad pointer",
+    4: "the stack cannot be written",
+    8: "jump to where no memory is",
+    9: "bad pointer",
+    12: "the stack cannot be written",
+    16: "undefined instruction",
+    17: "jump to what is no Thumb code",
+    18: "bad return from an exception",
+    19: "an instruction of a coprocessor that is switched off",
+    20: "stack overflow",
+    24: "unaligned access",
+    25: "division by zero",
+}
+"""What the bits of the Configurable Fault Status Register say."""
+_ADDRESS_VALID = (1 << 7, 1 << 15)
+"""Bits of the same register: the memory protection's address is known, the bus's is."""
+_EXCEPTIONS = {3: "breakpoint", 11: "supervisor call", 12: "breakpoint"}
+_STACK_OVERFLOW = 1 << 20
+
+
+@dataclass(frozen=True)
+class QemuRun:
+    """A firmware, its audio and what is counted.
+
+    Attributes:
+        program: The firmware.
+        info: Its debug information.
+        target: The device.
+        pcm: The audio.
+        regions: Region name to the functions that begin it.
+        block_instruction_limit: More instructions than this within one block of audio are a runaway.
+    """
+
+    program: Program
+    info: DebugInfo
+    target: Target
+    pcm: npt.NDArray[np.int16]
+    regions: Mapping[str, Sequence[str]]
+    block_instruction_limit: int
+
+    @cached_property
+    def costs(self) -> CostTable:
+        """Costs of the code."""
+        program, timing = self.program, timing_of(self.target.timing.table)
+        return cost_table(timing, program.code, program.code_origin, program.instruction_ranges)
+
+    @property
+    def fault_handler(self) -> int:
+        """The address that every fault ends at."""
+        addresses = {function.name: function.address for function in self.program.functions}
+        return addresses.get(FAULT_HANDLER, _NOWHERE)
+
+    def prepare(self, work: Path, hold_at: int = 0, hold_ms: int = 0) -> None:
+        """Write the audio, and what the plugin counts by: `head_t` of qemu_plugin.c and its arrays."""
+        block = struct.pack("<I", self.target.audio.block_samples)
+        (work / "audio").write_bytes(block + self.pcm.astype("<i2").tobytes())
+        table = region_table(self.program, self.regions)
+        addresses = {function.name: function.address for function in self.program.functions}
+        taken = timing_of(self.target.timing.table).taken_branch
+        head = struct.pack(
+            "<8I2Q",
+            *(self.program.code_origin, len(table), len(self.regions), taken),
+            *(addresses.get(name, _NOWHERE) for name in ("Reset_Handler", "board_begin_block")),
+            *(self.fault_handler, hold_ms, self.block_instruction_limit, hold_at),
+        )
+        arrays = (self.costs.instructions_before, self.costs.cycles_before, table, self.costs.entry_cycles)
+        (work / "tables").write_bytes(head + b"".join(array.tobytes() for array in arrays))
 
 
 def run_in_qemu(
     program: Program,
+    info: DebugInfo,
     target: Target,
     pcm: npt.NDArray[np.int16],
     regions: Mapping[str, Sequence[str]],
     block_instruction_limit: int,
     *,
     trace: bool,
-) -> SimResult:
+) -> tuple[SimResult, Places]:
     """Run a firmware on audio and count what it executes; see `firmware_sim.simulate`.
 
     Raises:
         ConfigError: If QEMU or a C compiler for this machine is missing.
         SimulationError: If the firmware faults, hangs, ends before its audio, or does not fit the target.
     """
-    if shutil.which(QEMU) is None:
-        raise ConfigError(
-            f"a {target.core.cpu} runs in QEMU, and there is no {QEMU}", f"run apt install {QEMU}"
-        )
-    _require_fitting(program, target)
+    require_qemu(target)
+    machine = machine_for(program, target)
+    run = QemuRun(program, info, target, pcm, regions, block_instruction_limit)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        _write_tables(work / "tables", program, target, regions, block_instruction_limit)
-        block = struct.pack("<I", target.audio.block_samples)
-        (work / "audio").write_bytes(block + pcm.astype("<i2").tobytes())
-        exit_code, errors = _run(work, program, target)
-        report = _read_report(work / "report", errors)
-        _require_end(report, program, block_instruction_limit)
-        return _result(work, report, exit_code, program, target, pcm, tuple(regions), trace=trace)
+        run.prepare(work)
+        with Qemu(work, machine, program, target) as qemu:
+            end = qemu.wait()
+        report = _read_report(work / "report", end)
+        _require_end(run, qemu, report)
+        return _result(work, report, end.exit_code, run, trace=trace), _places(work, run)
 
 
-def _require_fitting(program: Program, target: Target) -> None:
-    memory = target.memory
-    flash, ram = (memory.flash_origin, memory.flash_bytes), (memory.ram_origin, memory.ram_bytes)
-    for there in (flash, ram):
-        if not any(_within(there, has) for has in _MEMORIES):
-            what = f"QEMU's {_MACHINE} has no memory of {there[1]} bytes at {there[0]:#x}"
-            raise SimulationError(what, f"move the memories of target {target.name}")
-    parts = [(address, len(data)) for address, data in program.segments]
-    parts += [(section.address, section.size_bytes) for section in program.sections]
-    if not all(_within(part, flash) or _within(part, ram) for part in parts):
-        what = f"the firmware does not fit the memories of {target.name}"
-        raise SimulationError(what, "run edgekit codegen again for this target")
-
-
-def _within(part: tuple[int, int], whole: tuple[int, int]) -> bool:
-    return whole[0] <= part[0] and part[0] + part[1] <= whole[0] + whole[1]
-
-
-def _write_tables(
-    path: Path, program: Program, target: Target, regions: Mapping[str, Sequence[str]], limit: int
-) -> None:
-    """Write what the plugin counts by: `head_t` of qemu_plugin.c and its arrays."""
-    timing = timing_of(target.timing.table)
-    costs = cost_table(timing, program.code, program.code_origin, program.instruction_ranges)
-    table = region_table(program, regions)
-    addresses = {function.name: function.address for function in program.functions}
-    numbers = (program.code_origin, len(table), len(regions), timing.taken_branch)
-    marks = ("Reset_Handler", "board_begin_block", "Default_Handler")
-    places = [addresses.get(name, _NOWHERE) for name in marks]
-    head = struct.pack("<8IQ", *numbers, *places, 0, limit)
-    arrays = (costs.instructions_before, costs.cycles_before, table, costs.entry_cycles)
-    path.write_bytes(head + b"".join(array.tobytes() for array in arrays))
-
-
-def _run(work: Path, program: Program, target: Target) -> tuple[int, str]:
-    """Run QEMU in a folder; return its exit code and what it said."""
-    plugin = native_library("block_counter.c", "qemu_plugin.c")
-    memory = target.memory
-    # RAM holds anything after power-up; the known pattern also shows later how deep the stack went.
-    loaded = [(memory.ram_origin, bytes([PAINT]) * memory.ram_bytes), *program.segments]
-    if memory.flash_origin != 0:
-        # The machine starts with the vectors at address 0.
-        vectors = next(data for address, data in program.segments if address == memory.flash_origin)
-        loaded.append((0, vectors[:_VECTORS_BYTES]))
-    loaders = []
-    for index, (address, data) in enumerate(loaded):
-        (work / f"segment{index}").write_bytes(data)
-        loaders += ["-device", f"loader,file=segment{index},addr={address:#x},force-raw=on"]
-    counting = ["-plugin", f"{plugin},tables=tables,report=report"]
-    quiet = ["-display", "none", "-monitor", "none", "-serial", "none"]
-    semihosting = ["-semihosting-config", "enable=on,target=native"]
-    command = [QEMU, "-M", _MACHINE, *quiet, *semihosting, *counting, *loaders]
-    done = subprocess.run(
-        command,
-        cwd=work,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    return done.returncode, (done.stderr + done.stdout).strip()
-
-
-def _read_report(path: Path, errors: str) -> list[list[str]]:
+def _read_report(path: Path, end: End) -> list[list[str]]:
     """Return the words of each line of the plugin's report."""
     lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
     if not any(line[0] == "region" for line in lines):
-        raise SimulationError(f"QEMU stopped: {errors.splitlines()[0] if errors else 'no message'}", BUG_HINT)
+        raise SimulationError(f"QEMU stopped: {end.message}", BUG_HINT)
     return lines
 
 
@@ -144,47 +144,82 @@ def _rows(report: list[list[str]], kind: str) -> Iterator[tuple[int, ...]]:
     return (tuple(map(int, words)) for name, *words in report if name == kind)
 
 
-def _require_end(report: list[list[str]], program: Program, limit: int) -> None:
-    for end in ("fault", "sleep", "limit"):
-        for _, _, address in _rows(report, end):
-            where = program.place_of(address)
-            if end == "limit":
-                raise runaway(limit, where)
-            what = "faulted" if end == "fault" else "stopped without an exit code"
-            raise SimulationError(f"the firmware {what} in {where}", BUG_HINT)
+def _require_end(run: QemuRun, qemu: Qemu, report: list[list[str]]) -> None:
+    """Raise the error of a run that did not come to its end: it is run again, up to there."""
+    own, last, last_but_one = next(_rows(report, "own"))
+    for kind in ("fault", "sleep", "limit"):
+        if not any(_rows(report, kind)):
+            continue
+        # A core that sleeps has executed its last block; one at the limit would repeat it.
+        steps = {"fault": None, "sleep": own - last - 1, "limit": 0}[kind]
+
+        def prepare(work: Path, hold_ms: int) -> None:
+            run.prepare(work, last_but_one, hold_ms)
+
+        stopped = machine_before_end(qemu, prepare, last, run.fault_handler, steps)
+        what = {
+            "fault": _said(stopped, run.program),
+            "sleep": "the firmware sleeps, and nothing wakes it",
+            "limit": runaway(run.block_instruction_limit),
+        }[kind]
+        raise fault(what, stopped.machine, run.info)
 
 
-def _result(
-    work: Path,
-    report: list[list[str]],
-    exit_code: int,
-    program: Program,
-    target: Target,
-    pcm: npt.NDArray[np.int16],
-    regions: tuple[str, ...],
-    *,
-    trace: bool,
-) -> SimResult:
+def _said(stopped: Stopped, program: Program) -> str:
+    """Return what happened, in words."""
+    status = stopped.fault_status
+    causes = [text for bit, text in _CAUSES.items() if status >> bit & 1]
+    if status & _STACK_OVERFLOW:
+        return _CAUSES[20]
+    known = [
+        address
+        for valid, address in zip(_ADDRESS_VALID, stopped.fault_address, strict=True)
+        if status & valid
+    ]
+    what = causes[0] if causes else _EXCEPTIONS.get(stopped.exception, f"exception {stopped.exception}")
+    if not known:
+        return what
+    if any(origin <= known[0] < origin + len(data) for origin, data in program.segments):
+        return f"write to flash at {known[0]:#x}"
+    return f"{what}: access to {known[0]:#x}, where no memory is"
+
+
+def _places(work: Path, run: QemuRun) -> Places:
+    counted = np.frombuffer((work / "places").read_bytes(), PLACE)
+    taken = timing_of(run.target.timing.table).taken_branch
+    return count_places(run.program.code_origin, run.costs, counted, taken)
+
+
+def _result(work: Path, report: list[list[str]], exit_code: int, run: QemuRun, *, trace: bool) -> SimResult:
     snapshots = list(_rows(report, "block"))
     if len(snapshots) < 2:
         raise SimulationError(f"the firmware ended with {exit_code} before it had read its audio", BUG_HINT)
+    _require_own_count(report)
     # What it does once the audio has ended (an utterance's network) is work on the last block.
     snapshots[-1] = next(_rows(report, "end"))[:2]
     instructions, cycles = (np.diff(values).tolist() for values in zip(*snapshots, strict=True))
     counts = [Count(*row) for row in _rows(report, "region")]
     return SimResult(
-        target=target,
-        program=program,
+        target=run.target,
+        program=run.program,
         exit_code=exit_code,
-        samples=len(pcm),
+        samples=len(run.pcm),
         results=tuple(_results(work / "results")),
         traces=tuple(_traces(work / "traces")) if trace else (),
-        regions=dict(zip(regions, counts, strict=True)),
+        regions=dict(zip(run.regions, counts, strict=True)),
         startup_cycles=snapshots[0][1],
         block_cycles=tuple(cycles),
         block_instructions=tuple(instructions),
-        stack_bytes=program.stack_bytes_of((work / "stack").read_bytes()),
+        stack_bytes=run.program.stack_bytes_of((work / "stack").read_bytes()),
     )
+
+
+def _require_own_count(report: list[list[str]]) -> None:
+    """Require that QEMU's own count of instructions is ours."""
+    counted, own = next(_rows(report, "end"))[0], next(_rows(report, "own"))[0]
+    if counted != own:
+        what = f"{counted:,} instructions were counted, and QEMU executed {own:,}"
+        raise SimulationError(what, "a bug of the simulator: please report it with the firmware")
 
 
 def _results(path: Path) -> Iterator[tuple[int, Adv]]:

@@ -4,10 +4,14 @@
  * Compiled for the host at first use and loaded by qemu-system-arm, which calls it directly. Its tables come in a
  * file, its counts go to another. The declarations below are of QEMU's plugin interface, version 1.
  */
+#define _POSIX_C_SOURCE 200809L
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "block_counter.h"
 
@@ -20,7 +24,7 @@ int qemu_plugin_install(uint64_t id, const struct qemu_info_t *info, int argc, c
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
 void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, void (*call)(uint64_t id, struct qemu_plugin_tb *tb));
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, void (*call)(unsigned int cpu, void *user),
                                           int flags, void *user);
@@ -38,35 +42,59 @@ typedef struct {
     uint32_t entry;
     uint32_t begin_block; /* its first instruction begins a block of audio */
     uint32_t fault;       /* the handler that every fault ends in */
-    uint32_t reserved;
+    uint32_t hold_ms;     /* not 0: nothing is reported; the block at `hold_at` waits so long for a debugger */
     uint64_t block_instruction_limit;
+    uint64_t hold_at; /* instructions before it */
 } head_t;
+
+/* What the host can see at any time: QEMU's own count of instructions, and where it is. */
+typedef struct {
+    uint64_t instructions;
+    uint64_t address;
+    uint64_t holds;
+} progress_t;
 
 static head_t head;
 static block_counter_t counter;
-static uint64_t last_address;
+static progress_t *progress;
+static uint64_t before_last, before_last_but_one; /* instructions before the last two blocks */
 static FILE *report;
 
-/* A translated block in a pointer: its address above, its bytes in the low 16 bits. */
+/* A translated block in a pointer: its instructions in the high 16 bits, its bytes in the low 16, its address
+ * between them. */
 typedef char pointers_have_64_bits[sizeof(void *) == 8 ? 1 : -1];
+
+static void write_places(void)
+{
+    FILE *file = fopen("places", "wb");
+    if (file == NULL || fwrite(counter.places, sizeof *counter.places, head.halfwords + 1u, file) != head.halfwords + 1u ||
+        fclose(file) != 0) {
+        abort();
+    }
+}
 
 static void write_report(const char *end)
 {
     uint32_t region;
     (void)fprintf(report, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", end, counter.instructions, counter.cycles,
-                  last_address);
+                  progress->address);
+    (void)fprintf(report, "own %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", progress->instructions, before_last,
+                  before_last_but_one);
     for (region = 0; region < head.regions; region++) {
         const region_count_t *count = &counter.regions[region];
         (void)fprintf(report, "region %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", count->instructions, count->cycles,
                       count->taken_branches);
     }
     (void)fclose(report);
+    write_places();
 }
 
 static void stop(const char *end)
 {
-    write_report(end);
-    _Exit(0);
+    if (head.hold_ms == 0u) {
+        write_report(end);
+        _Exit(0);
+    }
 }
 
 static int stop_at_limit(void *engine)
@@ -76,9 +104,17 @@ static int stop_at_limit(void *engine)
     return 0;
 }
 
+/* A debugger that connects now stops the core in front of the next block. */
+static void hold(void)
+{
+    const struct timespec time = {head.hold_ms / 1000u, (long)(head.hold_ms % 1000u) * 1000000L};
+    progress->holds = 1;
+    (void)nanosleep(&time, NULL);
+}
+
 static void on_block(unsigned int cpu, void *user)
 {
-    const uint64_t packed = (uintptr_t)user, address = packed >> 16;
+    const uint64_t packed = (uintptr_t)user, address = packed >> 16 & 0xFFFFFFFFu;
     (void)cpu;
     if (address == head.fault) {
         stop("fault");
@@ -87,18 +123,33 @@ static void on_block(unsigned int cpu, void *user)
         (void)fprintf(report, "block %" PRIu64 " %" PRIu64 "\n", counter.instructions, counter.cycles);
         counter.instruction_limit = counter.instructions + head.block_instruction_limit;
     }
-    last_address = address;
+    before_last_but_one = before_last;
+    before_last = progress->instructions;
+    progress->instructions += packed >> 48;
+    progress->address = address;
     edgekit_count_block(NULL, address, (uint32_t)(packed & 0xFFFFu), &counter);
+    if (head.hold_ms != 0u && before_last == head.hold_at) {
+        hold();
+    }
+}
+
+/* What QEMU calls its size has bytes of the next one too, where that one crosses a page. */
+static uint64_t size_of(const struct qemu_plugin_insn *instruction)
+{
+    const uint8_t *bytes = qemu_plugin_insn_data(instruction);
+    return bytes[1] >= 0xE8u ? 4u : 2u;
 }
 
 static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
 {
+    const uint64_t instructions = qemu_plugin_tb_n_insns(tb);
     const struct qemu_plugin_insn *first = qemu_plugin_tb_get_insn(tb, 0);
-    const struct qemu_plugin_insn *last = qemu_plugin_tb_get_insn(tb, qemu_plugin_tb_n_insns(tb) - 1);
+    const struct qemu_plugin_insn *last = qemu_plugin_tb_get_insn(tb, instructions - 1);
     const uint64_t address = qemu_plugin_insn_vaddr(first);
-    const uint64_t bytes = qemu_plugin_insn_vaddr(last) + qemu_plugin_insn_size(last) - address;
+    const uint64_t bytes = qemu_plugin_insn_vaddr(last) + size_of(last) - address;
+    const uint64_t packed = instructions << 48 | address << 16 | bytes;
     (void)id;
-    qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, 0, (void *)(uintptr_t)(address << 16 | bytes));
+    qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, 0, (void *)(uintptr_t)packed);
 }
 
 /* No interrupt is enabled: a core that sleeps never wakes. */
@@ -118,6 +169,13 @@ static void on_exit_of_qemu(uint64_t id, void *user)
     write_report("end");
 }
 
+static int map_progress(void)
+{
+    const int file = open("progress", O_RDWR);
+    progress = mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    return progress != MAP_FAILED;
+}
+
 /* The next array of the tables' file. */
 static const void *read_array(FILE *file, size_t size, size_t count)
 {
@@ -128,13 +186,15 @@ static const void *read_array(FILE *file, size_t size, size_t count)
     return values;
 }
 
-/* argv: tables=PATH, report=PATH. */
+/* Its files lie in the working folder: tables and progress to read, report and places to write. */
 int qemu_plugin_install(uint64_t id, const struct qemu_info_t *info, int argc, char **argv)
 {
-    FILE *tables = argc == 2 ? fopen(argv[0] + strlen("tables="), "rb") : NULL;
+    FILE *tables = fopen("tables", "rb");
     (void)info;
-    report = argc == 2 ? fopen(argv[1] + strlen("report="), "w") : NULL;
-    if (tables == NULL || report == NULL || fread(&head, sizeof head, 1, tables) != 1) {
+    (void)argc;
+    (void)argv;
+    report = fopen("report", "w");
+    if (tables == NULL || report == NULL || !map_progress() || fread(&head, sizeof head, 1, tables) != 1) {
         return -1;
     }
     counter.code_origin = head.code_origin;
@@ -144,6 +204,7 @@ int qemu_plugin_install(uint64_t id, const struct qemu_info_t *info, int argc, c
     counter.region_of = read_array(tables, sizeof(uint16_t), head.halfwords);
     counter.entry_cycles = read_array(tables, sizeof(uint8_t), head.halfwords);
     counter.regions = calloc(head.regions, sizeof *counter.regions);
+    counter.places = calloc(head.halfwords + 1u, sizeof *counter.places);
     counter.taken_branch_cycles = head.taken_branch_cycles;
     counter.instruction_limit = head.block_instruction_limit;
     counter.stop = stop_at_limit;

@@ -45,8 +45,3 @@ def region_table(program: Program, regions: Mapping[str, Sequence[str]]) -> npt.
             start = (functions[name].address - program.code_origin) >> 1
             table[start : start + (functions[name].size_bytes + 1) // 2] = index
     return table
-
-
-def runaway(limit: int, where: str) -> SimulationError:
-    """Return the error of a block of audio that does not end."""
-    return SimulationError(f"runaway: {limit} instructions in one block, now in {where}", BUG_HINT)

@@ -4,28 +4,34 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.errors import AudioError, ConfigError, SimulationError
+from edgekit.errors import AudioError, SimulationError
 from edgekit.interrupts import interrupts_after
 from edgekit.target import Target
 from firmware_sim.counter import BlockCounter
+from firmware_sim.debug_info import DebugInfo
 from firmware_sim.device import REGISTERS_ADDRESS, REGISTERS_BYTES, Device
+from firmware_sim.division_trap import DivisionTrap
+from firmware_sim.fault import fault, runaway
+from firmware_sim.flips import Flip, flip_loaded, flips_by_sample
+from firmware_sim.places import Places, count_places
 from firmware_sim.program import PAINT, Program, read_program
 from firmware_sim.qemu import run_in_qemu
-from firmware_sim.regions import BUG_HINT, default_regions, region_table, runaway
+from firmware_sim.regions import BUG_HINT, default_regions, region_table
 from firmware_sim.result import SimResult
 from firmware_sim.timing import cost_table, timing_of
+from firmware_sim.unicorn_faults import SUPERVISOR_CALL, machine_of, said, said_of_exception, unicorn
 
 if TYPE_CHECKING:
     from unicorn.unicorn_py3.unicorn import Uc
 
-_STACK_OVERFLOW_BYTES = 1 << 16
 _NEVER = 0xFFFF_FFFE
+LIMIT = 4_000_000_000
+"""Instructions within one block of audio that are a runaway, if nothing else is said."""
 
 
 def simulate(
@@ -35,7 +41,7 @@ def simulate(
     regions: Mapping[str, Sequence[str]] | None = None,
     *,
     trace: bool = False,
-    block_instruction_limit: int = 4_000_000_000,
+    block_instruction_limit: int = LIMIT,
 ) -> SimResult:
     """Run a firmware on audio and count what it executes.
 
@@ -58,15 +64,64 @@ def simulate(
             target.
         TargetError: If the target names no known timing table.
     """
+    return profile(
+        elf, target, pcm, regions, trace=trace, block_instruction_limit=block_instruction_limit
+    ).result
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A run and what each place of its code took.
+
+    Attributes:
+        result: The run.
+        places: Counts of every instruction.
+        info: The firmware's debug information.
+    """
+
+    result: SimResult
+    places: Places
+    info: DebugInfo
+
+
+def profile(
+    elf: Path,
+    target: Target,
+    pcm: npt.NDArray[np.int16],
+    regions: Mapping[str, Sequence[str]] | None = None,
+    *,
+    trace: bool = False,
+    block_instruction_limit: int = LIMIT,
+    flips: Sequence[Flip] = (),
+) -> Profile:
+    """Run a firmware as `simulate` does, and count every instruction of it.
+
+    Args:
+        elf: As for `simulate`, and so are all arguments but the last.
+        target: The device.
+        pcm: Audio.
+        regions: What is counted apart.
+        trace: Keep traces.
+        block_instruction_limit: The limit of one block of audio.
+        flips: Bits of its memory that are inverted.
+
+    Raises:
+        ConfigError: Also if what simulates the target cannot invert a bit there.
+    """
     if pcm.dtype != np.int16 or pcm.ndim != 1 or pcm.size == 0:
         raise AudioError(
             f"the simulator wants int16 samples, got {pcm.dtype} {pcm.shape}", "pass one channel"
         )
     program = read_program(elf)
+    info = DebugInfo(elf, program)
     chosen = regions or default_regions(program)
+    program = flip_loaded(program, flips)
     if target.core.simulator == "qemu":
-        return run_in_qemu(program, target, pcm, chosen, block_instruction_limit, trace=trace)
-    return _Run(program, target, pcm, chosen, trace, block_instruction_limit).result()
+        result, places = run_in_qemu(program, info, target, pcm, chosen, block_instruction_limit, trace=trace)
+    else:
+        run = _Run(program, info, target, pcm, chosen, trace, block_instruction_limit, flips)
+        result, places = run.result(), run.places()
+    return Profile(result, places, info)
 
 
 @dataclass
@@ -74,22 +129,36 @@ class _Run:
     """One run: the core, its memories, devices and counters."""
 
     program: Program
+    info: DebugInfo
     target: Target
     pcm: npt.NDArray[np.int16]
     regions: Mapping[str, Sequence[str]]
     trace: bool
     block_instruction_limit: int
+    flips: Sequence[Flip]
     snapshots: list[tuple[int, int]] = field(default_factory=list)
-    fault_address: int | None = None
+    access: tuple[int, int] | None = None
+    exception: int | None = None
 
     def __post_init__(self) -> None:
-        self.counter = self._make_counter()
+        program, timing = self.program, timing_of(self.target.timing.table)
+        self.costs = cost_table(timing, program.code, program.code_origin, program.instruction_ranges)
+        self.counter = BlockCounter(
+            self.costs,
+            program.code_origin,
+            timing.taken_branch,
+            region_table(program, self.regions),
+            len(self.regions),
+            self.block_instruction_limit,
+        )
+        self.divisions = DivisionTrap(program, self.costs)
         self.device = Device(
             self.pcm,
             self.target.audio.block_samples,
             self._read_memory if self.trace else None,
             self._on_block,
             lambda: self.engine.emu_stop(),
+            flips_by_sample(self.flips, self._flip),
         )
         self.engine = self._make_core()
 
@@ -97,7 +166,7 @@ class _Run:
         self._emulate()
         exit_code = self.device.exit_code
         if exit_code is None:
-            raise SimulationError(f"the firmware stopped without an exit code in {self._where()}", BUG_HINT)
+            raise self._fault("the firmware sleeps, and nothing wakes it", passed=True)
         if len(self.snapshots) < 2:
             raise SimulationError(
                 f"the firmware ended with {exit_code} before it had read its audio", BUG_HINT
@@ -119,20 +188,13 @@ class _Run:
             stack_bytes=self.program.stack_bytes_of(self._read_stack()),
         )
 
-    def _make_counter(self) -> BlockCounter:
-        program, timing = self.program, timing_of(self.target.timing.table)
-        costs = cost_table(timing, program.code, program.code_origin, program.instruction_ranges)
-        return BlockCounter(
-            costs,
-            program.code_origin,
-            timing.taken_branch,
-            region_table(program, self.regions),
-            len(self.regions),
-            self.block_instruction_limit,
-        )
+    def places(self) -> Places:
+        """Return the counts of every instruction."""
+        taken = timing_of(self.target.timing.table).taken_branch
+        return count_places(self.program.code_origin, self.costs, self.counter.places(), taken)
 
     def _make_core(self) -> "Uc":
-        uc = _unicorn()
+        uc = unicorn()
         memory, program = self.target.memory, self.program
         models = {
             "cortex-m0": uc.arm_const.UC_CPU_ARM_CORTEX_M0,
@@ -152,11 +214,13 @@ class _Run:
         except uc.UcError as error:
             what = f"the firmware does not fit the memories of {self.target.name} ({error})"
             raise SimulationError(what, "run edgekit codegen again for this target") from error
-        engine.hook_add(uc.UC_HOOK_MEM_INVALID, self._on_fault)
+        engine.hook_add(uc.UC_HOOK_MEM_INVALID, self._on_access)
+        engine.hook_add(uc.UC_HOOK_INTR, self._on_exception)
+        self.divisions.attach(engine)
         return engine
 
     def _emulate(self) -> None:
-        uc = _unicorn()
+        uc = unicorn()
         stack_top, entry = struct.unpack("<II", self._read_memory(self.target.memory.flash_origin, 8))
         self.engine.reg_write(uc.arm_const.UC_ARM_REG_SP, stack_top)
         self.counter.attach(self.engine, entry & ~1)
@@ -164,21 +228,17 @@ class _Run:
             with interrupts_after(self.engine.emu_stop):
                 self.engine.emu_start(entry, _NEVER)
         except uc.UcError as error:
-            raise SimulationError(self._describe(error), BUG_HINT) from error
+            raise self._fault(said(error.errno, self.access, self.program)) from error
+        if self.exception is not None:
+            passed = self.exception == SUPERVISOR_CALL
+            raise self._fault(said_of_exception(self.exception), passed=passed)
+        if self.divisions.trapped:
+            raise self._fault("division by zero")
         if self.counter.limit_reached:
-            raise runaway(self.block_instruction_limit, self._where())
+            raise self._fault(runaway(self.block_instruction_limit))
 
-    def _describe(self, error: Exception) -> str:
-        at = "" if self.fault_address is None else f" at {self.fault_address:#x}"
-        bottom = self.program.stack_limit
-        if self.fault_address is not None and 0 < bottom - self.fault_address <= _STACK_OVERFLOW_BYTES:
-            at += " (stack overflow)"
-        return f"the firmware faulted in {self._where()}: {error}{at}"
-
-    def _where(self) -> str:
-        uc = _unicorn()
-        address = self.engine.reg_read(uc.arm_const.UC_ARM_REG_PC)
-        return self.program.place_of(address)
+    def _fault(self, what: str, *, passed: bool = False) -> SimulationError:
+        return fault(what, machine_of(self.engine, self.target.memory, passed=passed), self.info)
 
     def _read_stack(self) -> bytes:
         limit, top = self.program.stack_limit, self.program.stack_top
@@ -197,24 +257,16 @@ class _Run:
     def _on_write(self, _engine: object, offset: int, _size: int, value: int, _data: object) -> None:
         self.device.write(offset, value)
 
-    def _on_fault(
-        self, _engine: object, _access: int, address: int, _size: int, _value: int, _data: object
+    def _on_access(
+        self, _engine: object, _access: int, address: int, size: int, _value: int, _data: object
     ) -> bool:
-        self.fault_address = address
+        self.access = (address, size)
         return False
 
+    def _on_exception(self, engine: "Uc", number: int, _data: object) -> None:
+        self.exception = number
+        engine.emu_stop()
 
-def _unicorn() -> ModuleType:
-    """Return the unicorn module, an optional dependency because of its licence.
-
-    Raises:
-        ConfigError: If it is not installed.
-    """
-    try:
-        import unicorn
-        import unicorn.arm_const
-    except ImportError as error:
-        raise ConfigError(
-            "the simulator's core is not installed (unicorn)", "run pip install 'edgekit[sim]'"
-        ) from error
-    return unicorn
+    def _flip(self, flip: Flip) -> None:
+        (before,) = self._read_memory(flip.address, 1)
+        self.engine.mem_write(flip.address, bytes([before ^ 1 << flip.bit]))

@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.audio import FrontEnd, log_mel
 from edgekit.graph import Graph
-from firmware_sim.qemu import QEMU
+from edgekit.target import Target, list_targets, load_target
+from firmware_sim.qemu_process import QEMU
 from quantize.calibration import observe
 from quantize.importer import import_onnx
 from quantize.quantizer import quantize_network
@@ -126,6 +127,11 @@ def small_graph(
     network = import_onnx(path)
     features = [log_mel(noise(seed=s) / 32768, front_end) for s in range(3)]
     return quantize_network(network, front_end, observe(path, network, features), int4_linears=int4)
+
+
+def target_of(cpu: str) -> Target:
+    """Return a target that ships with a core."""
+    return next(target for target in map(load_target, list_targets()) if target.core.cpu == cpu)
 
 
 needs_qemu = pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"needs {QEMU}")

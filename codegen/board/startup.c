@@ -3,11 +3,30 @@
 
 typedef void (*handler_t)(void);
 
-extern uint32_t __data_load[], __data_start[], __data_end[], __bss_start[], __bss_end[], __stack_top[];
+extern uint32_t __data_load[], __data_start[], __data_end[], __bss_start[], __bss_end[], __stack_limit[], __stack_top[];
+extern uint8_t __flash_start[], __flash_last[], __ram_start[], __ram_last[];
 
 int main(void);
 void Reset_Handler(void) __attribute__((noreturn));
 void Default_Handler(void) __attribute__((noreturn));
+
+#define CORE_REGISTER(offset) (*(volatile uint32_t *)(uintptr_t)(0xE000E000u + (offset)))
+#define CONFIGURATION CORE_REGISTER(0xD14u)
+#define COPROCESSOR_ACCESS CORE_REGISTER(0xD88u)
+#define PROTECTION CORE_REGISTER(0xD94u)
+#define REGION_NUMBER CORE_REGISTER(0xD98u)
+#define REGION_BASE CORE_REGISTER(0xD9Cu)
+#define REGION_LIMIT CORE_REGISTER(0xDA0u)
+#define MEMORY_ATTRIBUTES CORE_REGISTER(0xDC0u)
+
+#define DIVISION_BY_ZERO_FAULTS (1u << 4)
+#define LOW_OVERHEAD_LOOPS (1u << 19)
+#define VECTOR_REGISTERS (0xFu << 20)
+#define READ_WRITE_NO_CODE 0x3u
+#define READ_ONLY_CODE 0x6u
+
+/* Call stacks end here: nobody has called the reset. */
+#define OUTERMOST_FRAME __asm__ volatile(".cfi_undefined lr")
 
 void Default_Handler(void)
 {
@@ -18,6 +37,7 @@ void Default_Handler(void)
 /* Apart from the reset: it may use vectors and low-overhead loops, which the reset switches on. */
 __attribute__((noinline, noreturn)) static void start(void)
 {
+    OUTERMOST_FRAME;
     const uint32_t *from = __data_load;
     for (uint32_t *to = __data_start; to != __data_end; to++) {
         *to = *from++;
@@ -29,13 +49,38 @@ __attribute__((noinline, noreturn)) static void start(void)
     Default_Handler();
 }
 
+#if defined(__ARM_FEATURE_MVE)
+static void allow(uint32_t region, const uint8_t *first, const uint8_t *last, uint32_t access)
+{
+    REGION_NUMBER = region;
+    REGION_BASE = (uint32_t)(uintptr_t)first | access;
+    REGION_LIMIT = ((uint32_t)(uintptr_t)last & ~31u) | 1u;
+}
+
+/* The code lies in RAM here (tightly coupled memory): nothing but this keeps a wrong pointer from changing it. */
+static void protect(void)
+{
+    MEMORY_ATTRIBUTES = 0x44u; /* normal memory, not cached */
+    allow(0, __flash_start, __flash_last, READ_ONLY_CODE);
+    allow(1, __ram_start, __ram_last, READ_WRITE_NO_CODE);
+    PROTECTION = 1u;
+}
+#endif
+
 void Reset_Handler(void)
 {
+    OUTERMOST_FRAME;
+#if defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__)
+    /* Elsewhere a stack that overflows leaves the RAM, which faults too. */
+    __asm__ volatile("msr msplim, %0" ::"r"(__stack_limit));
+#endif
+#if defined(__ARM_FEATURE_IDIV)
+    CONFIGURATION |= DIVISION_BY_ZERO_FAULTS;
+#endif
 #if defined(__ARM_FEATURE_MVE)
-    volatile uint32_t *const coprocessor_access = (volatile uint32_t *)0xE000ED88u;
-    volatile uint32_t *const configuration = (volatile uint32_t *)0xE000ED14u;
-    *coprocessor_access |= 0xFu << 20; /* CP10 and CP11: the vector registers */
-    *configuration |= 1u << 19;        /* LOB: low-overhead loops */
+    COPROCESSOR_ACCESS |= VECTOR_REGISTERS;
+    CONFIGURATION |= LOW_OVERHEAD_LOOPS;
+    protect();
     __asm__ volatile("dsb\n\tisb" ::: "memory");
 #endif
     start();

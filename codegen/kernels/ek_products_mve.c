@@ -28,12 +28,24 @@ __attribute__((naked)) void ek_products_mve(const int8_t *patches, uint32_t step
 {
     __asm__ volatile(
         "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+        /* Where debuggers find what was pushed. */
+        ".cfi_def_cfa_offset 36\n"
+        ".cfi_offset lr, -4\n"
+        ".cfi_offset r11, -8\n"
+        ".cfi_offset r10, -12\n"
+        ".cfi_offset r9, -16\n"
+        ".cfi_offset r8, -20\n"
+        ".cfi_offset r7, -24\n"
+        ".cfi_offset r6, -28\n"
+        ".cfi_offset r5, -32\n"
+        ".cfi_offset r4, -36\n"
         "ldrd r12, r11, [sp, #36]\n"
         "add r12, r11, r12, lsl #2\n"
         "mov r6, r12\n"
         "mov r7, r2\n"
         "sub lr, r3, #1\n"
         "push {r6, r7, lr}\n"
+        ".cfi_def_cfa_offset 48\n"
         "add r5, r1, r1, lsl #1\n"
         "sub r9, r5, r3, lsl #4\n"
         "add r5, r0, r1, lsl #1\n"
@@ -55,6 +67,7 @@ __attribute__((naked)) void ek_products_mve(const int8_t *patches, uint32_t step
         "cmp r11, r0\n"
         "bne 1b\n"
         "add sp, #12\n"
+        ".cfi_def_cfa_offset 36\n"
         "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
 }
 

@@ -16,7 +16,8 @@ from edgekit.cli.doctor import doctor
 from edgekit.cli.evaluating import evaluate
 from edgekit.cli.listing import students, targets, teachers
 from edgekit.cli.operators import ops
-from edgekit.cli.stages import codegen, distill, label, quantize, simulate
+from edgekit.cli.simulating import simulate
+from edgekit.cli.stages import codegen, distill, label, quantize
 from edgekit.cli.teaching import teach
 from edgekit.errors import INTERRUPTED_EXIT_CODE, ConfigError, EdgekitError
 
@@ -127,6 +128,8 @@ def _say(error: EdgekitError) -> int:
     click.echo(click.style("error: ", fg="red", bold=True) + error.what, err=True, color=_color())
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
+    for line in error.details:
+        click.echo(line, err=True)
     return error.exit_code
 
 

@@ -1,9 +1,8 @@
 """Every stage of the build as a command of its own."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from edgekit.artifact import Artifact
     from wavllm_teacher.labelling import Summary
 
-Q14 = 1 << 14
 UNREADABLE_SHOWN = 10
 
 
@@ -248,45 +246,3 @@ def codegen(graph: Path, target: str, out: Path, as_json: bool) -> None:
     with showing_progress() as progress:
         made = stage.generate(graph, load_target(target), out, progress)
     options.print_artifact(made, as_json)
-
-
-@click.command()
-@click.argument("build_dir", type=options.PATH)
-@click.option(
-    "--audio", type=options.PATH, metavar="FILE", help="Audio to run.  [default: a clip that ships]"
-)
-@options.json_option
-def simulate(build_dir: Path, audio: Path | None, as_json: bool) -> None:
-    """Run the firmware of a build on the simulated core.
-
-    BUILD_DIR is a folder that edgekit build wrote. Shows the result and what it costs.
-    """
-    from edgekit import artifact, pipeline
-    from edgekit.audio import DEFAULT_AUDIO, find_audio, read_audio, to_pcm16
-    from edgekit.report import STAGES
-    from firmware_sim.simulator import simulate as run
-
-    target = pipeline.built_target(build_dir)
-    firmware = artifact.read(build_dir / STAGES["firmware"], "firmware")
-    pcm = to_pcm16(read_audio(audio or find_audio([DEFAULT_AUDIO])[0]))
-    profile = run(firmware.file("firmware.elf"), target, pcm).to_profile()
-    if as_json:
-        options.print_json(profile)
-    else:
-        _print_profile(profile)
-
-
-def _print_profile(profile: Mapping[str, Any]) -> None:
-    from edgekit.metrics import DIMENSIONS
-
-    last = profile["results"][-1] if profile["results"] else {}
-    for dimension in DIMENSIONS:
-        value = last.get(f"{dimension}_q14")
-        click.echo(f"{dimension:<12}{'none yet' if value is None else f'{value / Q14:.4f}'}")
-    latency, memory = profile["latency"], profile["memory"]
-    click.echo(f"{'audio':<12}{profile['audio']['duration_s']:.3f} s")
-    click.echo(f"{'core load':<12}~{latency['core_load_percent']:.2f} % (estimated)")
-    click.echo(f"{'RAM':<12}{memory['total_ram_bytes']:,} bytes")
-    click.echo(f"\n{'layer':<16}{'instructions':>14}{'~cycles':>14}")
-    for row in profile["layers"]:
-        click.echo(f"{row['name']:<16}{row['instructions']:>14,}{row['cycles']:>14,}")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import needs_qemu
+from support import needs_qemu, target_of
 
 from codegen.toolchain import compile_firmware
 from edgekit.errors import ConfigError, SimulationError
-from edgekit.target import Target, load_target
-from firmware_sim import SimResult, qemu, simulate
+from edgekit.target import Target
+from firmware_sim import SimResult, qemu_process, simulate
 
 PCM = np.random.default_rng(7).integers(-3000, 3000, 1000).astype(np.int16)
 FAKE = Path(__file__).parent / "fake_engine"
@@ -20,7 +20,7 @@ LOOPS = ("countdown", "dot", "copy", "over_data")
 
 @pytest.fixture(scope="module")
 def m55() -> Target:
-    return load_target("corstone-300")
+    return target_of("cortex-m55")
 
 
 @pytest.fixture(scope="module")
@@ -107,28 +107,6 @@ def test_vector_instructions_count_two_cycles(build_program: Callable[..., Path]
 
 
 @needs_qemu
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (3, ["faulted in fault"]),
-        (4, ["faulted in fault"]),
-        (5, ["runaway", "in fault"]),
-        (6, ["faulted", "0x2000"]),
-        (7, ["without an exit code in fault"]),
-    ],
-    ids=["undefined instruction", "stack overflow", "runaway", "code in RAM", "sleep"],
-)
-def test_faults_name_the_function(
-    fault: int, words: list[str], build_program: Callable[..., Path], m55: Target
-) -> None:
-    elf = build_program("faults", m55, {"FAULT": str(fault)})
-    with pytest.raises(SimulationError) as caught:
-        simulate(elf, m55, PCM, {"all": ["main"]}, block_instruction_limit=1_000_000)
-    for word in words:
-        assert word in caught.value.what
-
-
-@needs_qemu
 def test_memories_of_the_target_are_used(tmp_path: Path, m55: Target) -> None:
     elsewhere = replace(m55, memory=replace(m55.memory, flash_origin=0x8000_0000, ram_origin=0x2100_0000))
     elf = compile_firmware([FAKE / "edgekit_model.c"], [FAKE], elsewhere, tmp_path / "firmware.elf")
@@ -141,10 +119,32 @@ def test_memories_of_the_target_are_used(tmp_path: Path, m55: Target) -> None:
         simulate(elf, nowhere, PCM)
 
 
+@pytest.mark.parametrize(
+    ("does", "what"),
+    [
+        ("exec sleep 100", "QEMU hangs: no instruction in 0.2 s"),
+        ("echo qemu: fatal: Lockup; exit 1", "QEMU stopped: qemu: fatal: Lockup"),
+        ("exit 1", "QEMU stopped: no message"),
+    ],
+    ids=["hangs", "says why it stops", "stops"],
+)
+def test_a_qemu_that_does_not_do_its_work_is_ended(
+    does: str, what: str, m55_firmware: Path, m55: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = tmp_path / "qemu"
+    idle.write_text(f"#!/bin/sh\n{does}\n")
+    idle.chmod(0o755)
+    monkeypatch.setattr(qemu_process, "QEMU", str(idle))
+    monkeypatch.setattr(qemu_process, "STALL_S", 0.2)
+    with pytest.raises(SimulationError) as caught:
+        simulate(m55_firmware, m55, PCM)
+    assert caught.value.what.startswith(what)
+
+
 def test_missing_qemu_says_how_to_install_it(
     m55_firmware: Path, m55: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qemu, "QEMU", "qemu-system-none")
+    monkeypatch.setattr(qemu_process, "QEMU", "qemu-system-none")
     with pytest.raises(ConfigError) as caught:
         simulate(m55_firmware, m55, PCM)
     assert "no qemu-system-none" in caught.value.what

@@ -179,37 +179,6 @@ def test_memory_functions_of_the_firmware(build_program: Callable[..., Path], ta
     assert simulate(build_program("memory", target), target, PCM).adv == (0, 0, 0)
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (1, ["fault", "Invalid memory read", "at 0x0"]),
-        (2, ["fault", "Write", "0x1000"]),
-        (3, ["fault", "instruction"]),
-        (4, ["fault", "stack overflow"]),
-        (5, ["fault", "runaway"]),
-        (6, ["Fetch", "0x2000"]),
-    ],
-    ids=["null read", "write to flash", "undefined instruction", "stack overflow", "runaway", "code in RAM"],
-)
-def test_faults_name_the_function(
-    fault: int, words: list[str], build_program: Callable[..., Path], target: Target
-) -> None:
-    elf = build_program("faults", target, {"FAULT": str(fault)})
-    with pytest.raises(SimulationError) as caught:
-        simulate(elf, target, PCM, {"all": ["main"]}, block_instruction_limit=1_000_000)
-    for word in words:
-        assert word.lower() in caught.value.what.lower()
-    assert caught.value.exit_code == 8
-
-
-def test_stopping_without_an_exit_code_is_an_error(
-    build_program: Callable[..., Path], target: Target
-) -> None:
-    elf = build_program("faults", target, {"FAULT": "7"})
-    with pytest.raises(SimulationError):
-        simulate(elf, target, PCM, {"all": ["main"]}, block_instruction_limit=1_000_000)
-
-
 def test_ctrl_c_interrupts_between_two_samples(
     fake_firmware: Path, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:

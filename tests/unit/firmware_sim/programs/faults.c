@@ -1,46 +1,71 @@
-/* Programs that go wrong, one per value of FAULT. */
+/* Programs that go wrong, one per value of FAULT; the line that does it says so. */
 #include "board.h"
 
 int main(void);
-uint32_t fault(volatile uint32_t *null, uint32_t depth);
+uint32_t fault(volatile uint32_t *pointer, uint32_t depth);
+uint32_t middle(volatile uint32_t *pointer);
+uint32_t outer(volatile uint32_t *pointer);
 
 extern const uint32_t table[2];
 const uint32_t table[2] = {1, 2};
 
 static int16_t block[64];
 
-__attribute__((noinline)) uint32_t fault(volatile uint32_t *null, uint32_t depth)
+__attribute__((noinline)) uint32_t fault(volatile uint32_t *pointer, uint32_t depth)
 {
 #if FAULT == 1
-    return null[depth];
+    depth += pointer[0]; /* FAULT 1 */
 #elif FAULT == 2
-    *(volatile uint32_t *)(uintptr_t)table = depth;
+    *(volatile uint32_t *)(uintptr_t)table = depth; /* FAULT 2 */
 #elif FAULT == 3
-    __asm__ volatile("udf #1");
+    __asm__ volatile("udf #1"); /* FAULT 3 */
 #elif FAULT == 4
     volatile uint32_t frame[16];
     frame[depth & 15u] = depth;
     if (depth < 1000000u) {
-        return fault(null, depth + 1) + frame[(depth + 1) & 15u];
+        return fault(pointer, depth + 1) + frame[(depth + 1) & 15u];
     }
 #elif FAULT == 5
-    for (;;) {
-        block[0]++;
-        __asm__ volatile("" ::: "memory");
+    for (; pointer[0] == 0u; block[0]++) { /* FAULT 5 */
     }
 #elif FAULT == 6
-    ((void (*)(void))((uintptr_t)block | 1u))();
+    ((void (*)(void))((uintptr_t)block | 1u))(); /* FAULT 6 */
 #elif FAULT == 7
-    __asm__ volatile("wfi");
+    __asm__ volatile("wfi"); /* FAULT 7 */
+#elif FAULT == 8
+    depth = 7u / pointer[0]; /* FAULT 8 */
+#elif FAULT == 10
+    *pointer = depth; /* FAULT 10 */
+#elif FAULT == 11
+    __asm__ volatile("mov sp, %0\n\tpush {r0}" ::"r"(0xF0000000u)); /* FAULT 11 */
+#elif FAULT == 12
+    __asm__ volatile("svc #1"); /* FAULT 12 */
+#elif FAULT == 13
+    __asm__ volatile("bkpt #1"); /* FAULT 13 */
+#elif FAULT == 9
+    __asm__ volatile("b ."); /* FAULT 9 */
 #endif
-    return *null + depth;
+    return *pointer + depth;
+}
+
+__attribute__((noinline)) uint32_t middle(volatile uint32_t *pointer)
+{
+    uint32_t found = fault(pointer, 0); /* CALL 1 */
+    found += 1u;
+    return found;
+}
+
+__attribute__((noinline)) uint32_t outer(volatile uint32_t *pointer)
+{
+    return middle(pointer) + 1u; /* CALL 2 */
 }
 
 int main(void)
 {
-    static uint32_t one;
+    static uint32_t zero, sum;
     while (board_read_audio(block, 64) > 0) {
-        one += fault(FAULT == 1 || FAULT == 7 ? (volatile uint32_t *)0 : &one, 0);
+        volatile uint32_t *wild = (volatile uint32_t *)(FAULT == 1 ? 0u : 0x0F000000u);
+        sum += outer(FAULT == 1 || FAULT == 10 ? wild : &zero); /* CALL 3 */
     }
-    board_exit(0);
+    board_exit((int)sum);
 }

@@ -310,6 +310,9 @@ class Target:
     budget: Budget
 
     def __post_init__(self) -> None:
+        waits = self.timing.fetch_wait_cycles or self.timing.data_wait_cycles
+        what = f"waits are not counted on a {self.core.cpu}, which runs in QEMU"
+        _require(not (waits and self.core.simulator == "qemu"), what, "leave the waits out")
         valid = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name) is not None
         _require(valid, f"name = {self.name!r} is not a target name", "use lower-case words joined by -")
         for budget, memory in (("total_ram_bytes", "ram_bytes"), ("flash_bytes", "flash_bytes")):

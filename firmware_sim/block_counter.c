@@ -25,6 +25,7 @@ void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *us
         from->cycles += counter->taken_branch_cycles;
         from->taken_branches++;
         counter->cycles += counter->taken_branch_cycles;
+        counter->taken_branches++;
         counter->places[(counter->next_address - counter->code_origin) >> 1].exits++;
         counter->places[begin].entries++;
         cycles += counter->entry_cycles[begin];
@@ -32,6 +33,7 @@ void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *us
     counter->places[begin].executions++;
     counter->places[end].executions--;
     counter->next_address = address + size;
+    counter->begin = begin;
     if (counter->region_of[begin] != SAME_REGION) {
         counter->region = counter->region_of[begin];
     }
@@ -44,4 +46,14 @@ void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *us
         counter->limit_reached = 1;
         (void)counter->stop(engine);
     }
+}
+
+/* Called for every load from flash, within the block that was entered last. */
+void edgekit_count_read(void *engine, int type, uint64_t address, int size, int64_t value, void *user)
+{
+    block_counter_t *counter = user;
+    (void)engine, (void)type, (void)address, (void)size, (void)value;
+    counter->flash_reads++;
+    counter->regions[counter->region].flash_reads++;
+    counter->places[counter->begin].flash_reads++;
 }

@@ -10,6 +10,7 @@ typedef struct {
     uint64_t instructions;
     uint64_t cycles;
     uint64_t taken_branches;
+    uint64_t flash_reads; /* loads from flash, a word each; counted where the target waits for them */
 } region_count_t;
 
 /* What happened at a halfword of the code. */
@@ -17,6 +18,7 @@ typedef struct {
     int64_t executions; /* more than at the halfword before: blocks that begin here, less those that end here */
     uint64_t entries;   /* of them, those that a taken branch led to */
     uint64_t exits;     /* branches taken by the instruction that ends here */
+    uint64_t flash_reads; /* in blocks that begin here */
 } place_count_t;
 
 typedef struct {
@@ -36,10 +38,14 @@ typedef struct {
     /* Running state. */
     uint64_t instructions;
     uint64_t cycles;
+    uint64_t taken_branches;
+    uint64_t flash_reads;
     uint64_t next_address; /* of the instruction behind the previous block */
     uint32_t region;
+    uint32_t begin; /* halfword that the running block begins at */
 } block_counter_t;
 
 void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *user);
+void edgekit_count_read(void *engine, int type, uint64_t address, int size, int64_t value, void *user);
 
 #endif

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgekit.errors import SimulationError
 from edgekit.toolchain import cache_folder, compile_host, find_host_compiler
-from firmware_sim.timing import CostTable
+from firmware_sim.timing import CoreTiming, CostTable, Waits
 
 if TYPE_CHECKING:
     from unicorn.unicorn_py3.unicorn import Uc
@@ -26,7 +26,7 @@ SAME_REGION = 0xFFFF
 """In the region table: code that counts for the region that called it."""
 
 
-PLACE = np.dtype([("executions", "<i8"), ("entries", "<u8"), ("exits", "<u8")])
+PLACE = np.dtype([("executions", "<i8"), ("entries", "<u8"), ("exits", "<u8"), ("flash_reads", "<u8")])
 """Mirrors `place_count_t` of block_counter.h."""
 
 
@@ -35,6 +35,7 @@ class _RegionCount(ctypes.Structure):
         ("instructions", ctypes.c_uint64),
         ("cycles", ctypes.c_uint64),
         ("taken_branches", ctypes.c_uint64),
+        ("flash_reads", ctypes.c_uint64),
     )
 
 
@@ -56,8 +57,11 @@ class _Counter(ctypes.Structure):
         ("stop", ctypes.c_void_p),
         ("instructions", ctypes.c_uint64),
         ("cycles", ctypes.c_uint64),
+        ("taken_branches", ctypes.c_uint64),
+        ("flash_reads", ctypes.c_uint64),
         ("next_address", ctypes.c_uint64),
         ("region", ctypes.c_uint32),
+        ("begin", ctypes.c_uint32),
     )
 
 
@@ -76,7 +80,8 @@ class BlockCounter:
     Args:
         costs: Costs of the code.
         code_origin: Address of the code.
-        taken_branch_cycles: Added for each taken branch.
+        timing: Of the core.
+        waits: For its memory.
         region_of: Region that starts at each halfword of the code, or `SAME_REGION`; uint16.
         regions: Number of regions; counting starts in region 0.
         instruction_limit: Instructions after which the core is stopped.
@@ -86,11 +91,13 @@ class BlockCounter:
         self,
         costs: CostTable,
         code_origin: int,
-        taken_branch_cycles: int,
+        timing: CoreTiming,
+        waits: Waits,
         region_of: npt.NDArray[np.uint16],
         regions: int,
         instruction_limit: int,
     ) -> None:
+        self._waits = waits
         self._regions = (_RegionCount * regions)()
         # The structure holds bare pointers: the arrays must live as long as it does.
         self._arrays = (costs.instructions_before, costs.cycles_before, costs.entry_cycles, region_of)
@@ -102,30 +109,35 @@ class BlockCounter:
             *pointers,
             ctypes.addressof(self._regions),
             self._places.ctypes.data,
-            taken_branch_cycles,
+            timing.taken_branch,
             0,
             instruction_limit,
         )
 
-    def attach(self, engine: "Uc", entry: int) -> None:
-        """Have a unicorn engine call the counter on every block.
+    def attach(self, engine: "Uc", entry: int, flash: range) -> None:
+        """Have a unicorn engine call the counter on every block, and on loads from flash if they wait.
 
         Args:
             engine: The `unicorn.Uc` object.
             entry: Address of the first instruction.
+            flash: Addresses of the flash.
 
         Raises:
             ConfigError: If the counter cannot be compiled for this machine.
             SimulationError: If the engine refuses it.
         """
-        from unicorn import UC_HOOK_BLOCK
+        from unicorn import UC_HOOK_BLOCK, UC_HOOK_MEM_READ
         from unicorn.unicorn_py3.unicorn import uclib
 
         self._counter.next_address = entry
         self._counter.stop = ctypes.cast(uclib.uc_emu_stop, ctypes.c_void_p).value
         library = ctypes.CDLL(str(native_library("block_counter.c")))
         hook = ctypes.cast(library.edgekit_count_block, ctypes.c_void_p)
-        add_hook(engine, UC_HOOK_BLOCK, hook, ctypes.addressof(self._counter), 1, 0)
+        user = ctypes.addressof(self._counter)
+        add_hook(engine, UC_HOOK_BLOCK, hook, user, 1, 0)
+        if self._waits.data_cycles:
+            reads = ctypes.cast(library.edgekit_count_read, ctypes.c_void_p)
+            add_hook(engine, UC_HOOK_MEM_READ, reads, user, flash.start, flash.stop - 1)
 
     def allow(self, instructions: int) -> None:
         """Set the limit to that many instructions more."""
@@ -139,7 +151,8 @@ class BlockCounter:
     @property
     def cycles(self) -> int:
         """Estimated cycles so far, to the end of the running block."""
-        return int(self._counter.cycles)
+        counter = self._counter
+        return int(counter.cycles) + self._waits.cycles(counter.taken_branches, counter.flash_reads)
 
     @property
     def limit_reached(self) -> bool:
@@ -148,7 +161,14 @@ class BlockCounter:
 
     def counts(self) -> Sequence[Count]:
         """Return the counts of each region."""
-        return [Count(r.instructions, r.cycles, r.taken_branches) for r in self._regions]
+        return [
+            Count(
+                r.instructions,
+                r.cycles + self._waits.cycles(r.taken_branches, r.flash_reads),
+                r.taken_branches,
+            )
+            for r in self._regions
+        ]
 
     def places(self) -> npt.NDArray[np.void]:
         """Return what happened at each halfword of the code, `PLACE`."""

@@ -26,7 +26,7 @@ from firmware_sim.qemu_debugger import Stopped, machine_before_end
 from firmware_sim.qemu_process import QEMU, End, Qemu, machine_for, require_qemu
 from firmware_sim.regions import BUG_HINT, region_table
 from firmware_sim.result import SimResult
-from firmware_sim.timing import CostTable, cost_table, timing_of
+from firmware_sim.timing import CostTable, Waits, cost_table, timing_of
 
 __all__ = ["QEMU", "run_in_qemu"]
 
@@ -187,7 +187,7 @@ def _said(stopped: Stopped, program: Program) -> str:
 def _places(work: Path, run: QemuRun) -> Places:
     counted = np.frombuffer((work / "places").read_bytes(), PLACE)
     taken = timing_of(run.target.timing.table).taken_branch
-    return count_places(run.program.code_origin, run.costs, counted, taken)
+    return count_places(run.program.code_origin, run.costs, counted, taken, Waits())
 
 
 def _result(work: Path, report: list[list[str]], exit_code: int, run: QemuRun, *, trace: bool) -> SimResult:

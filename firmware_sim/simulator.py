@@ -23,7 +23,7 @@ from firmware_sim.program import PAINT, Program, read_program
 from firmware_sim.qemu import run_in_qemu
 from firmware_sim.regions import BUG_HINT, default_regions, region_table
 from firmware_sim.result import SimResult
-from firmware_sim.timing import cost_table, timing_of
+from firmware_sim.timing import Waits, cost_table, timing_of
 from firmware_sim.unicorn_faults import SUPERVISOR_CALL, machine_of, said, said_of_exception, unicorn
 
 if TYPE_CHECKING:
@@ -124,6 +124,11 @@ def profile(
     return Profile(result, places, info)
 
 
+def waits_of(target: Target) -> Waits:
+    """Return the waits of a target's memory."""
+    return Waits(target.timing.fetch_wait_cycles, target.timing.data_wait_cycles)
+
+
 @dataclass
 class _Run:
     """One run: the core, its memories, devices and counters."""
@@ -146,7 +151,8 @@ class _Run:
         self.counter = BlockCounter(
             self.costs,
             program.code_origin,
-            timing.taken_branch,
+            timing,
+            waits_of(self.target),
             region_table(program, self.regions),
             len(self.regions),
             self.block_instruction_limit,
@@ -191,7 +197,8 @@ class _Run:
     def places(self) -> Places:
         """Return the counts of every instruction."""
         taken = timing_of(self.target.timing.table).taken_branch
-        return count_places(self.program.code_origin, self.costs, self.counter.places(), taken)
+        waits = waits_of(self.target)
+        return count_places(self.program.code_origin, self.costs, self.counter.places(), taken, waits)
 
     def _make_core(self) -> "Uc":
         uc = unicorn()
@@ -223,7 +230,9 @@ class _Run:
         uc = unicorn()
         stack_top, entry = struct.unpack("<II", self._read_memory(self.target.memory.flash_origin, 8))
         self.engine.reg_write(uc.arm_const.UC_ARM_REG_SP, stack_top)
-        self.counter.attach(self.engine, entry & ~1)
+        memory = self.target.memory
+        flash = range(memory.flash_origin, memory.flash_origin + memory.flash_bytes)
+        self.counter.attach(self.engine, entry & ~1, flash)
         try:
             with interrupts_after(self.engine.emu_stop):
                 self.engine.emu_start(entry, _NEVER)

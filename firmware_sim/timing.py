@@ -1,4 +1,4 @@
-"""First-order instruction timing of Cortex-M cores, without wait states.
+"""First-order instruction timing of Cortex-M cores, and the waits of their memory.
 
 Each instruction has a fixed cost, with two exceptions: a load directly behind another load or store is
 pipelined, and a branch costs more when it is taken. The cycles are estimates; the instruction counts beside
@@ -147,6 +147,28 @@ def instruction_cycles(timing: CoreTiming, mnemonic: str, operands: str, *, pipe
     if _MULTIPLY_ACCUMULATE.fullmatch(mnemonic):
         return timing.multiply_accumulate
     return 1
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What a memory adds to the table of a core; means, so fractions of cycles.
+
+    Attributes:
+        fetch_cycles: For the instructions behind each taken branch.
+        data_cycles: For each load from flash.
+    """
+
+    fetch_cycles: float = 0.0
+    data_cycles: float = 0.0
+
+    def cycles(self, taken_branches: int, flash_reads: int) -> int:
+        """Return the wait of so many branches and loads, rounded to whole cycles.
+
+        Example:
+            >>> Waits(fetch_cycles=3.7, data_cycles=4.0).cycles(10, 2)
+            45
+        """
+        return round(self.fetch_cycles * taken_branches + self.data_cycles * flash_reads)
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,12 @@ def test_wrong_files_are_refused(tmp_path: Path, old: str, new: str, message: st
     assert caught.value.hint
 
 
+def test_waits_are_only_for_cores_that_count_them() -> None:
+    m55 = load_target("corstone-300")
+    with pytest.raises(TargetError, match="waits are not counted on a cortex-m55"):
+        replace(m55, timing=replace(m55.timing, fetch_wait_cycles=1.0))
+
+
 def test_names_are_file_names() -> None:
     with pytest.raises(TargetError, match="not a target name"):
         replace(load_target("hearing-aid"), name="Hearing Aid")

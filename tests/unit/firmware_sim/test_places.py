@@ -42,7 +42,8 @@ def test_everything_is_in_a_function_and_a_line(core: str, profiled: Callable[[s
     program = made.result.program
     for rows in (by_function(made.places, program), by_line(made.places, program, made.info)):
         assert sum(row.instructions for row in rows) == made.result.instructions
-        assert sum(row.cycles for row in rows) == made.result.cycles
+        # Waits are fractions of cycles, rounded in every sum.
+        assert sum(row.cycles for row in rows) == pytest.approx(made.result.cycles, abs=len(rows))
         assert [row.cycles for row in rows] == sorted((row.cycles for row in rows), reverse=True)
 
 

@@ -130,6 +130,26 @@ def test_counts_equal_a_hand_count(name: str, blocks: int, loops: Path, target: 
     assert counted == tuple(blocks * value for value in BY_HAND[name])
 
 
+FLASH_READS = {"countdown": 0, "dot": 0, "copy": 0, "over_data": 3}
+"""Of one call: only the literal lies in flash."""
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_waits_are_added_for_branches_and_for_loads_from_flash(
+    name: str, loops: Path, target: Target
+) -> None:
+    timing = replace(target.timing, fetch_wait_cycles=0.5, data_wait_cycles=10.25)
+    waiting = replace(target, timing=timing)
+    result = simulate(loops, waiting, np.zeros(64 * 4, np.int16), LOOPS)
+    count = result.regions[name]
+    instructions, cycles, taken = (4 * value for value in BY_HAND[name])
+    assert (count.instructions, count.taken_branches) == (instructions, taken)
+    assert count.cycles == round(cycles + 0.5 * taken + 10.25 * 4 * FLASH_READS[name])
+    total = sum(count.cycles for count in result.regions.values())
+    assert result.startup_cycles + sum(result.block_cycles) == pytest.approx(total, abs=len(LOOPS))
+    assert simulate(loops, waiting, np.zeros(64 * 4, np.int16), LOOPS).regions == result.regions
+
+
 @pytest.mark.parametrize("name", ["hearing-aid", "nucleo-l4r5zi"])
 def test_counts_equal_a_count_of_single_instructions(
     name: str, fake_firmware: Path, build_program: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
@@ -141,8 +161,8 @@ def test_counts_equal_a_count_of_single_instructions(
     stepped: Counter[int] = Counter()
 
     class Stepping(simulator.BlockCounter):
-        def attach(self, engine, entry):
-            super().attach(engine, entry)
+        def attach(self, engine, entry, flash):
+            super().attach(engine, entry, flash)
             engine.hook_add(UC_HOOK_CODE, lambda _engine, address, _size, _data: stepped.update((address,)))
 
     monkeypatch.setattr(simulator, "BlockCounter", Stepping)

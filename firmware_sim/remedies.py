@@ -18,6 +18,8 @@ from firmware_sim.schedule import Schedule, schedule
 WINDOWS_S = (2.0, 1.5, 1.0, 0.5)
 """Lengths of windows that are tried, the longest first."""
 STEP_S = 0.1
+BUSY = {"core_load_percent", "average_uw", "deadlines"}
+"""What less work at a time, or a faster core, can mend."""
 STEPS = 20
 """Tried beyond the shortest period: work that fits on the average begins a block late, and no more."""
 MOST_TIMES_THE_CLOCK = 2
@@ -147,11 +149,11 @@ def remedies(candidates: Sequence[Candidate], target: Target) -> list[Remedy]:
 
 
 def _of(candidate: Candidate, target: Target) -> Iterator[Remedy]:
+    as_it_is = Remedy(candidate.name, candidate, schedule(candidate.block_cycles, target), "simulated")
     if candidate.name:
-        as_it_is = Remedy(candidate.name, candidate, schedule(candidate.block_cycles, target), "simulated")
         yield as_it_is
-        if as_it_is.held:
-            return
+    if not BUSY.intersection(as_it_is.over):
+        return
     yield from _faster(candidate, target)
     yield from _in_windows(candidate, target)
 

@@ -93,7 +93,7 @@ def simulate_build(
         length = window or target.window_blocks * target.audio.block_samples
         audio = np.concatenate(clips)[: length or round(config.profile_s * SAMPLE_RATE_HZ)]
         result = simulate(source.file("firmware.elf"), target, audio)
-        counts = macs(graph, run(graph, {"pcm": audio}))
+        counts = macs(graph, run(graph, {"pcm": audio}), len(result.results))
         # Fewer clips give more of each: 2 s in all, wherever there is so much held-out audio.
         short = heard_pieces(graph, clips, round(config.parity_s * SAMPLE_RATE_HZ / len(clips)))
         checked = check_layers(source.file("firmware_traced.elf"), target, graph, short, progress)

@@ -61,6 +61,13 @@ def test_another_student_is_taken_as_it_is_where_that_is_enough():
     assert next(iter(made)) in ("hop 128", "a window of 1.5 s every 2.3 s"), "what holds comes first"
 
 
+def test_what_only_takes_too_much_flash_is_not_made_faster():
+    large = dataclasses.replace(candidate(50_000, "hop 128"), flash_bytes=200_000)
+    made = found(candidate(90_000), large)
+    assert made["hop 128"].over == ("flash_bytes",)
+    assert [change for change in made if change.startswith("hop 128 and")] == []
+
+
 def test_what_holds_no_budget_is_still_shown():
     made = found(candidate(90_000, ram=40_000))
     assert made

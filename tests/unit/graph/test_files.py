@@ -179,6 +179,8 @@ def test_macs_of_a_convolution(graph):
     assert counts["l1"] == frames * 8 * 4 * 9
     assert counts["adv"] == 3 * values["attend_out"].size
     assert "pool" not in counts
+    often = macs(graph, values, results=7)
+    assert often == counts | {"adv": 7 * counts["adv"]}
 
 
 def test_activations_are_the_inputs_that_are_computed(graph):

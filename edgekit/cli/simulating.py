@@ -9,7 +9,6 @@ import click
 
 from edgekit.cli import options
 from edgekit.errors import SimulationError
-from edgekit.metrics import DIMENSIONS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,6 +124,8 @@ def _flipped(
 
 def _adv(values: Sequence[int] | None) -> dict[str, float] | None:
     """Return A/D/V, or differences of them, in Q14 and as numbers."""
+    from edgekit.metrics import DIMENSIONS
+
     if values is None:
         return None
     named = dict(zip(DIMENSIONS, values, strict=True))
@@ -134,6 +135,8 @@ def _adv(values: Sequence[int] | None) -> dict[str, float] | None:
 
 
 def _print_profile(shown: Mapping[str, Any]) -> None:
+    from edgekit.metrics import DIMENSIONS
+
     last = shown["results"][-1] if shown["results"] else {}
     for dimension in DIMENSIONS:
         value = last.get(f"{dimension}_q14")
@@ -158,6 +161,8 @@ def _print_counts(head: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> N
 
 
 def _print_flips(shown: Mapping[str, Any]) -> None:
+    from edgekit.metrics import DIMENSIONS
+
     flipped = shown["flipped"]
     names = ", ".join(_flip_name(flip) for flip in flipped[:FLIPS_SHOWN])
     more = f" and {len(flipped) - FLIPS_SHOWN} more" if len(flipped) > FLIPS_SHOWN else ""

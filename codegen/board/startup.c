@@ -25,8 +25,12 @@ void Default_Handler(void) __attribute__((noreturn));
 #define READ_WRITE_NO_CODE 0x3u
 #define READ_ONLY_CODE 0x6u
 
-/* Call stacks end here: nobody has called the reset. */
-#define OUTERMOST_FRAME __asm__ volatile(".cfi_undefined lr")
+/* Call stacks end here: nobody has called the reset. 14 is the link register. */
+#if defined(__arm__) && defined(__GCC_HAVE_DWARF2_CFI_ASM)
+#define OUTERMOST_FRAME __asm__ volatile(".cfi_undefined 14")
+#else
+#define OUTERMOST_FRAME (void)0
+#endif
 
 void Default_Handler(void)
 {

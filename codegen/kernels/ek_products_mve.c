@@ -19,6 +19,13 @@
     vmladav " r4, q2, q0\n"               \
     vmladav " r10, q2, q1\n"
 
+/* Where what was pushed lies, in compilations that say so of their own functions too. */
+#if defined(__GCC_HAVE_DWARF2_CFI_ASM)
+#define FOR_DEBUGGERS(text) text
+#else
+#define FOR_DEBUGGERS(text)
+#endif
+
 /*
  * r9: from the end of a patch to the patch three positions on, r11, r12: where the sums of the two channels go.
  * On the stack: the end of the first channel's sums, the weights, the vectors but one.
@@ -28,24 +35,23 @@ __attribute__((naked)) void ek_products_mve(const int8_t *patches, uint32_t step
 {
     __asm__ volatile(
         "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-        /* Where debuggers find what was pushed. */
-        ".cfi_def_cfa_offset 36\n"
-        ".cfi_offset lr, -4\n"
-        ".cfi_offset r11, -8\n"
-        ".cfi_offset r10, -12\n"
-        ".cfi_offset r9, -16\n"
-        ".cfi_offset r8, -20\n"
-        ".cfi_offset r7, -24\n"
-        ".cfi_offset r6, -28\n"
-        ".cfi_offset r5, -32\n"
-        ".cfi_offset r4, -36\n"
+        FOR_DEBUGGERS(".cfi_def_cfa_offset 36\n"
+                      ".cfi_offset 14, -4\n"
+                      ".cfi_offset 11, -8\n"
+                      ".cfi_offset 10, -12\n"
+                      ".cfi_offset 9, -16\n"
+                      ".cfi_offset 8, -20\n"
+                      ".cfi_offset 7, -24\n"
+                      ".cfi_offset 6, -28\n"
+                      ".cfi_offset 5, -32\n"
+                      ".cfi_offset 4, -36\n")
         "ldrd r12, r11, [sp, #36]\n"
         "add r12, r11, r12, lsl #2\n"
         "mov r6, r12\n"
         "mov r7, r2\n"
         "sub lr, r3, #1\n"
         "push {r6, r7, lr}\n"
-        ".cfi_def_cfa_offset 48\n"
+        FOR_DEBUGGERS(".cfi_def_cfa_offset 48\n")
         "add r5, r1, r1, lsl #1\n"
         "sub r9, r5, r3, lsl #4\n"
         "add r5, r0, r1, lsl #1\n"
@@ -67,7 +73,7 @@ __attribute__((naked)) void ek_products_mve(const int8_t *patches, uint32_t step
         "cmp r11, r0\n"
         "bne 1b\n"
         "add sp, #12\n"
-        ".cfi_def_cfa_offset 36\n"
+        FOR_DEBUGGERS(".cfi_def_cfa_offset 36\n")
         "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
 }
 

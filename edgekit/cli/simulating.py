@@ -124,6 +124,8 @@ def _flipped(
 
 def _adv(values: Sequence[int] | None) -> dict[str, float] | None:
     """Return A/D/V, or differences of them, in Q14 and as numbers."""
+    from edgekit.metrics import DIMENSIONS
+
     if values is None:
         return None
     from edgekit.metrics import DIMENSIONS

@@ -128,7 +128,6 @@ def _adv(values: Sequence[int] | None) -> dict[str, float] | None:
 
     if values is None:
         return None
-    from edgekit.metrics import DIMENSIONS
 
     named = dict(zip(DIMENSIONS, values, strict=True))
     return {f"{name}_q14": q14 for name, q14 in named.items()} | {

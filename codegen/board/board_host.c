@@ -51,12 +51,14 @@ static void fail(const char *what)
     exit(EXIT_FAILURE);
 }
 
+/* Every page is touched here, so that none is first used, which takes time, while a block is worked on. */
 static void *allocate(size_t bytes)
 {
-    void *memory = calloc(1, bytes);
+    void *memory = malloc(bytes);
     if (memory == NULL) {
         fail("memory");
     }
+    memset(memory, PAINT, bytes);
     return memory;
 }
 
@@ -124,21 +126,25 @@ void board_write_adv(const int16_t adv_q14[3])
 {
     const result_t result = {(int32_t)next_sample, {adv_q14[0], adv_q14[1], adv_q14[2]}};
     if (result_count == most_results) {
-        fail("more than two results for a sample");
+        most_results *= 2u;
+        results = realloc(results, most_results * sizeof *results);
+        if (results == NULL) {
+            fail("memory");
+        }
     }
     results[result_count++] = result;
 }
 
 void board_exit(int code)
 {
-    /* Before anything else is called, which needs stack too. */
     const uint8_t *deepest = stack_limit;
     uint64_t used;
+    begins[block_count] = thread_ns();
+    /* Before anything else is called, which needs stack too. */
     while (deepest < stack_top && *deepest == PAINT) {
         deepest++;
     }
     used = (uint64_t)(stack_top - deepest);
-    begins[block_count] = thread_ns();
     write_file("stack", &used, sizeof used);
     write_file("results", results, result_count * sizeof *results);
     write_file("blocks", begins, (block_count + 1u) * sizeof *begins);
@@ -160,8 +166,9 @@ int main(void)
     int error;
 
     read_audio();
-    begins = allocate((samples / block_samples + 2u) * sizeof *begins);
-    most_results = 2u * samples + 2u;
+    /* A block has a beginning and usually a result, and so has the end. */
+    most_results = samples / block_samples + 2u;
+    begins = allocate(most_results * sizeof *begins);
     results = allocate(most_results * sizeof *results);
 #ifdef EDGEKIT_TRACE
     traces = open_file("traces", "wb");

@@ -86,8 +86,8 @@ def build_firmware(
 ) -> Artifact:
     """Compile the C for the target's core.
 
-    Writes firmware.elf, firmware.bin (the flash image; not of what runs on this computer), model.bin (the
-    weights blob alone) and firmware_traced.elf, the same with every layer's results reported, for parity checks.
+    Writes firmware.elf, firmware.bin (the flash image; none for this computer itself), model.bin (the weights
+    blob alone) and firmware_traced.elf, the same with every layer's results reported, for parity checks.
 
     Args:
         c_dir: Folder of a codegen artifact.

@@ -1,4 +1,7 @@
-"""Compiling firmware: from C sources to an ELF file and a flash image for a target, or to a program for this computer."""
+"""Compiling firmware: from C sources to an ELF file and a flash image for a target.
+
+For a target that is this computer itself, the ELF file is a program that runs here, and there is no flash image.
+"""
 
 import tempfile
 from collections.abc import Mapping, Sequence

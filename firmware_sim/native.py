@@ -85,7 +85,9 @@ def _run(elf: Path, work: Path, limit_s: float) -> int:
                 [elf.resolve()], cwd=work, stdin=subprocess.DEVNULL, stdout=said, stderr=said
             )
         except OSError as error:
-            raise SimulationError(f"{elf}: cannot be run here ({error.strerror})", "run edgekit build again on this computer") from error
+            raise SimulationError(
+                f"{elf}: cannot be run here ({error.strerror})", "run edgekit build again on this computer"
+            ) from error
     try:
         exit_code = process.wait(limit_s)
     except subprocess.TimeoutExpired as error:

@@ -17,8 +17,10 @@ ALL_LAYERS = "all"
 
 @dataclass(frozen=True)
 class SimResult:
-    """What a run found. On a simulated core instruction counts are exact and cycles estimates; on this computer
-    itself cycles are measured nanoseconds, and instructions are not counted.
+    """What a run found.
+
+    On a simulated core, instruction counts are exact and cycles are estimates. On this computer itself, cycles
+    are nanoseconds that were measured, and instructions are not counted.
 
     Attributes:
         target: The device.

@@ -1,6 +1,6 @@
 """Compiling firmware: from C sources to an ELF file and a flash image for a target.
 
-For a target that is this computer itself, the ELF file is a program that runs here, and there is no flash image.
+For a target that is this computer itself, the ELF file is a program that runs here, without a flash image.
 """
 
 import tempfile

@@ -19,8 +19,8 @@ ALL_LAYERS = "all"
 class SimResult:
     """What a run found.
 
-    On a simulated core, instruction counts are exact and cycles are estimates. On this computer itself, cycles
-    are nanoseconds that were measured, and instructions are not counted.
+    On a simulated core, instruction counts are exact and cycles are estimates. On this computer itself,
+    cycles are nanoseconds that were measured, and instructions are not counted.
 
     Attributes:
         target: The device.

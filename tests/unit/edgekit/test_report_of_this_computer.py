@@ -129,12 +129,14 @@ def test_the_page_and_markdown_say_so(mended):
     assert "| hop 128 | pass | 29.0 % | 20,000 bytes | n/a |" in text
 
 
-def test_energy_is_compared_only_where_it_is_known(report, tmp_path, make_build):
+def test_layers_and_energy_are_compared_only_where_they_are_known(report, tmp_path, make_build):
     from builds import stage_files
 
     device = assemble(make_build(tmp_path / "device", stage_files()), load_target("hearing-aid"))
     for before, after in ((device, report), (report, device)):
-        names = {figure.name for figure in compare_reports(before.to_dict(), after.to_dict()).figures}
+        diff = compare_reports(before.to_dict(), after.to_dict())
+        names = {figure.name for figure in diff.figures}
+        assert diff.layers == ()
         assert "energy.battery_hours" not in names
         assert "latency.core_load_percent" in names
 

@@ -121,6 +121,7 @@ def test_the_page_and_markdown_say_so(mended):
     assert STATEMENT in text
     assert "What this rests on" not in page
     assert "Wait states" not in page
+    assert "the device has" not in page
     assert "Device: this computer, audio" in page
     assert '<th scope="row" class="code">all</th><td class="num">10,000,000</td>' in page
     assert "in all</th>" not in page

@@ -110,7 +110,7 @@ def test_a_target_without_power_has_no_budget_for_it() -> None:
     host = load_target("host")
     assert (host.power, host.budget.average_uw) == (None, None)
     device = load_target("hearing-aid")
-    with pytest.raises(TargetError, match="budget.average_uw needs a power"):
+    with pytest.raises(TargetError, match=r"budget\.average_uw needs a power"):
         replace(device, power=None)
     with pytest.raises(TargetError, match="its power is not known"):
         replace(host, power=device.power)

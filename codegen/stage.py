@@ -86,8 +86,8 @@ def build_firmware(
 ) -> Artifact:
     """Compile the C for the target's core.
 
-    Writes firmware.elf, firmware.bin (the flash image), model.bin (the weights blob alone) and
-    firmware_traced.elf, the same with every layer's results reported, for parity checks.
+    Writes firmware.elf, firmware.bin (the flash image; none for this computer itself), model.bin (the weights
+    blob alone) and firmware_traced.elf, the same with every layer's results reported, for parity checks.
 
     Args:
         c_dir: Folder of a codegen artifact.
@@ -98,7 +98,7 @@ def build_firmware(
 
     Raises:
         ArtifactError: If an input is damaged.
-        ConfigError: If there is no cross compiler, or the C does not compile or fit the target's memory.
+        ConfigError: If there is no compiler for the target, or the C does not compile or fit its memory.
     """
     from codegen.emit import model_sources
     from codegen.toolchain import compile_firmware, elf_to_binary
@@ -113,7 +113,8 @@ def build_firmware(
         for done, (name, defines) in enumerate(builds.items()):
             progress("compile firmware", done, len(builds))
             compile_firmware(sources, [c_dir], target, work / f"{name}.elf", defines, main)
-        elf_to_binary(work / "firmware.elf", work / "firmware.bin")
+        if target.core.simulator != "native":
+            elf_to_binary(work / "firmware.elf", work / "firmware.bin")
         artifact.write_bytes(work / "model.bin", source.file("model.bin").read_bytes())
         progress("compile firmware", len(builds), len(builds))
     return artifact.read(out, FIRMWARE)

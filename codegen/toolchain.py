@@ -1,4 +1,7 @@
-"""Compiling firmware: from C sources to an ELF file and a flash image for a target."""
+"""Compiling firmware: from C sources to an ELF file and a flash image for a target.
+
+For a target that is this computer itself, the ELF file is a program that runs here, without a flash image.
+"""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,6 +13,7 @@ from edgekit.toolchain import (
     STRICT_FLAGS,
     compile_host,
     define_flags,
+    find_host_compiler,
     find_zig,
     find_zig_folder,
     include_flags,
@@ -29,16 +33,12 @@ __all__ = [
 BOARD = Path(__file__).parent / "board"
 """Hand-written firmware around the model: start-up, memory functions, board support, main."""
 
-_CODE_FLAGS = (
-    "-O2",
-    "-g",
-    "-ffreestanding",
-    "-fomit-frame-pointer",
-    "-fno-unwind-tables",
-    "-fno-asynchronous-unwind-tables",
-    "-ffunction-sections",
-    "-fdata-sections",
-)
+_CODE_FLAGS = ("-O2", "-g", "-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections")
+_FREESTANDING_FLAGS = ("-ffreestanding", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables")
+_NATIVE_FLAGS = ("-fno-pie", "-pthread")
+"""Addresses that are known when linking: constants with addresses stay constants."""
+_NATIVE_LINK_FLAGS = ("-no-pie", "-pthread", "-Wl,--gc-sections", "-Wl,-z,now")
+"""Every function is bound before the start, not at its first call, which would take time and stack."""
 
 
 def find_cross_compiler() -> list[str]:
@@ -75,7 +75,7 @@ def compile_firmware(
         `out_elf`.
 
     Raises:
-        ConfigError: If there is no cross compiler, or the C does not compile or fit.
+        ConfigError: If there is no compiler for the target, or the C does not compile or fit.
     """
     board = [BOARD / main, board_source(target)]
     return compile_program(
@@ -92,8 +92,9 @@ def _policy(target: Target) -> dict[str, str]:
 
 
 def board_source(target: Target) -> Path:
-    """Return the board support for what simulates the target's core."""
-    return BOARD / ("board_semihosting.c" if target.core.simulator == "qemu" else "board_sim.c")
+    """Return the board support for what runs the target's programs."""
+    sources = {"unicorn": "board_sim.c", "qemu": "board_semihosting.c", "native": "board_host.c"}
+    return BOARD / sources[target.core.simulator]
 
 
 def compile_program(
@@ -107,22 +108,62 @@ def compile_program(
 
     The same sources give the same bytes, wherever they lie.
     """
+    link = _link_native if target.core.simulator == "native" else _link_firmware
+    with tempfile.TemporaryDirectory() as work:
+        link(sources, include, target, Path(work), out_elf.resolve(), defines or {})
+    return out_elf
+
+
+def _link_firmware(
+    sources: Sequence[Path],
+    include: Sequence[Path],
+    target: Target,
+    work: Path,
+    out_elf: Path,
+    defines: Mapping[str, str],
+) -> None:
     compiler = [*find_cross_compiler(), *_machine_flags(target)]
     folders = [folder.resolve() for folder in [*include, BOARD]]
-    flags = [*STRICT_FLAGS, *_CODE_FLAGS, *define_flags(defines or {}), *include_flags(folders)]
-    with tempfile.TemporaryDirectory() as work:
-        objects = []
-        for index, source in enumerate([BOARD / "startup.c", BOARD / "memory.c", *sources]):
-            objects.append(f"{index}-{source.stem}.o")
-            paths = _prefix_map_flags([source.parent, *folders])
-            run_compiler(
-                [*compiler, *flags, *paths, "-c", str(source.resolve()), "-o", objects[-1]], Path(work)
-            )
-        script = Path(work, "firmware.ld")
-        script.write_text(linker_script(target))
-        link = ["-Wl,--gc-sections", "-Wl,-e,Reset_Handler", "-Wl,-z,max-page-size=4096", "-T", script.name]
-        run_compiler([*compiler, "-O2", *link, *objects, "-o", str(out_elf.resolve())], Path(work))
-    return out_elf
+    flags = [*_CODE_FLAGS, *_FREESTANDING_FLAGS, *define_flags(defines), *include_flags(folders)]
+    flags += ["-fdebug-compilation-dir=."]
+    own = [BOARD / "startup.c", BOARD / "memory.c"]
+    objects = _compile([*compiler, *flags], [*own, *sources], folders, work)
+    script = work / "firmware.ld"
+    script.write_text(linker_script(target))
+    link = ["-Wl,--gc-sections", "-Wl,-e,Reset_Handler", "-Wl,-z,max-page-size=4096", "-T", script.name]
+    run_compiler([*compiler, "-O2", *link, *objects, "-o", str(out_elf)], work)
+
+
+def _link_native(
+    sources: Sequence[Path],
+    include: Sequence[Path],
+    target: Target,
+    work: Path,
+    out_elf: Path,
+    defines: Mapping[str, str],
+) -> None:
+    compiler = find_host_compiler()
+    # `main` is the program's around the firmware.
+    known = {"main": "firmware_main", "EDGEKIT_BOARD_STACK_BYTES": f"{target.memory.stack_bytes}u"}
+    folders = [folder.resolve() for folder in include]
+    # The board's string.h stands in for the C library, which is here.
+    flags = [*_CODE_FLAGS, *_NATIVE_FLAGS, *define_flags({**known, **defines}), *include_flags(folders)]
+    flags += ["-iquote", str(BOARD.resolve())]
+    objects = _compile([*compiler, *flags], sources, [*folders, BOARD, work], work)
+    run_compiler([*compiler, *_NATIVE_LINK_FLAGS, *objects, "-o", str(out_elf)], work)
+
+
+def _compile(
+    compiler: Sequence[str], sources: Sequence[Path], folders: Sequence[Path], work: Path
+) -> list[str]:
+    """Compile each source with paths relative to its folder; return the names of the objects."""
+    objects = []
+    for index, source in enumerate(sources):
+        objects.append(f"{index}-{source.stem}.o")
+        paths = _prefix_map_flags([source.parent, *folders])
+        command = [*compiler, *STRICT_FLAGS, *paths, "-c", str(source.resolve()), "-o", objects[-1]]
+        run_compiler(command, work)
+    return objects
 
 
 def _machine_flags(target: Target) -> list[str]:
@@ -139,7 +180,7 @@ def _prefix_map_flags(folders: Sequence[Path]) -> list[str]:
     if zig is not None:
         # Zig finds its own headers behind links.
         mapped |= {str(zig): "zig", str(zig.resolve()): "zig"}
-    return [*(f"-ffile-prefix-map={old}={new}" for old, new in mapped.items()), "-fdebug-compilation-dir=."]
+    return [f"-ffile-prefix-map={old}={new}" for old, new in mapped.items()]
 
 
 def linker_script(target: Target) -> str:

@@ -111,7 +111,7 @@ def build(config: BuildConfig, progress: Progress) -> Build:
         EdgekitError: What the stages raise; whatever was finished stays, and the same build resumes.
     """
     target = load_target(config.target)
-    _require_tools()
+    _require_tools(target)
     with _own_folder(config.out, config.target, target.name):
         artifacts, ran = run_stages(stages(config, target), config.out, progress)
         report = assemble(config.out, target)
@@ -156,13 +156,19 @@ def run_stages(
     return built, tuple(ran)
 
 
-def _require_tools() -> None:
-    """Ask for compilers and simulator before minutes of training, not after them."""
+def _require_tools(target: Target) -> None:
+    """Ask for the compilers and the simulator of a target before minutes of training, not after them."""
     from codegen.toolchain import find_cross_compiler
     from edgekit.toolchain import find_host_compiler
+    from firmware_sim.qemu_process import require_qemu
 
     find_host_compiler()
+    if target.core.simulator == "native":
+        return
     find_cross_compiler()
+    if target.core.simulator == "qemu":
+        require_qemu(target)
+        return
     for package in ("unicorn", "capstone"):
         if importlib.util.find_spec(package) is None:
             raise ConfigError(f"no simulator: {package} is not installed", "run pip install 'edgekit[sim]'")

@@ -13,7 +13,7 @@ import re
 import tomllib
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -30,7 +30,11 @@ _EXTENSIONS = {
     "cortex-m4": frozenset({"dsp", "fpu"}),
     "cortex-m33": frozenset({"dsp", "fpu"}),
     "cortex-m55": frozenset({"dsp", "fpu", "mve"}),
+    "host": frozenset[str](),
 }
+MEASURED = "host"
+"""The timing table of what runs on this computer: cycles are nanoseconds of processor time, measured."""
+NANOSECONDS_HZ = 1_000_000_000
 InstructionSet = Literal["portable", "dsp", "mve"]
 """Instructions that kernels are written for: C99 alone, the DSP extension, or Helium (MVE)."""
 _WHOLE = ("timing", "policy")
@@ -54,7 +58,7 @@ class Core:
     """The processor core.
 
     Attributes:
-        cpu: Core name as compilers spell it, for example `cortex-m33`.
+        cpu: Core name as compilers spell it, for example `cortex-m33`; `host` is this computer.
         dsp: Whether it has the DSP extension (SMLAD and friends).
         fpu: Whether it has a floating-point unit; the firmware uses none.
         clock_hz: Clock frequency.
@@ -91,8 +95,10 @@ class Core:
         return "dsp" if self.dsp else "portable"
 
     @property
-    def simulator(self) -> Literal["unicorn", "qemu"]:
-        """What simulates it: unicorn, which has no Cortex-M55, or QEMU."""
+    def simulator(self) -> Literal["unicorn", "qemu", "native"]:
+        """What runs its programs: unicorn, QEMU for a Cortex-M55, or this computer itself (`native`)."""
+        if self.cpu == "host":
+            return "native"
         return "qemu" if self.cpu == "cortex-m55" else "unicorn"
 
 
@@ -101,7 +107,7 @@ class Timing:
     """How the simulator estimates the cycles of this device, and how far off that is.
 
     Attributes:
-        table: Name of the core's instruction timing table.
+        table: Name of the core's instruction timing table; `host` where time is measured.
         source: Where the numbers come from.
         fetch_wait_cycles: Mean wait for instructions behind each taken branch.
         data_wait_cycles: Mean wait of each load from flash.
@@ -261,7 +267,7 @@ class Budget:
         flash_bytes: Code, tables and model.
         onnx_bytes: Size of the quantized ONNX file.
         core_load_percent: Cycles of the model over cycles of the core.
-        average_uw: Average power of the model's work.
+        average_uw: Average power of the model's work; absent where no power is known.
         source: Where the numbers come from.
 
     Raises:
@@ -272,12 +278,13 @@ class Budget:
     flash_bytes: int
     onnx_bytes: int
     core_load_percent: float
-    average_uw: float
+    average_uw: float | None = field(default=None, kw_only=True)
     source: str
 
     def __post_init__(self) -> None:
-        names = ("total_ram_bytes", "flash_bytes", "onnx_bytes", "core_load_percent", "average_uw")
-        _require_positive(self, *names)
+        _require_positive(self, "total_ram_bytes", "flash_bytes", "onnx_bytes", "core_load_percent")
+        if self.average_uw is not None:
+            _require_positive(self, "average_uw")
 
 
 @dataclass(frozen=True)
@@ -292,7 +299,7 @@ class Target:
         memory: Its memories.
         audio: Its audio path.
         policy: When the model listens.
-        power: Its power and battery.
+        power: Its power and battery; absent where they are not known.
         budget: The limits that builds for it are held to.
 
     Raises:
@@ -306,18 +313,36 @@ class Target:
     memory: Memory
     audio: Audio
     policy: Policy
-    power: Power
+    power: Power | None = field(default=None, kw_only=True)
     budget: Budget
 
     def __post_init__(self) -> None:
         waits = self.timing.fetch_wait_cycles or self.timing.data_wait_cycles
         what = f"waits are not counted on a {self.core.cpu}, which runs in QEMU"
         _require(not (waits and self.core.simulator == "qemu"), what, "leave the waits out")
+        unknown = self.budget.average_uw is not None and self.power is None
+        _require(not unknown, "budget.average_uw needs a power", "add [power], or leave average_uw out")
+        self._require_measured()
         valid = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name) is not None
         _require(valid, f"name = {self.name!r} is not a target name", "use lower-case words joined by -")
         for budget, memory in (("total_ram_bytes", "ram_bytes"), ("flash_bytes", "flash_bytes")):
             limit, there = getattr(self.budget, budget), getattr(self.memory, memory)
             _require(limit <= there, f"budget.{budget} = {limit}, memory has {there}", "lower the budget")
+
+    def _require_measured(self) -> None:
+        """Require that what runs on this computer is measured, and that nothing else says so."""
+        table, clock_hz, error = self.timing.table, self.core.clock_hz, self.timing.worst_error_percent
+        if self.core.simulator != "native":
+            what = f"timing.table = {MEASURED!r} is measured on this computer, not for a {self.core.cpu}"
+            _require(table != MEASURED, what, "give the table of the core")
+            return
+        what = f"cpu = {self.core.cpu!r}: a cycle is a nanosecond, measured on this computer"
+        _require(table == MEASURED, f"{what}; timing.table = {table!r}", f'set timing.table = "{MEASURED}"')
+        hint = f"set core.clock_hz = {NANOSECONDS_HZ:_}"
+        _require(clock_hz == NANOSECONDS_HZ, f"{what}; clock_hz = {clock_hz}", hint)
+        estimated = self.timing.fetch_wait_cycles or self.timing.data_wait_cycles or error is not None
+        _require(not estimated, f"{what}, without waits or errors", "leave them out of [timing]")
+        _require(self.power is None, f"{what}; its power is not known", "leave [power] out")
 
     @property
     def window_blocks(self) -> int:

@@ -1,6 +1,7 @@
 """The firmware's ELF file: what is loaded where, and which symbol lies where."""
 
 import bisect
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from edgekit.errors import SimulationError
 PAINT = 0xA5
 """What RAM is filled with before a run."""
 _THUMB = 1
-_REBUILD = "run edgekit build again; the firmware must keep its symbol table"
+REBUILD = "run edgekit build again; the firmware must keep its symbol table"
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,20 @@ def read_program(elf: Path) -> Program:
     Raises:
         SimulationError: If it is not an Arm ELF file with a symbol table and the board's stack symbols.
     """
+    with open_elf(elf) as file:
+        return _program(file, elf.name)
+
+
+@contextlib.contextmanager
+def open_elf(elf: Path) -> Iterator[ELFFile]:
+    """Open an ELF file.
+
+    Raises:
+        SimulationError: If it cannot be read, or is none; also if that shows inside the context.
+    """
     try:
         with elf.open("rb") as file:
-            return _program(ELFFile(file), elf.name)
+            yield ELFFile(file)
     except OSError as error:
         raise SimulationError(f"{elf}: cannot be read ({error.strerror})", "run edgekit build") from error
     except ELFError as error:
@@ -123,7 +135,7 @@ def _program(file: ELFFile, name: str) -> Program:
     code = file.get_section_by_name(".text")
     table = file.get_section_by_name(".symtab")
     if file["e_machine"] != "EM_ARM" or code is None or not isinstance(table, SymbolTableSection):
-        raise SimulationError(f"{name}: not an Arm firmware with a symbol table", _REBUILD)
+        raise SimulationError(f"{name}: not an Arm firmware with a symbol table", REBUILD)
     symbols = list(table.iter_symbols())
     values = {symbol.name: symbol["st_value"] for symbol in symbols}
     for wanted in ("__stack_limit", "__stack_top"):

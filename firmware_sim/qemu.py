@@ -18,8 +18,8 @@ from edgekit.errors import SimulationError
 from edgekit.target import Target
 from firmware_sim.counter import PLACE, Count
 from firmware_sim.debug_info import DebugInfo
-from firmware_sim.device import Adv
 from firmware_sim.fault import fault, runaway
+from firmware_sim.files import read_results, read_traces, write_audio
 from firmware_sim.places import Places, count_places
 from firmware_sim.program import Program
 from firmware_sim.qemu_debugger import Stopped, machine_before_end
@@ -88,8 +88,7 @@ class QemuRun:
 
     def prepare(self, work: Path, hold_at: int = 0, hold_ms: int = 0) -> None:
         """Write the audio, and what the plugin counts by: `head_t` of qemu_plugin.c and its arrays."""
-        block = struct.pack("<I", self.target.audio.block_samples)
-        (work / "audio").write_bytes(block + self.pcm.astype("<i2").tobytes())
+        write_audio(work / "audio", self.pcm, self.target.audio.block_samples)
         table = region_table(self.program, self.regions)
         addresses = {function.name: function.address for function in self.program.functions}
         taken = timing_of(self.target.timing.table).taken_branch
@@ -204,8 +203,8 @@ def _result(work: Path, report: list[list[str]], exit_code: int, run: QemuRun, *
         program=run.program,
         exit_code=exit_code,
         samples=len(run.pcm),
-        results=tuple(_results(work / "results")),
-        traces=tuple(_traces(work / "traces")) if trace else (),
+        results=tuple(read_results(work / "results")),
+        traces=tuple(read_traces(work / "traces")) if trace else (),
         regions=dict(zip(run.regions, counts, strict=True)),
         startup_cycles=snapshots[0][1],
         block_cycles=tuple(cycles),
@@ -220,21 +219,3 @@ def _require_own_count(report: list[list[str]]) -> None:
     if counted != own:
         what = f"{counted:,} instructions were counted, and QEMU executed {own:,}"
         raise SimulationError(what, "a bug of the simulator: please report it with the firmware")
-
-
-def _results(path: Path) -> Iterator[tuple[int, Adv]]:
-    for heard, arousal, dominance, valence in struct.iter_unpack("<4i", _content(path)):
-        yield heard, (arousal, dominance, valence)
-
-
-def _traces(path: Path) -> Iterator[tuple[int, bytes]]:
-    content, place = _content(path), 0
-    while place < len(content):
-        layer, size = struct.unpack_from("<2I", content, place)
-        place += 8
-        yield layer, content[place : place + size]
-        place += size
-
-
-def _content(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""

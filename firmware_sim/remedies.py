@@ -1,6 +1,6 @@
 """What would meet the budgets that a build misses: other clocks, windows and students, each computed.
 
-Nothing is guessed: the cycles are those of simulated runs, and every remedy is laid out by the scheduler
+Nothing is guessed: the cycles are those of runs, and every remedy is laid out by the scheduler
 under its own policy and clock.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from edgekit.artifact import Artifact
 from edgekit.target import Policy, Target
-from firmware_sim.schedule import Schedule, schedule
+from firmware_sim.schedule import Schedule, average_uw, schedule
 
 WINDOWS_S = (2.0, 1.5, 1.0, 0.5)
 """Lengths of windows that are tried, the longest first."""
@@ -69,9 +69,9 @@ class Remedy:
         return self.candidate.ram_bytes + 2 * target.policy.buffer_blocks * target.audio.block_samples
 
     @property
-    def average_uw(self) -> float:
-        """Average power of the model's work."""
-        return self.plan.model_cycles / 1e6 * self.plan.target.power.active_uw_per_mhz
+    def average_uw(self) -> float | None:
+        """Average power of the model's work; None if the target's power is not known."""
+        return average_uw(self.plan)
 
     @property
     def over(self) -> tuple[str, ...]:
@@ -83,8 +83,12 @@ class Remedy:
             "core_load_percent": self.plan.model_load_percent,
             "average_uw": self.average_uw,
         }
-        budget = self.plan.target.budget
-        over = [name for name, value in actual.items() if value > getattr(budget, name)]
+        limits = {name: getattr(self.plan.target.budget, name) for name in actual}
+        over = [
+            name
+            for name, value in actual.items()
+            if value is not None and limits[name] is not None and value > limits[name]
+        ]
         return (*over, *(["deadlines"] if self.plan.missed_deadlines else []))
 
     @property
@@ -149,7 +153,8 @@ def remedies(candidates: Sequence[Candidate], target: Target) -> list[Remedy]:
 
 
 def _of(candidate: Candidate, target: Target) -> Iterator[Remedy]:
-    as_it_is = Remedy(candidate.name, candidate, schedule(candidate.block_cycles, target), "simulated")
+    how = "measured" if target.core.simulator == "native" else "simulated"
+    as_it_is = Remedy(candidate.name, candidate, schedule(candidate.block_cycles, target), how)
     if candidate.name:
         yield as_it_is
     if not BUSY.intersection(as_it_is.over):
@@ -163,7 +168,12 @@ def _change(candidate: Candidate, what: str) -> str:
 
 
 def _faster(candidate: Candidate, target: Target) -> Iterator[Remedy]:
-    """Yield the lowest whole number of MHz that holds load and deadlines, as the power per MHz stays."""
+    """Yield the lowest whole number of MHz that holds load and deadlines, as the power per MHz stays.
+
+    The clock of this computer cannot be chosen.
+    """
+    if target.core.simulator == "native":
+        return
     needed = schedule(candidate.block_cycles, target)
     least = needed.model_cycles / (target.budget.core_load_percent / 100) / 1e6
     if needed.model_load_percent <= target.budget.core_load_percent and needed.missed_deadlines == 0:
@@ -190,7 +200,8 @@ def _window(candidate: Candidate, target: Target, window_s: float) -> Remedy | N
     heard = math.ceil(window_s * target.audio.sample_rate_hz / target.audio.block_samples)
     cycles = sum(candidate.block_cycles[index % blocks] for index in range(heard))
     allowed = target.core.clock_hz * budget.core_load_percent / 100
-    allowed = min(allowed, 1e6 * budget.average_uw / target.power.active_uw_per_mhz)
+    if target.power is not None and budget.average_uw is not None:
+        allowed = min(allowed, 1e6 * budget.average_uw / target.power.active_uw_per_mhz)
     first = math.ceil(max(window_s, cycles / allowed) / STEP_S)
     for step in range(first, first + STEPS):
         every_s = round(step * STEP_S, 1)

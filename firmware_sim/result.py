@@ -8,13 +8,19 @@ from edgekit.target import Target, Timing
 from firmware_sim.counter import Count
 from firmware_sim.device import Adv
 from firmware_sim.program import Program, Symbol
-from firmware_sim.schedule import Schedule, schedule
+from firmware_sim.schedule import Schedule, average_uw, schedule
 from firmware_sim.timing import timing_of
+
+ALL_LAYERS = "all"
+"""The only row of a run in which layers are not told apart."""
 
 
 @dataclass(frozen=True)
 class SimResult:
-    """What a simulated run found. Instruction counts are exact, cycles are estimates.
+    """What a run found.
+
+    On a simulated core, instruction counts are exact and cycles are estimates. On this computer itself,
+    cycles are nanoseconds that were measured, and instructions are not counted.
 
     Attributes:
         target: The device.
@@ -23,10 +29,10 @@ class SimResult:
         samples: Samples of audio that it was given.
         results: (samples heard, (arousal, dominance, valence) in Q14) of each result.
         traces: (layer, bytes) of each traced output, in order.
-        regions: Region name to its counts, in the order of the code.
+        regions: Region name to its counts, in the order of the code; none where nothing is counted.
         startup_cycles: Cycles before the first block of audio.
         block_cycles: Cycles of each block of audio; what comes after the end of the audio is in the last one.
-        block_instructions: Instructions of each block of audio.
+        block_instructions: Instructions of each block of audio; None where they are not counted.
         stack_bytes: Stack high-water mark.
     """
 
@@ -39,7 +45,7 @@ class SimResult:
     regions: dict[str, Count]
     startup_cycles: int
     block_cycles: tuple[int, ...]
-    block_instructions: tuple[int, ...]
+    block_instructions: tuple[int, ...] | None
     stack_bytes: int
 
     @property
@@ -48,13 +54,17 @@ class SimResult:
         return self.results[-1][1] if self.results else None
 
     @property
-    def instructions(self) -> int:
-        """All executed instructions."""
+    def instructions(self) -> int | None:
+        """All executed instructions; None where they are not counted."""
+        if self.block_instructions is None:
+            return None
         return sum(count.instructions for count in self.regions.values())
 
     @property
     def cycles(self) -> int:
-        """Estimated cycles of them."""
+        """Cycles of the whole run."""
+        if self.block_instructions is None:
+            return self.startup_cycles + sum(self.block_cycles)
         return sum(count.cycles for count in self.regions.values())
 
     @property
@@ -74,12 +84,14 @@ class SimResult:
 
     @property
     def cycles_per_second_of_audio(self) -> float:
-        """Estimated cycles for a second of audio, start-up left out."""
+        """Cycles for a second of audio, start-up left out."""
         return sum(self.block_cycles) / self.audio_s
 
     @property
-    def instructions_per_second_of_audio(self) -> float:
-        """Instructions for a second of audio, start-up left out."""
+    def instructions_per_second_of_audio(self) -> float | None:
+        """Instructions for a second of audio, start-up left out; None where they are not counted."""
+        if self.block_instructions is None:
+            return None
         return sum(self.block_instructions) / self.audio_s
 
     @cached_property
@@ -88,9 +100,9 @@ class SimResult:
         return schedule(self.block_cycles, self.target)
 
     @property
-    def average_uw(self) -> float:
-        """Average power of the core's work on the audio, under the target's policy."""
-        return self.schedule.model_cycles / 1e6 * self.target.power.active_uw_per_mhz
+    def average_uw(self) -> float | None:
+        """Average power of the core's work on the audio, under the target's policy; None if not known."""
+        return average_uw(self.schedule)
 
     @property
     def static_bytes(self) -> int:
@@ -114,37 +126,23 @@ class SimResult:
 
     def to_profile(self) -> dict[str, Any]:
         """Return the result as JSON values, the unit in every key."""
-        audio, timing = self.target.audio, self.target.timing
+        audio = self.target.audio
         return {
             "target": self.target.name,
             "exit_code": self.exit_code,
             "instructions": self.instructions,
             "cycles": self.cycles,
-            "timing": {
-                "table": timing.table,
-                "source": f"{timing_of(timing.table).source}; {timing.source}",
-                "fetch_wait_cycles": timing.fetch_wait_cycles,
-                "data_wait_cycles": timing.data_wait_cycles,
-                "error": _error(timing),
-                "cycles_are_upper_bound": timing_of(timing.table).vector is not None,
-                "basis": {"instructions": "measured", "cycles": "estimated"},
-            },
+            "timing": self._timing(),
             "audio": {
                 "samples": self.samples,
                 "duration_s": self.audio_s,
                 "sample_rate_hz": audio.sample_rate_hz,
                 "block_samples": audio.block_samples,
             },
-            "layers": [
-                {"name": name, "instructions": count.instructions, "cycles": count.cycles}
-                for name, count in self.regions.items()
-            ],
+            "layers": self._layers(),
             "latency": self._latency(),
             "schedule": self.schedule.to_dict(),
-            "energy": {
-                "average_uw": self.average_uw,
-                "battery_hours": 1000 * self.target.power.battery_mwh / self.average_uw,
-            },
+            "energy": self._energy(),
             "memory": self._memory(),
             "flash": self._flash(),
             "results": [
@@ -152,6 +150,32 @@ class SimResult:
                 for sample, (a, d, v) in self.results
             ],
         }
+
+    def _timing(self) -> dict[str, Any]:
+        timing, counted = self.target.timing, self.block_instructions is not None
+        table = timing_of(timing.table) if counted else None
+        return {
+            "table": timing.table,
+            "source": f"{table.source}; {timing.source}" if table else timing.source,
+            "fetch_wait_cycles": timing.fetch_wait_cycles,
+            "data_wait_cycles": timing.data_wait_cycles,
+            "error": _error(timing),
+            "cycles_are_upper_bound": table is not None and table.vector is not None,
+            "basis": {"instructions": "measured", "cycles": "estimated" if counted else "measured"},
+        }
+
+    def _layers(self) -> list[dict[str, Any]]:
+        if self.block_instructions is None:
+            return [{"name": ALL_LAYERS, "instructions": None, "cycles": self.cycles}]
+        return [
+            {"name": name, "instructions": count.instructions, "cycles": count.cycles}
+            for name, count in self.regions.items()
+        ]
+
+    def _energy(self) -> dict[str, float | None]:
+        power, average = self.target.power, self.average_uw
+        hours = 1000 * power.battery_mwh / average if power and average else None
+        return {"average_uw": average, "battery_hours": hours}
 
     def _latency(self) -> dict[str, Any]:
         return {

@@ -191,6 +191,12 @@ def schedule(block_cycles: Sequence[int], target: Target) -> Schedule:
     )
 
 
+def average_uw(plan: Schedule) -> float | None:
+    """Return the average power of the model's work; None if the target's power is not known."""
+    power = plan.target.power
+    return None if power is None else plan.model_cycles / 1e6 * power.active_uw_per_mhz
+
+
 def _core(target: Target) -> Core:
     audio = target.audio
     block = target.core.clock_hz * audio.block_samples / audio.sample_rate_hz

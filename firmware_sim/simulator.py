@@ -18,6 +18,7 @@ from firmware_sim.device import REGISTERS_ADDRESS, REGISTERS_BYTES, Device
 from firmware_sim.division_trap import DivisionTrap
 from firmware_sim.fault import fault, runaway
 from firmware_sim.flips import Flip, flip_loaded, flips_by_sample
+from firmware_sim.native import refuse_counting, run_natively
 from firmware_sim.places import Places, count_places
 from firmware_sim.program import PAINT, Program, read_program
 from firmware_sim.qemu import run_in_qemu
@@ -50,12 +51,14 @@ def simulate(
         target: The device: core, memories, block size.
         pcm: Audio at the target's rate, int16 (samples,).
         regions: Region name to the functions that begin it. A function of none counts for the region that
-            called it, and start-up code for the first region. None takes `default_regions`.
+            called it, and start-up code for the first region. None takes `default_regions`. On this computer
+            itself nothing is counted apart.
         trace: Keep the layer outputs that a firmware built with EDGEKIT_TRACE reports.
-        block_instruction_limit: More instructions than this within one block of audio are a runaway.
+        block_instruction_limit: More instructions than this within one block of audio are a runaway; on this
+            computer itself, time is limited instead.
 
     Returns:
-        The run; equal inputs give equal counts.
+        The run; equal inputs give equal counts, but not equal times on this computer itself.
 
     Raises:
         AudioError: If there is no audio.
@@ -64,6 +67,9 @@ def simulate(
             target.
         TargetError: If the target names no known timing table.
     """
+    if target.core.simulator == "native":
+        _require_audio(pcm)
+        return run_natively(elf, target, pcm, trace=trace)
     return profile(
         elf, target, pcm, regions, trace=trace, block_instruction_limit=block_instruction_limit
     ).result
@@ -106,12 +112,10 @@ def profile(
         flips: Bits of its memory that are inverted.
 
     Raises:
-        ConfigError: Also if what simulates the target cannot invert a bit there.
+        ConfigError: Also if what simulates the target cannot invert a bit there, or is this computer itself.
     """
-    if pcm.dtype != np.int16 or pcm.ndim != 1 or pcm.size == 0:
-        raise AudioError(
-            f"the simulator wants int16 samples, got {pcm.dtype} {pcm.shape}", "pass one channel"
-        )
+    refuse_counting(target, "a count of every instruction")
+    _require_audio(pcm)
     program = read_program(elf)
     info = DebugInfo(elf, program)
     chosen = regions or default_regions(program)
@@ -122,6 +126,13 @@ def profile(
         run = _Run(program, info, target, pcm, chosen, trace, block_instruction_limit, flips)
         result, places = run.result(), run.places()
     return Profile(result, places, info)
+
+
+def _require_audio(pcm: npt.NDArray[np.int16]) -> None:
+    if pcm.dtype != np.int16 or pcm.ndim != 1 or pcm.size == 0:
+        raise AudioError(
+            f"the simulator wants int16 samples, got {pcm.dtype} {pcm.shape}", "pass one channel"
+        )
 
 
 def waits_of(target: Target) -> Waits:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from firmware_sim.result import SimResult
 
 STAGE = "simulate"
-BACKEND = "simulated-core"
+BACKENDS = {"unicorn": "simulated-core", "qemu": "simulated-core", "native": "native-program"}
+"""What parity rows call the firmware, by what runs it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def simulate_build(
     """Profile a firmware and compare every layer of it with the graph.
 
     Writes profile.json: instructions (measured) and cycles (estimated) by layer, memory, energy, parity
-    rows, and the A/D/V of each compared clip.
+    rows, and the A/D/V of each compared clip. On this computer itself, instead of the former, the processor
+    time of all layers together (measured).
 
     Args:
         config: What to simulate.
@@ -140,13 +142,14 @@ def check_layers(
 
     rows: list[LayerParity] = []
     device, reference = [], []
+    backend = BACKENDS[target.core.simulator]
     for done, clip in enumerate(clips, 1):
         progress("compare the core with the graph", done, len(clips) + 1)
         result = simulate(elf, target, clip, trace=True)
         expected = run(graph, {"pcm": clip})
-        rows += compare_traces(BACKEND, graph, expected, collect(graph, result.traces))
+        rows += compare_traces(backend, graph, expected, collect(graph, result.traces))
         if result.adv is None:
-            raise ParityError(f"{BACKEND}: no A/D/V after {len(clip)} samples", "re-run edgekit build")
+            raise ParityError(f"{backend}: no A/D/V after {len(clip)} samples", "re-run edgekit build")
         device.append(result.adv)
         reference.append(expected[graph.outputs[0]])
     rows = merge(rows)
@@ -156,10 +159,14 @@ def check_layers(
 
 
 def _profile(result: "SimResult", macs: dict[str, int], checked: Checked) -> dict[str, Any]:
+    from firmware_sim.result import ALL_LAYERS
+
     profile = result.to_profile()
     for layer in profile["layers"]:
         if layer["name"] in macs:
             layer["macs"] = macs[layer["name"]]
+        elif layer["name"] == ALL_LAYERS:
+            layer["macs"] = sum(macs.values())
     profile["parity"] = [row.to_dict() for row in checked.rows]
     profile["parity_samples"] = checked.samples
     agreement = defined_adv_ccc(checked.device.astype(np.float64), checked.graph.astype(np.float64))

@@ -140,6 +140,18 @@ def profile() -> dict[str, object]:
     }
 
 
+def measured_profile() -> dict[str, object]:
+    """The profile of a run on this computer itself."""
+    made = profile()
+    made["timing"] |= {"table": "host", "error": None, "data_wait_cycles": 0.0}
+    made["timing"]["basis"] = {"instructions": "measured", "cycles": "measured"}
+    made["layers"] = [{"name": "all", "instructions": None, "cycles": 20_000_000, "macs": 5_000_000}]
+    made["latency"]["instructions_per_second_of_audio"] = None
+    made["energy"] = {"average_uw": None, "battery_hours": None}
+    made["parity"] = [parity_row("native-program", "l1", 32_000)]
+    return made
+
+
 def arena() -> dict[str, object]:
     """An arena of two steps: a result, and scratch memory below it."""
     return {
@@ -185,12 +197,12 @@ def schedule() -> dict[str, object]:
     }
 
 
-def write_build(folder: Path, files: dict[str, dict[str, object]]) -> Path:
-    """Write one artifact per stage, and the marker of a build for hearing-aid."""
+def write_build(folder: Path, files: dict[str, dict[str, object]], target: str = "hearing-aid") -> Path:
+    """Write one artifact per stage, and the marker of a build for a target."""
     for stage, content in files.items():
         with artifact.writing(folder / STAGES[stage], stage, {}, {}) as work:
             for name, value in content.items():
                 (work / name).write_text(value if isinstance(value, str) else json.dumps(value))
-    marker = {"schema": 1, "target": "hearing-aid", "target_file": "hearing-aid"}
+    marker = {"schema": 1, "target": target, "target_file": target}
     artifact.write_json(folder / "build.json", marker)
     return folder

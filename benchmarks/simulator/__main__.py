@@ -136,6 +136,8 @@ def _counts_row(title: str, boards: Boards, seconds: float) -> str:
     here, there = boards.in_unicorn(pcm), boards.in_qemu(pcm)
     more = differences(here, there)
     ours, own = here.result.instructions, there.result.instructions
+    assert ours is not None
+    assert own is not None
     cells = [title, f"{seconds:g}", f"{ours:,}", f"{own:,}", f"{own - ours:+,}"]
     cells += [f"{more.get(name, 0):+,}" for name in BOARD_FUNCTIONS]
     return line([*cells, f"{sum(more[name] for name in more if name not in BOARD_FUNCTIONS):+,}"])

@@ -52,6 +52,7 @@ def _cpu_s() -> float:
 def counting(elf: Path, target: Target, pcm: NDArray[np.int16]) -> tuple[Time, int]:
     """Return the time of a run with all its counts, and its instructions."""
     instructions = simulate(elf, target, pcm).instructions
+    assert instructions is not None
     return timed(lambda: simulate(elf, target, pcm)), instructions
 
 

@@ -45,9 +45,12 @@ def show(name: str, as_json: bool) -> None:
         return
     click.echo(f"{values.pop('name')}: {values.pop('description')}")
     for section, entries in values.items():
+        if entries is None:
+            continue
         click.echo(f"\n[{section}]")
         for key, value in entries.items():
-            click.echo(f"{key} = {_shown(key, value)}")
+            if value is not None:
+                click.echo(f"{key} = {_shown(key, value)}")
 
 
 def _shown(key: str, value: object) -> str:

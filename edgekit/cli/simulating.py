@@ -53,30 +53,51 @@ def simulate(
     """Run the firmware of a build on the simulated core.
 
     BUILD_DIR is a folder that edgekit build wrote. Shows the result, and what it costs by layer and by
-    function.
+    function. A build for this computer itself (target host) runs here, and shows the time that it took.
     """
     from edgekit import artifact, pipeline
     from edgekit.audio import DEFAULT_AUDIO, find_audio, read_audio, to_pcm16
     from edgekit.report import STAGES
-    from firmware_sim.flips import read_flips
-    from firmware_sim.program import read_program
-    from firmware_sim.simulator import profile
+    from firmware_sim import simulate as run
+    from firmware_sim.native import refuse_counting
 
     target = pipeline.built_target(build_dir)
+    for option, wanted in (("--lines", lines is not None), ("--flip", bool(flips))):
+        if wanted:
+            refuse_counting(target, option)
     elf = artifact.read(build_dir / STAGES["firmware"], "firmware").file("firmware.elf")
     pcm = to_pcm16(read_audio(audio or find_audio([DEFAULT_AUDIO])[0]))
-    chosen = read_flips(flips, read_program(elf), target, len(pcm), seed)
-    made = profile(elf, target, pcm)
-    shown = _described(made, lines)
-    fault = None
-    if chosen:
-        shown["flips"], fault = _flipped(made, elf, target, pcm, chosen)
+    if target.core.simulator == "native":
+        shown, fault = run(elf, target, pcm).to_profile(), None
+    else:
+        shown, fault = _counted(elf, target, pcm, lines, flips, seed)
     if as_json:
         options.print_json(shown)
     else:
         _print_profile(shown)
     if fault is not None:
         raise fault
+
+
+def _counted(
+    elf: Path,
+    target: "Target",
+    pcm: "NDArray[np.int16]",
+    lines: int | None,
+    flips: Sequence[str],
+    seed: int,
+) -> tuple[dict[str, Any], SimulationError | None]:
+    """Run on a simulated core; return what was counted, and the fault where flips end in one."""
+    from firmware_sim.flips import read_flips
+    from firmware_sim.program import read_program
+    from firmware_sim.simulator import profile
+
+    chosen = read_flips(flips, read_program(elf), target, len(pcm), seed)
+    made = profile(elf, target, pcm)
+    shown, fault = _described(made, lines), None
+    if chosen:
+        shown["flips"], fault = _flipped(made, elf, target, pcm, chosen)
+    return shown, fault
 
 
 def _described(made: "Profile", lines: int | None) -> dict[str, Any]:
@@ -144,21 +165,27 @@ def _print_profile(shown: Mapping[str, Any]) -> None:
         click.echo(f"{dimension:<12}{'none yet' if value is None else f'{value / Q14:.4f}'}")
     latency, memory = shown["latency"], shown["memory"]
     click.echo(f"{'audio':<12}{shown['audio']['duration_s']:.3f} s")
-    click.echo(f"{'core load':<12}~{latency['core_load_percent']:.2f} % (estimated)")
+    basis = shown["timing"]["basis"]["cycles"]
+    about = "~" if basis == "estimated" else ""
+    click.echo(f"{'core load':<12}{about}{latency['core_load_percent']:.2f} % ({basis})")
     click.echo(f"{'RAM':<12}{memory['total_ram_bytes']:,} bytes")
-    _print_counts("layer", [(row["name"], row) for row in shown["layers"]])
-    _print_counts("function", [(row["name"], row) for row in shown["functions"]])
+    cycles = f"{about}cycles"
+    _print_counts("layer", cycles, [(row["name"], row) for row in shown["layers"]])
+    if "functions" in shown:
+        _print_counts("function", cycles, [(row["name"], row) for row in shown["functions"]])
     if "lines" in shown:
-        _print_counts("line", [(f"{row['name']} in {row['function']}", row) for row in shown["lines"]])
+        rows = [(f"{row['name']} in {row['function']}", row) for row in shown["lines"]]
+        _print_counts("line", cycles, rows)
     if "flips" in shown:
         _print_flips(shown["flips"])
 
 
-def _print_counts(head: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+def _print_counts(head: str, cycles: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     width = 2 + max(14, *(len(name) for name, _ in rows))
-    click.echo(f"\n{head:<{width}}{'instructions':>14}{'~cycles':>14}")
+    click.echo(f"\n{head:<{width}}{'instructions':>14}{cycles:>14}")
     for name, row in rows:
-        click.echo(f"{name:<{width}}{row['instructions']:>14,}{row['cycles']:>14,}")
+        instructions = "n/a" if row["instructions"] is None else f"{row['instructions']:,}"
+        click.echo(f"{name:<{width}}{instructions:>14}{row['cycles']:>14,}")
 
 
 def _print_flips(shown: Mapping[str, Any]) -> None:

@@ -18,7 +18,8 @@ class LayerParity:
     """One layer of one back end against the reference.
 
     Attributes:
-        backend: `c-host`, `simulated-core`, `tflite`, `tflite-micro`, `onnx`; `litert` of an imported file.
+        backend: `c-host`, `simulated-core` or `native-program`, `tflite`, `tflite-micro`, `onnx`; `litert` of
+            an imported file.
         layer: Operator name.
         elements: Values compared.
         mismatches: How many differ.

@@ -32,6 +32,25 @@ STAGES = {
 }
 """Stage name to its folder in the build directory."""
 
+_SIMULATED = {
+    "clips": "simulated",
+    "flash_bytes": "loaded sections of firmware.elf",
+    "static_bytes": "writable sections of firmware.elf",
+    "stack_bytes": "deepest stack of the simulated run",
+    "audio_buffer_bytes": "audio that may wait under the target's policy",
+    "total_ram_bytes": "static, stack and audio that may wait",
+    "stack_reserved_bytes": "set aside by the linker; not in the total",
+}
+_NATIVE = {
+    **_SIMULATED,
+    "clips": "natively run",
+    "flash_bytes": "the model's code, constants and weights, by the symbols of firmware.elf",
+    "static_bytes": "state, audio block and other variables, by the symbols of firmware.elf",
+    "stack_bytes": "deepest stack of the run, on a stack painted before",
+    "stack_reserved_bytes": "given to the thread that runs the model; not in the total",
+}
+"""How figures were measured: on a simulated core, and on this computer itself."""
+
 
 def assemble(folder: Path, target: Target, limits: Mapping[str, Limit] | None = None) -> Report:
     """Return the report of a build directory.
@@ -51,7 +70,8 @@ def assemble(folder: Path, target: Target, limits: Mapping[str, Limit] | None = 
     found = _json(built["alternatives"], "remedies.json")["remedies"]
     host = _json(built["codegen"], "parity.json")
     ops, timing = _json(built["quantize"], "graph.json")["ops"], timing_of(profile)
-    size, memory = _size(built, student, profile), _memory(built, profile, ops)
+    words = _NATIVE if timing.cycles_basis == "measured" else _SIMULATED
+    size, memory = _size(built, student, profile, words), _memory(built, profile, ops, words)
     latency, energy = latency_of(profile, timing, target), energy_of(profile, timing, target)
     figures = {**size, **memory.figures, **latency, **energy}
     wanted = target_limits(target) | dict(limits or {})
@@ -59,7 +79,7 @@ def assemble(folder: Path, target: Target, limits: Mapping[str, Limit] | None = 
         target=_target(target),
         verdicts=tuple(Verdict(name, limit, figures[name]) for name, limit in wanted.items()),
         remedies=tuple(Remedy(**{**row, "over": tuple(row["over"])}) for row in found),
-        accuracy=_accuracy(teacher, student, graph, profile),
+        accuracy=_accuracy(teacher, student, graph, profile, words),
         size=size,
         memory=memory,
         latency=latency,
@@ -113,13 +133,14 @@ def _accuracy(
     student: Values,
     graph: Values,
     profile: Values,
+    words: Mapping[str, str],
 ) -> dict[str, dict[str, Figure]]:
     quantized, device = graph["accuracy"], profile["accuracy"]
     held_out = student["measured_on"]
     kept = f"step {student['kept_step']} of {student['steps']}"
     learned_on = f"{_clips(student['clips'][held_out], held_out)}, {kept}"
     quantized_on = _clips(quantized["clips"], quantized["measured_on"])
-    device_on = _clips(device["clips"], "simulated")
+    device_on = _clips(device["clips"], words["clips"])
     return {
         "teacher_vs_reference": _cccs(teacher["teacher_vs_reference"], teacher["measured_on"]),
         "student_vs_teacher": _cccs(student["student_vs_teacher"], learned_on, student.get("undefined")),
@@ -143,7 +164,9 @@ def _cccs(
     }
 
 
-def _size(built: Mapping[str, Artifact], student: Values, profile: Values) -> dict[str, Figure]:
+def _size(
+    built: Mapping[str, Artifact], student: Values, profile: Values, words: Mapping[str, str]
+) -> dict[str, Figure]:
     def stored(stage: str, name: str) -> Figure:
         return Figure(built[stage].file(name).stat().st_size, "measured", f"size of {name}")
 
@@ -153,17 +176,19 @@ def _size(built: Mapping[str, Artifact], student: Values, profile: Values) -> di
         "onnx_bytes": stored("quantize", "model.onnx"),
         "tflite_bytes": stored("quantize", "model.tflite"),
         "weights_bytes": stored("firmware", "model.bin"),
-        "flash_bytes": Figure(profile["flash"]["flash_bytes"], "measured", "loaded sections of firmware.elf"),
+        "flash_bytes": Figure(profile["flash"]["flash_bytes"], "measured", words["flash_bytes"]),
     }
 
 
-def _memory(built: Mapping[str, Artifact], profile: Values, ops: Sequence[Values]) -> Memory:
+def _memory(
+    built: Mapping[str, Artifact], profile: Values, ops: Sequence[Values], words: Mapping[str, str]
+) -> Memory:
     facts = _json(built["codegen"], "memory.json")
     if "arena" in facts:
         _require(built["codegen"], "memory.json", facts, "arena.buffers")
     state = facts["state_bytes_by_layer"]
     return Memory(
-        figures=_ram(profile["memory"]) | _arena_sizes(facts),
+        figures=_ram(profile["memory"], words) | _arena_sizes(facts),
         state_bytes_by_layer={op["name"]: state[op["name"]] for op in ops if op["name"] in state},
         ram_symbols=_symbols(profile["memory"]["symbols"]),
         flash_sections={row["name"]: row["size_bytes"] for row in profile["flash"]["sections"]},
@@ -172,15 +197,9 @@ def _memory(built: Mapping[str, Artifact], profile: Values, ops: Sequence[Values
     )
 
 
-def _ram(memory: Values) -> dict[str, Figure]:
-    how = {
-        "static_bytes": "writable sections of firmware.elf",
-        "stack_bytes": "deepest stack of the simulated run",
-        "audio_buffer_bytes": "audio that may wait under the target's policy",
-        "total_ram_bytes": "static, stack and audio that may wait",
-        "stack_reserved_bytes": "set aside by the linker; not in the total",
-    }
-    return {name: Figure(memory[name], "measured", how[name]) for name in how}
+def _ram(memory: Values, words: Mapping[str, str]) -> dict[str, Figure]:
+    names = ("static_bytes", "stack_bytes", "audio_buffer_bytes", "total_ram_bytes", "stack_reserved_bytes")
+    return {name: Figure(memory[name], "measured", words[name]) for name in names}
 
 
 def _arena_sizes(facts: Values) -> dict[str, Figure]:

@@ -14,9 +14,10 @@ SOURCE = "source"
 
 
 def target_limits(target: Target) -> dict[str, Limit]:
-    """Return every budget of a target."""
+    """Return every budget that a target has."""
     origin = f"target {target.name}"
-    return {name: Limit(getattr(target.budget, name), origin) for name in _kinds()}
+    limits = {name: getattr(target.budget, name) for name in _kinds()}
+    return {name: Limit(value, origin) for name, value in limits.items() if value is not None}
 
 
 def load_budget(file: Path) -> dict[str, Limit]:
@@ -47,6 +48,7 @@ def _limit(file: Path, key: str, value: object) -> Limit:
 
 
 def _kinds() -> dict[str, type]:
-    """Return the type of each budget."""
+    """Return the type of each budget; of one that may be absent, what it is if it is there."""
     hints = typing.get_type_hints(Budget)
-    return {field.name: hints[field.name] for field in dataclasses.fields(Budget) if field.name != SOURCE}
+    kinds = {field.name: hints[field.name] for field in dataclasses.fields(Budget) if field.name != SOURCE}
+    return {name: (typing.get_args(kind) or (kind,))[0] for name, kind in kinds.items()}

@@ -37,12 +37,20 @@ class Segment:
 
 @dataclass(frozen=True)
 class MemoryMap:
-    """A memory from its first byte to its budget, or to what is used where that is more."""
+    """A memory from its first byte to its budget, or to what is used where that is more.
+
+    Attributes:
+        name: What it is called.
+        used_bytes: What is in use.
+        limit_bytes: Its budget.
+        device_bytes: What the device has; None of this computer, whose memory is not looked at.
+        segments: What lies where.
+    """
 
     name: str
     used_bytes: int
     limit_bytes: int
-    device_bytes: int
+    device_bytes: int | None
     segments: tuple[Segment, ...]
 
     @property
@@ -159,6 +167,8 @@ def flash_map(report: Report) -> MemoryMap:
 def _map(report: Report, name: str, budget: str, pieces: Mapping[str, int]) -> MemoryMap:
     limit = next(int(verdict.limit.value) for verdict in report.verdicts if verdict.budget == budget)
     used, device = sum(pieces.values()), report.target["ram_bytes" if name == "RAM" else "flash_bytes"]
+    if report.timing.cycles_basis == "measured":
+        device = None
     free = {"free, of the budget": limit - used} if limit > used else {}
     full, at, segments = max(limit, used), 0, []
     for piece, size in {**pieces, **free}.items():

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekit.graph import FRONT_END_KINDS
-from edgekit.report.figures import Basis, Figure, Interval
+from edgekit.report.figures import Figure, Interval
 from edgekit.report.rows import Block, LayerCost, Part, Schedule, Timing, TimingError
 from edgekit.target import Target
 
@@ -21,6 +21,7 @@ def timing_of(profile: Values) -> Timing:
         data_wait_cycles=values["data_wait_cycles"],
         error=TimingError(**values["error"]) if values["error"] else None,
         cycles_are_upper_bound=values["cycles_are_upper_bound"],
+        cycles_basis=values["basis"]["cycles"],
     )
 
 
@@ -32,19 +33,14 @@ def schedule_of(profile: Values) -> Schedule:
 
 def latency_of(profile: Values, timing: Timing, target: Target) -> dict[str, Figure]:
     """Return cycles, instructions and load of the whole model."""
-    values, schedule = profile["latency"], profile["schedule"]
-    model = f"timing profile {timing.table}, {timing.accuracy}"
-    sources: dict[str, tuple[Basis, str]] = {
-        "instructions_per_second_of_audio": ("measured", "counted on the simulated core"),
-        "cycles_per_second_of_audio": ("estimated", model),
-        "core_load_percent": ("estimated", "cycles of the model / clock"),
-    }
-    spread = _spread(profile, timing)
+    values, schedule, spread = profile["latency"], profile["schedule"], _spread(profile, timing)
+    sources = {"cycles_per_second_of_audio": timing.how, "core_load_percent": "cycles of the model / clock"}
     totals = {
-        name: Figure(values[name], basis, how, None if basis == "measured" else _scaled(values[name], spread))
-        for name, (basis, how) in sources.items()
+        name: Figure(values[name], timing.cycles_basis, how, _scaled(values[name], spread))
+        for name, how in sources.items()
     }
     return {
+        "instructions_per_second_of_audio": _instructions(values),
         **totals,
         "worst_block_cycles": _worst_block(profile, timing, target),
         "cycles_per_mac": _cycles_per_mac(profile, timing),
@@ -54,6 +50,12 @@ def latency_of(profile: Values, timing: Timing, target: Target) -> dict[str, Fig
         "total_load_percent": _total_load(schedule, spread),
         "longest_result_ms": _longest_result(schedule),
     }
+
+
+def _instructions(latency: Values) -> Figure:
+    value = latency["instructions_per_second_of_audio"]
+    how = "counted on the simulated core" if value is not None else "not counted on this computer itself"
+    return Figure(value, "measured", how)
 
 
 def _spread(profile: Values, timing: Timing) -> Interval | None:
@@ -66,19 +68,21 @@ def _scaled(value: float, factors: Interval | None) -> Interval | None:
 
 
 def _worst_block(profile: Values, timing: Timing, target: Target) -> Figure:
-    how = f"timing profile {timing.table}, {target.audio.block_samples} samples a block"
+    source = timing.how if timing.cycles_basis == "measured" else f"timing profile {timing.table}"
+    how = f"{source}, {target.audio.block_samples} samples a block"
     value = profile["latency"]["worst_block_cycles"]
     # What its instructions alone would take is not known: of an upper bound there is no other end.
     spread = None if timing.error is None else _spread(profile, timing)
-    return Figure(value, "estimated", how, _scaled(value, spread))
+    return Figure(value, timing.cycles_basis, how, _scaled(value, spread))
 
 
 def _cycles_per_mac(profile: Values, timing: Timing) -> Figure:
     counted = [row for row in profile["layers"] if row.get("macs")]
-    cycles, instructions, macs = (sum(row[k] for row in counted) for k in ("cycles", "instructions", "macs"))
+    cycles, macs = (sum(row[k] for row in counted) for k in ("cycles", "macs"))
+    instructions = None if timing.cycles_basis == "measured" else sum(row["instructions"] for row in counted)
     value, spread = cycles / max(1, macs), timing.factors(instructions, cycles or 1)
-    how = f"timing profile {timing.table}, {timing.accuracy}; layers that multiply"
-    return Figure(value, "estimated", how, _scaled(value, spread))
+    which = "all layers, start-up too" if instructions is None else "layers that multiply"
+    return Figure(value, timing.cycles_basis, f"{timing.how}; {which}", _scaled(value, spread))
 
 
 def _total_load(schedule: Values, spread: Interval | None) -> Figure:
@@ -105,14 +109,17 @@ def layers_of(profile: Values, timing: Timing, ops: Sequence[Values]) -> tuple[L
     """
     seconds = profile["audio"]["duration_s"]
     order = {op["name"]: place for place, op in enumerate(ops)}
-    parts = {op["name"]: _part(op["kind"]) for op in ops}
+    parts: dict[str, Part] = {op["name"]: _part(op["kind"]) for op in ops}
+    if timing.cycles_basis == "measured":
+        parts = {row["name"]: "all" for row in profile["layers"]}
     rows = sorted(profile["layers"], key=lambda row: order.get(row["name"], len(order)))
     return tuple(
         LayerCost(
             layer=row["name"],
             part=parts.get(row["name"], "around"),
-            instructions_per_second_of_audio=row["instructions"] / seconds,
+            instructions_per_second_of_audio=_per(row["instructions"], seconds),
             cycles_per_second_of_audio=row["cycles"] / seconds,
+            cycles_basis=timing.cycles_basis,
             macs_per_second_of_audio=row["macs"] / seconds if "macs" in row else None,
             interval=_scaled(
                 row["cycles"] / seconds, timing.factors(row["instructions"], row["cycles"] or 1)
@@ -122,6 +129,10 @@ def layers_of(profile: Values, timing: Timing, ops: Sequence[Values]) -> tuple[L
     )
 
 
+def _per(count: float | None, seconds: float) -> float | None:
+    return None if count is None else count / seconds
+
+
 def _part(kind: str) -> Part:
     return "front end" if kind in FRONT_END_KINDS else "network"
 
@@ -129,6 +140,9 @@ def _part(kind: str) -> Part:
 def energy_of(profile: Values, timing: Timing, target: Target) -> dict[str, Figure]:
     """Return power and battery life."""
     power, values, spread = target.power, profile["energy"], _spread(profile, timing)
+    if power is None:
+        unknown = Figure(None, "estimated", f"the power of target {target.name} is not known")
+        return {"average_uw": unknown, "battery_hours": unknown}
     how = f"load x clock x {power.active_uw_per_mhz:g} uW/MHz"
     average = Figure(values["average_uw"], "estimated", how, _scaled(values["average_uw"], spread))
     return {"average_uw": average, "battery_hours": _battery(profile, spread, power.battery_mwh)}
@@ -143,7 +157,9 @@ def _battery(profile: Values, spread: Interval | None, battery_mwh: float) -> Fi
 
 
 def energy_assumptions(profile: Values, target: Target) -> dict[str, float | str]:
-    """Return what power and battery life rest on."""
+    """Return what power and battery life rest on; nothing where they are not known."""
+    if target.power is None:
+        return {}
     return {
         "clock_hz": target.core.clock_hz,
         "core_load_percent": profile["latency"]["core_load_percent"],

@@ -107,12 +107,14 @@ def compare_reports(before: Json, after: Json) -> Diff:
         after: Of this one.
     """
     old, new = dict(_figures(before)), dict(_figures(after))
-    cycles = "cycles_per_second_of_audio"
+    if not all(figures["energy.average_uw"] is not None for figures in (old, new)):
+        # A battery life that is not known is no empty battery.
+        old, new = ({n: v for n, v in each.items() if not n.startswith("energy.")} for each in (old, new))
     return Diff(
         before={"target": before["target"]["name"], "edgekit": before["provenance"]["edgekit"]},
         verdicts=tuple(_verdicts(before, after)),
         figures=tuple(_change(name, old.get(name), new.get(name)) for name in {**new, **old}),
-        layers=_most(*(_sums(each["latency"]["layers"], "layer", cycles) for each in (before, after))),
+        layers=_layers(before, after),
         ram_symbols=_most(*(_sums(each["memory"]["ram_symbols"]) for each in (before, after))),
         flash_symbols=_most(*(_sums(each["memory"]["flash_symbols"]) for each in (before, after))),
     )
@@ -142,6 +144,14 @@ def _figures(report: Json) -> Iterator[tuple[str, float | None]]:
 
 def _change(name: str, before: float | None, after: float | None) -> Change:
     return Change(name, before, after, _judge(name, before, after))
+
+
+def _layers(before: Json, after: Json) -> tuple[Change, ...]:
+    """Return the layers whose cycles changed most; none where a build does not tell layers apart."""
+    rows = [report["latency"]["layers"] for report in (before, after)]
+    if any(row["part"] == "all" for row in [*rows[0], *rows[1]]):
+        return ()
+    return _most(*(_sums(each, "layer", "cycles_per_second_of_audio") for each in rows))
 
 
 def _judge(name: str, before: float | None, after: float | None) -> Judgement:

@@ -16,6 +16,7 @@ from edgekit.report.words import (
     name_of,
     number,
     over_of,
+    power_of,
     shown,
     unit_of,
 )
@@ -107,7 +108,7 @@ def _remedies(report: Report) -> str:
             _passed(row.held),
             f"{number(row.core_load_percent)} %",
             f"{number(row.total_ram_bytes)} bytes",
-            f"{number(row.average_uw)} uW",
+            power_of(row),
             "never" if row.longest_result_ms is None else f"{number(row.longest_result_ms)} ms",
             over_of(row),
             _escaped(row.how),
@@ -169,7 +170,7 @@ def _layers(report: Report) -> str:
         )
         for layer in report.layers
     ]
-    return _table(("layer", "cycles (estimated)", "interval", "cycles per MAC"), rows)
+    return _table(("layer", f"cycles ({report.timing.cycles_basis})", "interval", "cycles per MAC"), rows)
 
 
 def _quantization(report: Report) -> str:
@@ -197,4 +198,4 @@ def _figures(report: Report) -> str:
         for key, value in report.assumptions.items()
     ]
     table = _table(("figure", "how", "value", "interval"), rows, left=2)
-    return "\n\n".join([table, "Energy rests on:", "\n".join(rested)])
+    return "\n\n".join([table, *(["Energy rests on:", "\n".join(rested)] if rested else [])])

@@ -52,9 +52,9 @@ def _places(report: Report) -> tuple[charts.Place, ...]:
 
 
 def _parts(layers: tuple[LayerCost, ...]) -> dict[str, float]:
-    """Return the cycles of each part of the firmware, in order."""
+    """Return the cycles of each part of the firmware, in order; nothing where parts are not told apart."""
     totals: dict[str, float] = {}
-    for layer in layers:
+    for layer in (layer for layer in layers if layer.part != "all"):
         totals[layer.part] = totals.get(layer.part, 0) + layer.cycles_per_second_of_audio
     return totals
 
@@ -100,6 +100,7 @@ def _filters() -> dict[str, Any]:
         "interval": words.interval_of,
         "margin": words.margin_of,
         "over": words.over_of,
+        "power": words.power_of,
         "ccc": words.agreement,
         "cells": cells_of,
         "label": label_of,

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from edgekit.report.figures import Interval
+from edgekit.report.figures import Basis, Interval
 
-Part = Literal["front end", "network", "around"]
-"""Of the firmware: what makes log-mels of audio, what hears them, and the program around both."""
+Part = Literal["front end", "network", "around", "all"]
+"""Of the firmware: what makes log-mels of audio, what hears them, the program around both; or all of it."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Remedy:
         total_ram_bytes: The RAM with it.
         longest_result_ms: The longest wait for a result; None if the core never catches up.
         missed_deadlines: Blocks of audio that would be late.
-        average_uw: The power with it.
+        average_uw: The power with it; None where the target's is not known.
         flash_bytes: The flash with it.
         held: Whether all budgets and deadlines would hold.
         over: The budgets that would not, and `deadlines` if any is missed.
@@ -32,7 +32,7 @@ class Remedy:
     total_ram_bytes: int
     longest_result_ms: float | None
     missed_deadlines: int
-    average_uw: float
+    average_uw: float | None
     flash_bytes: int
     held: bool
     over: tuple[str, ...]
@@ -60,7 +60,7 @@ class TimingError:
 
 @dataclass(frozen=True)
 class Timing:
-    """The timing profile that turns instructions into cycles.
+    """The timing profile that turns instructions into cycles, or says how these were measured.
 
     Attributes:
         table: Its name.
@@ -69,6 +69,7 @@ class Timing:
         data_wait_cycles: Wait states of the flash for data.
         error: How far it is from devices; None where it was never compared.
         cycles_are_upper_bound: Whether its cycles are the most that the device may need.
+        cycles_basis: Whether they are estimates, or nanoseconds that were measured.
     """
 
     table: str
@@ -77,6 +78,19 @@ class Timing:
     data_wait_cycles: float
     error: TimingError | None
     cycles_are_upper_bound: bool
+    cycles_basis: Basis
+
+    @property
+    def about(self) -> str:
+        """The mark before its cycles, and what follows from them."""
+        return "~" if self.cycles_basis == "estimated" else ""
+
+    @property
+    def how(self) -> str:
+        """Where its cycles come from, in a few words."""
+        if self.cycles_basis == "measured":
+            return "processor time of this computer, not repeatable"
+        return f"timing profile {self.table}, {self.accuracy}"
 
     @property
     def accuracy(self) -> str:
@@ -91,6 +105,8 @@ class Timing:
     def statement(self) -> str:
         """The profile and its error, as a sentence."""
         profile = f"Timing profile {self.table}"
+        if self.cycles_basis == "measured":
+            return f"{profile}: cycles are nanoseconds measured on this computer, no error known."
         if self.error is not None:
             return f"{profile}: {self.accuracy}, {self.error.mean_percent:g} % on average."
         if self.cycles_are_upper_bound:
@@ -100,8 +116,10 @@ class Timing:
             )
         return f"{profile}: {self.accuracy}."
 
-    def factors(self, instructions: float, cycles: float) -> Interval | None:
+    def factors(self, instructions: float | None, cycles: float) -> Interval | None:
         """Return the least and the most that a device needs, as multiples of the cycles; None if unknown."""
+        if instructions is None:
+            return None
         if self.error is not None:
             error = self.error.worst_percent / 100
             return max(0.0, 1 - error), 1 + error
@@ -186,16 +204,18 @@ class LayerCost:
     Attributes:
         layer: Its name in the integer graph.
         part: The part of the firmware that it belongs to.
-        instructions_per_second_of_audio: Instructions, counted.
+        instructions_per_second_of_audio: Instructions, counted; None where they are not.
         cycles_per_second_of_audio: Cycles, by the timing profile.
+        cycles_basis: Whether these are estimated or measured.
         macs_per_second_of_audio: Multiply-accumulates; None where the layer has none to count.
         interval: Least and most cycles, as far as the error of the timing profile is known.
     """
 
     layer: str
     part: Part
-    instructions_per_second_of_audio: float
+    instructions_per_second_of_audio: float | None
     cycles_per_second_of_audio: float
+    cycles_basis: Basis
     macs_per_second_of_audio: float | None
     interval: Interval | None
 
@@ -214,7 +234,7 @@ class LayerCost:
             "cycles_per_second_of_audio": self.cycles_per_second_of_audio,
             "macs_per_second_of_audio": self.macs_per_second_of_audio,
             "cycles_per_mac": self.cycles_per_mac,
-            "basis": {"instructions": "measured", "cycles": "estimated", "macs": "measured"},
+            "basis": {"instructions": "measured", "cycles": self.cycles_basis, "macs": "measured"},
         }
         return values | ({"cycles_interval": list(self.interval)} if self.interval else {})
 

@@ -26,6 +26,7 @@ from edgekit.report.words import (
     name_of,
     number,
     over_of,
+    power_of,
     shown,
     unit_of,
 )
@@ -79,7 +80,7 @@ def render(report: Report, diff: Diff | None = None) -> RenderableType:
         "Flash by symbol": [_symbols(report.memory.flash_symbols)],
         "Quantization error, by layer": [_quantization(report), Text(report.quantization.how, "dim")],
         f"Learning curve; step {report.learning.kept_step:,} was kept": [_learning(report.learning)],
-        "Energy rests on": [_assumptions(report)],
+        **({"Energy rests on": [_assumptions(report)]} if report.assumptions else {}),
         "Figures": [_figures([report.size, report.memory.figures, report.latency, report.energy])],
     }
     parts: list[RenderableType] = [Text(report.target["name"], "bold"), Text(report.target["description"])]
@@ -142,7 +143,7 @@ def _remedies(remedies: Sequence[Remedy]) -> Table:
             _passed(remedy.held),
             f"~{number(remedy.core_load_percent)} %",
             number(remedy.total_ram_bytes),
-            f"~{number(remedy.average_uw)} uW",
+            power_of(remedy, "~"),
             "never" if wait is None else f"~{number(wait)} ms",
         )
     return table
@@ -197,13 +198,13 @@ def _layers(report: Report) -> Table:
     least = report.timing.error is None and report.timing.cycles_are_upper_bound
     table = _table("layer", *(["at least", "at most"] if least else ["cycles"]), "share", "per MAC", "")
     table.columns[-1].justify = "left"
-    costs = [layer.cycles_per_second_of_audio for layer in report.layers]
+    costs, about = [layer.cycles_per_second_of_audio for layer in report.layers], report.timing.about
     for layer, cost in zip(report.layers, costs, strict=True):
         share, per_mac = cost / (sum(costs) or 1), layer.cycles_per_mac
-        each = "" if per_mac is None else f"~{number(per_mac)}"
+        each = "" if per_mac is None else f"{about}{number(per_mac)}"
         ends = [f"{layer.interval[0]:,.0f}"] if least and layer.interval else []
         bar = Bar(cost / (max(costs) or 1))
-        table.add_row(layer.layer, *ends, f"~{cost:,.0f}", f"{100 * share:.1f} %", each, bar)
+        table.add_row(layer.layer, *ends, f"{about}{cost:,.0f}", f"{100 * share:.1f} %", each, bar)
     return table
 
 
@@ -217,9 +218,10 @@ def _real_time(report: Report) -> Text:
     schedule = report.schedule
     wait = schedule.longest_result_ms
     late = late_of(report) or "No deadline missed"
+    model = f"{report.timing.about}{number(schedule.model_load_percent)}"
     lines = [
         schedule.statement,
-        f"Load ~{number(schedule.total_load_percent)} %: model ~{number(schedule.model_load_percent)} %, "
+        f"Load ~{number(schedule.total_load_percent)} %: model {model} %, "
         f"audio path ~{number(schedule.audio_path_load_percent)} %.",
         f"{late} ({schedule.deadline_ms:g} ms); at worst {schedule.buffer_bytes:,} bytes of audio wait.",
         "The core never catches up." if wait is None else f"A result takes at most ~{number(wait)} ms.",

@@ -132,6 +132,11 @@ def over_of(remedy: Remedy) -> str:
     return ", ".join(name_of(budget) for budget in remedy.over)
 
 
+def power_of(remedy: Remedy, about: str = "") -> str:
+    """Return the power that a remedy comes to, with a mark before it."""
+    return UNDEFINED if remedy.average_uw is None else f"{about}{number(remedy.average_uw)} uW"
+
+
 def measured_on(row: Sequence[Figure]) -> str:
     """Return what CCCs were measured on, or why one is undefined: that says more."""
     return next((figure.how for figure in row if figure.value is None), row[0].how)

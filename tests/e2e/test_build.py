@@ -204,6 +204,30 @@ def test_from_the_command_line(built, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("arousal ")
 
 
+def test_for_this_computer_it_is_measured(built, tmp_path, capsys):
+    # Labels, student and graph are the same for every target.
+    out = tmp_path / "out"
+    for folder in ("labels", "student", "graph"):
+        shutil.copytree(built.config.out / folder, out / folder)
+    artifact.write_json(out / "build.json", {"schema": 1, "target": "host", "target_file": "host"})
+    made = pipeline.build(replace(built.config, target="host", out=out), silent)
+    assert made.ran == ("codegen", "firmware", "simulate", "alternatives")
+    report = made.report
+    assert set(report.parity) == {"onnx", "tflite", "tflite-micro", "c-host", "native-program"}
+    assert report.parity["native-program"].mismatches == 0
+    assert report.parity["native-program"].elements > 10_000
+    assert report.latency["core_load_percent"].basis == "measured"
+    assert report.latency["instructions_per_second_of_audio"].value is None
+    assert "average_uw" not in {verdict.budget for verdict in report.verdicts}
+    memory = {name: figure.value for name, figure in report.memory.figures.items()}
+    assert sum(report.memory.state_bytes_by_layer.values()) <= memory["static_bytes"]
+    # The rest of the flash is code and tables.
+    assert 0 < report.size["flash_bytes"].value - report.size["weights_bytes"].value < 100_000
+    assert main(["simulate", str(out)]) == 0
+    assert "n/a" in capsys.readouterr().out
+    assert main(["simulate", str(out), "--lines"]) == 2
+
+
 def test_stages_as_commands_write_the_same_bytes(built, tmp_path, capsys):
     labels, student, graph, c = (str(tmp_path / name) for name in ("labels", "student", "graph", "c"))
     teacher = built.config.teacher

@@ -54,6 +54,17 @@ def test_cortex_m55_firmware_equals_the_graph_on_every_layer(graph, graph_dir, t
     assert checked.device.tolist() == checked.graph.tolist()
 
 
+def test_program_for_this_computer_equals_the_graph_on_every_layer(graph, graph_dir, tmp_path, level):
+    host = load_target("host")
+    made = stage.generate(graph_dir, host, tmp_path / "c")
+    firmware = stage.build_firmware(made.path, graph_dir, host, tmp_path / "firmware")
+    assert set(firmware.manifest.files) == {"firmware.elf", "firmware_traced.elf", "model.bin"}
+    checked = check_layers(firmware.file("firmware_traced.elf"), host, graph, [noise(0.3)])
+    assert {row.backend for row in checked.rows} == {"native-program"}
+    assert {row.layer for row in checked.rows} >= {"l1", "l2", "pool", "lin", "spectrum"}
+    assert checked.device.tolist() == checked.graph.tolist()
+
+
 def test_every_generated_file_opens_with_the_command(graph_dir, tmp_path):
     made = stage.generate(graph_dir, TARGET, tmp_path / "c")
     written = [made.file(name) for name in made.manifest.files if not name.startswith("ek_")]

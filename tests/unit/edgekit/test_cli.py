@@ -273,7 +273,7 @@ class TestListing:
     def test_targets(self, edgekit, words):
         ran = edgekit(*words)
         names = [line.split()[0] for line in ran.out.splitlines()]
-        assert names == ["corstone-300", "ezairo-class-m3", "hearing-aid", "nrf5340", "nucleo-l4r5zi"]
+        assert names == ["corstone-300", "ezairo-class-m3", "hearing-aid", "host", "nrf5340", "nucleo-l4r5zi"]
         assert sorted(json.loads(edgekit(*words, "--json").out)) == names
 
     def test_one_target(self, edgekit):

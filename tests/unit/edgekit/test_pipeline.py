@@ -201,6 +201,24 @@ class TestTools:
             pipeline.build(config, silent)
         assert "edgekit[sim]" in caught.value.hint
 
+    def test_qemu_is_asked_for_only_where_it_runs_the_firmware(self, tmp_path, stand_in_stages, monkeypatch):
+        monkeypatch.setattr("firmware_sim.qemu_process.QEMU", "qemu-system-none")
+        pipeline.build(pipeline.BuildConfig("hearing-aid", tmp_path / "m33"), silent)
+        with pytest.raises(ConfigError, match="no qemu-system-none"):
+            pipeline.build(pipeline.BuildConfig("corstone-300", tmp_path / "m55"), silent)
+        assert not (tmp_path / "m55").exists()
+
+    def test_this_computer_needs_nothing_but_a_compiler(self, tmp_path, stand_in_stages, monkeypatch):
+        monkeypatch.setattr("codegen.toolchain.find_zig", lambda: None)
+        monkeypatch.setattr("firmware_sim.qemu_process.QEMU", "qemu-system-none")
+        found = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "unicorn" else found(n))
+        config = pipeline.BuildConfig("host", tmp_path / "host")
+        pipeline.build(config, silent)
+        monkeypatch.setenv("CC", "no-such-compiler")
+        with pytest.raises(ConfigError, match="no-such-compiler"):
+            pipeline.build(config, silent)
+
 
 class TestRealStages:
     def test_are_those_of_the_build_directory(self, tmp_path):

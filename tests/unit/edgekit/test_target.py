@@ -20,8 +20,8 @@ def own(tmp_path: Path, old: str = "", new: str = "") -> Path:
 def test_shipped_targets_load_and_name_sources(name: str) -> None:
     target = load_target(name)
     assert target.name == name
-    sections = (target.core, target.timing, target.memory, target.audio, target.policy, target.power)
-    for section in (*sections, target.budget):
+    sections = (target.core, target.timing, target.memory, target.audio, target.policy, target.budget)
+    for section in (*sections, *([target.power] if target.power else [])):
         assert len(section.source) > 10
 
 
@@ -35,7 +35,11 @@ def test_hearing_aid_has_the_published_figures() -> None:
 def test_instructions_follow_from_the_core() -> None:
     m55, m33 = load_target("corstone-300").core, load_target("hearing-aid").core
     assert [core.instructions for core in (m55, m33, replace(m33, dsp=False))] == ["mve", "dsp", "portable"]
-    assert [core.simulator for core in (m55, m33)] == ["qemu", "unicorn"]
+    host = load_target("host").core
+    assert [core.simulator for core in (m55, m33, host)] == ["qemu", "unicorn", "native"]
+    assert host.instructions == "portable"
+    with pytest.raises(TargetError, match="host has no DSP"):
+        replace(host, dsp=True)
     with pytest.raises(TargetError, match="cortex-m33 has no MVE"):
         replace(m33, mve=True)
 
@@ -88,6 +92,7 @@ def test_own_file_by_path(tmp_path: Path) -> None:
         ("battery_mwh = 234.0", "battery_mwh = -1", "not positive"),
         ("total_ram_bytes = 32_768", "total_ram_bytes = 199_999", "memory has 131072"),
         ("average_uw = 522.0", "average_uw = 0", "not positive"),
+        ('table = "cortex-m33"', 'table = "host"', "measured on this computer, not for a cortex-m33"),
         ('name = "own"', 'name = "other"', "differs from the file's name"),
         ('name = "own"', "name = ", "not readable as TOML"),
         ('name = "own"', 'name = "own"\ninherits = 3', "inherits is not a string"),
@@ -97,6 +102,35 @@ def test_own_file_by_path(tmp_path: Path) -> None:
 def test_wrong_files_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(TargetError) as caught:
         load_target(str(own(tmp_path, old, new)))
+    assert message in caught.value.what
+    assert caught.value.hint
+
+
+def test_a_target_without_power_has_no_budget_for_it() -> None:
+    host = load_target("host")
+    assert (host.power, host.budget.average_uw) == (None, None)
+    device = load_target("hearing-aid")
+    with pytest.raises(TargetError, match=r"budget\.average_uw needs a power"):
+        replace(device, power=None)
+    with pytest.raises(TargetError, match="its power is not known"):
+        replace(host, power=device.power)
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("timing", {"table": "cortex-m4"}, "timing.table = 'cortex-m4'"),
+        ("timing", {"fetch_wait_cycles": 1.0}, "without waits or errors"),
+        ("timing", {"worst_error_percent": 1.0, "mean_error_percent": 1.0}, "without waits or errors"),
+        ("core", {"clock_hz": 3_000_000_000}, "clock_hz = 3000000000"),
+    ],
+)
+def test_on_this_computer_cycles_are_measured_nanoseconds(
+    section: str, change: dict[str, object], message: str
+) -> None:
+    host = load_target("host")
+    with pytest.raises(TargetError, match="a cycle is a nanosecond") as caught:
+        replace(host, **{section: replace(getattr(host, section), **change)})
     assert message in caught.value.what
     assert caught.value.hint
 

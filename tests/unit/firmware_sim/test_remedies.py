@@ -74,6 +74,17 @@ def test_what_holds_no_budget_is_still_shown():
     assert not any(remedy.held for remedy in made.values())
 
 
+def test_this_computer_has_no_other_clock_and_no_power():
+    """Of 5 ms of work in blocks of 4 ms, a window of 2 s needs 2.5 s, and begins a block late."""
+    target = load_target("host")
+    target = dataclasses.replace(target, budget=dataclasses.replace(target.budget, total_ram_bytes=100_000))
+    slow = [candidate(5_000_000), candidate(3_000_000, "hop 128")]
+    made = {remedy.change: remedy for remedy in remedies(slow, target)}
+    assert set(made) == {"hop 128", "a window of 2 s every 2.6 s"}
+    assert all(remedy.held and remedy.average_uw is None for remedy in made.values())
+    assert made["hop 128"].to_dict()["how"] == "measured"
+
+
 def test_json_values_have_their_units():
     target = load_target("hearing-aid")
     row = remedies([candidate(90_000)], target)[0].to_dict()

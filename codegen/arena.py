@@ -286,7 +286,8 @@ def scratch_parts(graph: Graph, op: Op, instructions: InstructionSet) -> Iterato
     if op.kind == "attention_pool":
         (features,) = graph.output(op).shape
         yield "numerator", 8 * features
-        yield "denominator", 8 * features
+        yield "denominator", 4 * features
+        yield "above", features
         yield "maximum", features
 
 

@@ -345,8 +345,8 @@ void ek_fully_connected_once(const int8_t *input, uint32_t inputs, uint32_t outp
                              const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
 void ek_attention_update(const int8_t *value, const int8_t *score, const uint16_t *exp_table,
                          int32_t value_zero_point, uint32_t features, int8_t *maximum, int64_t *numerator,
-                         uint64_t *denominator);
-void ek_attention_read(const int64_t *numerator, const uint64_t *denominator, uint32_t features,
+                         uint32_t *denominator, uint8_t *above);
+void ek_attention_read(const int64_t *numerator, const uint32_t *denominator, const uint8_t *above, uint32_t features,
                        int16_t *pooled);
 void ek_fully_connected_s16(const int16_t *input, uint32_t pairs, uint32_t outputs, const ek_layer_t *layer,
                             int16_t *output);

@@ -1,7 +1,7 @@
 """The weights blob: every constant that a retrained model may change, at offsets that the code knows.
 
-Little-endian. A header (magic, format, size, layout, digest of the graph that the code was generated from), then
-sections at multiples of 4 bytes, read in place by the C. The C accepts a blob of its own header alone.
+Little-endian. A header (magic, format, size, layout, digest of the graph that the code was generated from),
+then sections at multiples of 4 bytes, read in place by the C, which accepts its own header alone.
 """
 
 import json

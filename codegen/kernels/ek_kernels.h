@@ -56,7 +56,7 @@ typedef struct {
     uint32_t row_bytes;
     uint32_t line_bytes; /* of a row with its padding; 0: there is none, rows are read where they lie */
     uint32_t left_bytes; /* padding before a row */
-    uint16_t height;
+    uint32_t height;
     uint16_t reach;  /* rows that a window spans */
     uint16_t gap;    /* rows from one of a window's rows to the next */
     uint16_t stride; /* rows from one window to the next */
@@ -82,8 +82,8 @@ typedef void ek_row_t(const ek_pair_t *lanes, const ek_pair_t *weights, const ek
 
 /* Columns that are multiplied with weights: [depth][count] pairs. */
 typedef struct {
-    uint16_t depth;
-    uint16_t count;
+    uint32_t depth;
+    uint32_t count;
     ek_row_t *row; /* or NULL: with the functions for any shape */
 } ek_columns_t;
 
@@ -147,8 +147,8 @@ typedef void ek_dense_rows_t(const ek_pair_t *lanes, const uint32_t *weights, ek
 
 /* Rows of a fully connected layer. */
 typedef struct {
-    uint16_t words; /* of four rows */
-    uint16_t pairs; /* of inputs */
+    uint32_t words; /* of four rows */
+    uint32_t pairs; /* of inputs */
     int32_t offset; /* added to each weight of the first three of four rows */
     ek_dense_t *sums;
     ek_dense_rows_t *rows;
@@ -166,7 +166,7 @@ typedef struct {
     uint16_t row_step;  /* rows from one pair that is made to the next */
     uint16_t slots;     /* pairs of rows that are kept */
     uint16_t slot_step; /* from one of a window's pairs to the next */
-    uint16_t positions; /* of a row of pairs, padding included */
+    uint32_t positions; /* of a row of pairs, padding included */
     ek_depthwise_t *four;
 } ek_taps_t;
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import noise, small_graph
+from support import fill_count, noise, small_graph
 
 from codegen.emit import emit_sources
 from codegen.host import HostModel, build_library
@@ -187,6 +187,27 @@ def test_running_averages_keep_to_the_recurrence_once_their_count_is_full(kernel
     for step, value in enumerate(values.tolist()):
         average = kernel.ek_running_average(average, value, min(step + 1, 64))
         assert average == expected[step]
+
+
+def test_a_full_count_of_utterances_stays_full(tmp_path):
+    graph = small_graph(tmp_path, level="utterance")
+    for name, text in emit_sources(graph, 16_000).items():
+        (tmp_path / name).write_text(text)
+    model = HostModel(build_library(tmp_path, tmp_path))
+
+    def utter(seed):
+        pcm = noise(0.3, seed)
+        model.push(pcm)
+        assert model.finish() == 0
+        return pcm
+
+    fill_count(model, lambda: utter(0))
+    for seed in (1, 2):
+        pcm = utter(seed)
+        assert model.heard() == 0xFFFFFFFF
+        assert model.read().tolist() == run(graph, {"pcm": pcm})["adv_out"].tolist()
+    model.reset()
+    assert model.heard() == 0
 
 
 def test_a_full_count_of_tokens_stays_full(streaming):

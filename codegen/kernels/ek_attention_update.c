@@ -14,10 +14,9 @@ EK_RARE static void rescale(uint32_t factor, int64_t *numerator, uint32_t *denom
 EK_RARE static void carry(int64_t *numerator, uint32_t *denominator, uint8_t *above)
 {
     const uint32_t high = *above + 1u, full = high >> (EK_WEIGHT_LIMIT_BITS - 32);
-    if (full != 0u) {
-        *numerator >>= 1;
-        *denominator = *denominator >> 1 | high << 31;
-    }
+    /* At the limit `high` is a power of two: it gives the halved denominator no bit. */
+    *numerator >>= full;
+    *denominator >>= full;
     *above = (uint8_t)(high >> full);
 }
 

@@ -48,8 +48,7 @@ def emit_sources(
         "banner": opening,
         "sections": sections,
         "blob_bytes": len(blob),
-        "header_bytes": HEADER_BYTES,
-        "header": ", ".join(f"0x{byte:02x}" for byte in blob[:HEADER_BYTES]),
+        "header": [f"0x{word:08x}u" for word in np.frombuffer(blob[:HEADER_BYTES], "<u4")],
     }
     if isinstance(plan, Plan):
         engine, header, values = "stream.c", "edgekit_model.h", values | _stream_values(plan)

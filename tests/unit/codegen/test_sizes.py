@@ -55,7 +55,7 @@ def test_a_layer_deeper_than_16_bits_equals_the_reference(name, instructions, tm
 
 
 def test_what_assembly_does_not_reach_equals_the_reference_on_a_simulated_core(tmp_path):
-    """Rows of 1,100 positions, columns of 30,000 pairs, 5,000 inputs: beyond offsets, branches, immediates."""
+    """Rows of 1,100 positions, columns of 30,000 pairs, 5,000 inputs: beyond its reach."""
     graph = layers_of(
         ("conv2d", (1, 1_102, 1), (2, 1, 3, 1)),
         ("conv2d", (5, 5, 2_400), (1, 5, 5, 2_400)),

@@ -25,7 +25,7 @@ MOST_AXES = 4
 RESULTS = "results"
 """The step behind the last operator."""
 MOST_POSITIONS = 65_535
-"""The kernels' sizes are 16 bits."""
+"""The kernels' sizes of maps are 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,8 @@ def scratch_parts(graph: Graph, op: Op, instructions: InstructionSet) -> Iterato
     if op.kind == "attention_pool":
         (features,) = graph.output(op).shape
         yield "numerator", 8 * features
-        yield "denominator", 8 * features
+        yield "denominator", 4 * features
+        yield "above", features
         yield "maximum", features
 
 
@@ -335,12 +336,15 @@ def _streamed(front_end: dict[str, Op]) -> tuple[Op, ...]:
 
 
 def _require_sizes(graph: Graph, op: Op) -> None:
-    shapes = [tensor.shape for tensor in (graph.output(op), *graph.activations(op))]
-    few = op.kind not in WAYS or len(shapes[0]) <= MOST_AXES
-    small = all(max(shape) <= MOST_POSITIONS for shape in shapes if len(shape) == 3)
+    few = op.kind not in WAYS or len(graph.output(op).shape) <= MOST_AXES
+    top, bottom, left, right = op.integers("padding") if "padding" in op.attributes else (0,) * 4
+    sources = [tensor.shape for tensor in graph.activations(op)]
+    padded = [(s[0] + top + bottom, s[1] + left + right, s[2]) for s in sources if len(s) == 3]
+    sizes = [*padded, *(shape for shape in (graph.output(op).shape,) if len(shape) == 3)]
+    small = all(max(shape) <= MOST_POSITIONS for shape in sizes)
     rules = {
         f"at most {MOST_AXES} axes in C": few,
-        f"at most {MOST_POSITIONS:,} rows, columns and channels in C": small,
+        f"at most {MOST_POSITIONS:,} rows, columns and channels in C, padding included": small,
     }
     for rule, holds in rules.items():
         if not holds:

@@ -1,10 +1,12 @@
 """The weights blob: every constant that a retrained model may change, at offsets that the code knows.
 
-Little-endian. A header (magic, format, size, digest of the graph that the code was generated from), then
-sections at multiples of 4 bytes, read in place by the C.
+Little-endian. A header (magic, format, size, layout, digest of the graph that the code was generated from),
+then sections at multiples of 4 bytes, read in place by the C, which accepts its own header alone.
 """
 
+import json
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,8 @@ from edgekit.graph import Graph, Op, graph_digest
 from edgekit.target import InstructionSet
 
 MAGIC = b"EKM1"
+FORMAT = 2
+"""Another one for weights that are stored otherwise under the same names and sizes."""
 HEADER_BYTES = 48
 LINEAR = ("conv2d", "depthwise_conv2d", "fully_connected", "fully_connected_int16")
 LEAST_SHIFT = -31
@@ -52,17 +56,30 @@ def blob_sections(graph: Graph, instructions: InstructionSet = "portable") -> li
     return sections
 
 
-def build_blob(graph: Graph, instructions: InstructionSet = "portable") -> bytes:
-    """Return the blob: header, then each section padded to 4 bytes with zeros."""
-    sections = blob_sections(graph, instructions)
+def layout_checksum(sections: Sequence[Section], instructions: InstructionSet) -> int:
+    """Return a CRC-32 over the instruction set and every section's name, place and size.
+
+    Another target's sections may have other places, or the same ones with weights in another order.
+    """
+    parts = [[section.name, section.offset, len(section.data)] for section in sections]
+    return zlib.crc32(json.dumps([instructions, parts]).encode())
+
+
+def pack_blob(graph: Graph, sections: Sequence[Section], instructions: InstructionSet) -> bytes:
+    """Return the blob of a graph's sections: header, then each padded to 4 bytes with zeros."""
     ends = [section.offset + -(-len(section.data) // 4) * 4 for section in sections]
-    size = max(ends, default=HEADER_BYTES)
-    blob = bytearray(size)
-    struct.pack_into("<4sIII", blob, 0, MAGIC, 1, size, 0)
-    blob[16:48] = bytes.fromhex(graph_digest(graph))
+    blob = bytearray(max(ends, default=HEADER_BYTES))
+    layout = layout_checksum(sections, instructions)
+    digest = bytes.fromhex(graph_digest(graph))
+    struct.pack_into("<4sIII32s", blob, 0, MAGIC, FORMAT, len(blob), layout, digest)
     for section in sections:
         blob[section.offset : section.offset + len(section.data)] = section.data
     return bytes(blob)
+
+
+def build_blob(graph: Graph, instructions: InstructionSet = "portable") -> bytes:
+    """Return the weights blob of a graph for a core's instructions."""
+    return pack_blob(graph, blob_sections(graph, instructions), instructions)
 
 
 def _arrays(graph: Graph, instructions: InstructionSet) -> Iterator[tuple[str, NDArray[np.integer], str]]:

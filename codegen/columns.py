@@ -26,6 +26,8 @@ TIME_FROM_TAPS = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
 """2 G of their F(2, 3). Both on weights of -128..127: within 9,216, so that int16 holds them."""
 REACH_BYTES = 4095
 """How far a load or store reaches from its base."""
+MOST_DEPTH = 8_192
+"""Deeper columns are multiplied in a loop: unrolled, their code would be larger than a branch reaches."""
 MOST_CHANNELS = 256
 """Beyond, 48 times a sum of products could leave int32: 9 * 256 * 128 * 128 * 48 < 2^31."""
 MOST_COLUMNS = 32
@@ -98,8 +100,9 @@ class Columns:
         return 4 * some * (self.depth + 2)
 
     def near(self, outputs: int) -> bool:
-        """Whether generated code of the direct method takes a row: its stores reach."""
-        return self.method == "direct" and 4 * outputs <= REACH_BYTES
+        """Whether generated code of the direct method takes a row: its stores, sums and branches reach."""
+        reached = 4 * max(outputs, self.count) <= REACH_BYTES and self.depth <= MOST_DEPTH
+        return self.method == "direct" and reached
 
     def function(self, outputs: int) -> str:
         """Return the name of the C function of the direct method for so many output channels."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.arena import Program, plan_program
-from codegen.blob import blob_sections, build_blob
+from codegen.blob import HEADER_BYTES, blob_sections, pack_blob
 from codegen.dense import Rows4
 from codegen.plan import POOL_PADDING, Plan, plan_stream, state_bytes
 from codegen.taps import Taps, in_vectors, taps_of
@@ -41,9 +41,15 @@ def emit_sources(
     Raises:
         UnsupportedError: If no engine can run the graph; it names the operator.
     """
-    plan, blob = plan_graph(graph, instructions), build_blob(graph, instructions)
-    opening = banner(graph, target)
-    values = {**_common_values(plan, sample_rate_hz), "banner": opening, "blob_bytes": len(blob)}
+    plan, sections = plan_graph(graph, instructions), blob_sections(graph, instructions)
+    blob, opening = pack_blob(graph, sections, instructions), banner(graph, target)
+    values: dict[str, object] = {
+        **_common_values(plan, sample_rate_hz),
+        "banner": opening,
+        "sections": sections,
+        "blob_bytes": len(blob),
+        "header": [f"0x{word:08x}u" for word in np.frombuffer(blob[:HEADER_BYTES], "<u4")],
+    }
     if isinstance(plan, Plan):
         engine, header, values = "stream.c", "edgekit_model.h", values | _stream_values(plan)
     else:
@@ -104,13 +110,10 @@ def _kernels_of(texts: Iterable[str]) -> dict[str, str]:
 def _common_values(plan: Plan | Program, sample_rate_hz: int) -> dict[str, object]:
     """Return what all engines' templates need."""
     graph, front_end = plan.graph, plan.front_end
-    digest = graph_digest(graph)
     values: dict[str, object] = {
         "plan": plan,
         "f": front_end,
-        "sections": blob_sections(graph, plan.instructions),
-        "digest": digest,
-        "digest_bytes": ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(digest)),
+        "digest": graph_digest(graph),
         "pool_padding": POOL_PADDING,
         "describe": _describe,
         "meaning": lambda name: _meaning(graph, name),

@@ -54,7 +54,11 @@ class HostC:
         self._model = (
             words.from_buffer_copy(model) if model else words.in_dll(self._library, "edgekit_model_data")
         )
-        self._library.edgekit_init(self._state, ctypes.byref(self._model))
+        self.begin(ctypes.addressof(self._model))
+
+    def begin(self, model: int | None) -> None:
+        """Start again with the weights blob at an address; None is NULL."""
+        self._library.edgekit_init(self._state, ctypes.c_void_p(model))
 
     def reset(self) -> None:
         """Forget everything but the model."""
@@ -84,7 +88,9 @@ class HostModel(HostC):
 
     def heard(self) -> int:
         """Return the tokens, utterances or windows that a result stands on."""
-        return int(self._library.edgekit_heard(self._state))
+        found = self._library.edgekit_heard
+        found.restype = ctypes.c_uint32
+        return int(found(self._state))
 
     def finish(self) -> int:
         """End the utterance (utterance mode only); return the engine's status."""

@@ -287,6 +287,6 @@ def state_bytes(plan: Plan, window_frames: int) -> dict[str, int]:
     for name, count in plan.kept.items():
         needed[name] += 4 * count
     needed[max(plan.scratch, key=lambda name: plan.scratch[name])] += plan.scratch_bytes
-    # Numerator and denominator in 64 bits, the maximum in 8.
-    needed[plan.pool.name] += features * (8 + 8 + 1)
+    # Numerators in 64 bits, denominators in 40, maxima in 8.
+    needed[plan.pool.name] += features * (8 + 5 + 1)
     return needed

@@ -1,6 +1,8 @@
 """Small random students as float ONNX files, and integer graphs made from them by the real quantizer."""
 
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from codegen.emit import model_sources
+from codegen.host import HostC
 from edgekit.audio import FrontEnd, log_mel
 from edgekit.graph import Graph
 from edgekit.target import Target, list_targets, load_target
@@ -132,6 +136,33 @@ def small_graph(
 def target_of(cpu: str) -> Target:
     """Return a target that ships with a core."""
     return next(target for target in map(load_target, list_targets()) if target.core.cpu == cpu)
+
+
+def fill_count(model: HostC, again: Callable[[], object]) -> None:
+    """Set what a model counts its results with to the most that it holds; `again` makes one more."""
+    words = np.frombuffer(model._state, np.uint32)
+    seen = []
+    for _ in range(3):
+        again()
+        seen.append(words == model.heard())
+    (place,) = np.flatnonzero(np.all(seen, axis=0))
+    words[place] = np.iinfo(np.uint32).max
+    assert model.heard() == np.iinfo(np.uint32).max
+
+
+def consume(program: str, c_folder: Path, work: Path) -> None:
+    """Compile generated C as C and a program as C++; link and run it."""
+    objects = work / "objects"
+    objects.mkdir()
+    (objects / "consumer.cpp").write_text(program)
+    strict = ["-Wall", "-Wextra", "-Werror", f"-I{c_folder}"]
+    for command in (
+        ["gcc", "-std=c99", "-c", *strict, *model_sources(c_folder)],
+        ["g++", "-c", *strict, "consumer.cpp"],
+    ):
+        subprocess.run(command, cwd=objects, check=True)
+    subprocess.run(["g++", *objects.glob("*.o"), "-o", "consumer"], cwd=objects, check=True)
+    subprocess.run([objects / "consumer"], check=True)
 
 
 needs_qemu = pytest.mark.skipif(shutil.which(QEMU) is None, reason=f"needs {QEMU}")

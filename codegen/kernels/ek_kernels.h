@@ -56,7 +56,7 @@ typedef struct {
     uint32_t row_bytes;
     uint32_t line_bytes; /* of a row with its padding; 0: there is none, rows are read where they lie */
     uint32_t left_bytes; /* padding before a row */
-    uint16_t height;
+    uint32_t height;
     uint16_t reach;  /* rows that a window spans */
     uint16_t gap;    /* rows from one of a window's rows to the next */
     uint16_t stride; /* rows from one window to the next */
@@ -82,8 +82,8 @@ typedef void ek_row_t(const ek_pair_t *lanes, const ek_pair_t *weights, const ek
 
 /* Columns that are multiplied with weights: [depth][count] pairs. */
 typedef struct {
-    uint16_t depth;
-    uint16_t count;
+    uint32_t depth;
+    uint32_t count;
     ek_row_t *row; /* or NULL: with the functions for any shape */
 } ek_columns_t;
 
@@ -147,8 +147,8 @@ typedef void ek_dense_rows_t(const ek_pair_t *lanes, const uint32_t *weights, ek
 
 /* Rows of a fully connected layer. */
 typedef struct {
-    uint16_t words; /* of four rows */
-    uint16_t pairs; /* of inputs */
+    uint32_t words; /* of four rows */
+    uint32_t pairs; /* of inputs */
     int32_t offset; /* added to each weight of the first three of four rows */
     ek_dense_t *sums;
     ek_dense_rows_t *rows;
@@ -166,7 +166,7 @@ typedef struct {
     uint16_t row_step;  /* rows from one pair that is made to the next */
     uint16_t slots;     /* pairs of rows that are kept */
     uint16_t slot_step; /* from one of a window's pairs to the next */
-    uint16_t positions; /* of a row of pairs, padding included */
+    uint32_t positions; /* of a row of pairs, padding included */
     ek_depthwise_t *four;
 } ek_taps_t;
 
@@ -345,8 +345,8 @@ void ek_fully_connected_once(const int8_t *input, uint32_t inputs, uint32_t outp
                              const ek_layer_t *layer, ek_pair_t *lanes, int8_t *output);
 void ek_attention_update(const int8_t *value, const int8_t *score, const uint16_t *exp_table,
                          int32_t value_zero_point, uint32_t features, int8_t *maximum, int64_t *numerator,
-                         uint64_t *denominator);
-void ek_attention_read(const int64_t *numerator, const uint64_t *denominator, uint32_t features,
+                         uint32_t *denominator, uint8_t *above);
+void ek_attention_read(const int64_t *numerator, const uint32_t *denominator, const uint8_t *above, uint32_t features,
                        int16_t *pooled);
 void ek_fully_connected_s16(const int16_t *input, uint32_t pairs, uint32_t outputs, const ek_layer_t *layer,
                             int16_t *output);

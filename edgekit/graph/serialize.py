@@ -56,7 +56,7 @@ def load_graph(folder: Path) -> Graph:
 
 
 def graph_digest(graph: Graph) -> str:
-    """Return SHA-256 of what the firmware is generated from: operators, shapes, types, structural attributes.
+    """Return SHA-256 of what makes firmware: inputs, outputs, operators, shapes, types, structure.
 
     Two graphs of one digest run on the same firmware with another weights blob: weights, biases,
     multipliers, shifts, zero points and tables may differ.
@@ -66,7 +66,8 @@ def graph_digest(graph: Graph) -> str:
         [op.kind, op.name, op.inputs, op.outputs, {k: v for k, v in op.attributes.items() if k in STRUCTURAL}]
         for op in graph.ops
     ]
-    return hashlib.sha256(json.dumps([shapes, ops], sort_keys=True).encode()).hexdigest()
+    structure = [graph.inputs, graph.outputs, shapes, ops]
+    return hashlib.sha256(json.dumps(structure, sort_keys=True).encode()).hexdigest()
 
 
 def _structure(graph: Graph) -> dict[str, Any]:

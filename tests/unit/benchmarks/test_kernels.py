@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from support import small_graph
 
 from benchmarks.kernels import peers
 from benchmarks.kernels.graphs import layers
-from benchmarks.kernels.measure import CORES, core
+from benchmarks.kernels.measure import CORES, core, run_student
 from edgekit.graph import run
 from edgekit.graph.cost import macs
 
@@ -31,6 +32,19 @@ def test_a_layer_is_the_peers_and_its_results_are_spread(title):
     assert values["y"].shape == graph.tensors["y"].shape
     assert 20 < values["y"].std() < 90
     assert set(peers.LAYERS[title].cmsis_nn) == set(CORES)
+
+
+@pytest.mark.parametrize("n_fft", [64, 128])
+def test_a_student_keeps_its_budgets_after_hours_too(n_fft, tmp_path):
+    """Wav2Small's shape, random weights: 16 KB, 24 KB of code, no more cycles than in the first second."""
+    shape = {"bands": 26, "channels": 13, "depth": (3, 4), "int4": True, "n_fft": n_fft}
+    (tmp_path / "student").mkdir()
+    (tmp_path / "c").mkdir()
+    cost = run_student(small_graph(tmp_path / "student", **shape), core("m33"), tmp_path / "c")
+    assert cost.ram_bytes <= 16_384
+    assert cost.code_bytes <= 24_576
+    assert float(cost.modelled_later) <= float(cost.modelled)
+    assert n_fft > 64 or float(cost.modelled_later) < 90
 
 
 def test_every_layer_of_the_peers_is_measured_on_every_core():

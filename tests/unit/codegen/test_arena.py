@@ -1,10 +1,12 @@
 """Graphs that run whole, in one arena: what shares memory, the C interface, windows of audio."""
 
+import shutil
 import subprocess
 
 import numpy as np
 import pytest
 from networks import KINDS, Network, random_inputs, random_network
+from support import consume, fill_count
 from unit.quantize.graphs import noise_bursts, random_student
 
 from codegen.arena import plan_program
@@ -140,6 +142,37 @@ def test_another_graphs_weights_are_refused(network, library):
         foreign.invoke(network, random_inputs(network, 0))
 
 
+def test_another_targets_weights_are_refused(network, library):
+    for other in ("dsp", "mve"):
+        foreign = HostNetwork(library, build_blob(network, other))
+        with pytest.raises(ParityError, match="not of this graph"):
+            foreign.invoke(network, random_inputs(network, 0))
+
+
+def test_weights_that_are_not_there_are_refused(network, library):
+    model = HostNetwork(library)
+    model.begin(None)
+    with pytest.raises(ParityError, match="not of this graph"):
+        model.invoke(network, random_inputs(network, 0))
+
+
+CONSUMER = """
+#include "edgekit_model.h"
+static edgekit_t state;
+int main()
+{
+    size_t bytes;
+    edgekit_init(&state, edgekit_model_data);
+    return edgekit_input(&state, 0, &bytes) == NULL || edgekit_invoke(&state) != EDGEKIT_OK;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_a_program_in_cpp_links_with_the_c(network, tmp_path):
+    consume(CONSUMER, c_of(network, tmp_path), tmp_path)
+
+
 @pytest.mark.parametrize("seed", [5, 6])
 def test_self_test_passes_under_sanitizers_and_fails_for_other_results(tmp_path, seed):
     graph = random_network(seed, [*KINDS, *KINDS])
@@ -209,6 +242,18 @@ def test_windows_follow_each_other_in_any_split(student):
     model.finish()
     model.push(clips[2])
     assert model.read().tolist() == run(graph, {"pcm": clips[2]})["adv_out"].tolist()
+
+
+def test_a_full_count_of_windows_stays_full(student):
+    graph, model, clips = student
+    model.reset()
+    fill_count(model, lambda: model.push(clips[0]))
+    for pcm in clips[1:]:
+        model.push(pcm)
+        assert model.heard() == 0xFFFFFFFF
+        assert model.read().tolist() == run(graph, {"pcm": pcm})["adv_out"].tolist()
+    model.reset()
+    assert model.heard() == 0
 
 
 def test_pieces_of_a_window_are_windows(student):

@@ -1,5 +1,6 @@
 """The generated C against the reference, bit for bit."""
 
+import ctypes
 import dataclasses
 import platform
 import shutil
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import noise, small_graph
+from support import consume, noise, small_graph
 
-from codegen.blob import build_blob
+from codegen.blob import HEADER_BYTES, build_blob
 from codegen.emit import emit_sources, model_sources
 from codegen.host import HostModel, build_library, run_traced
 from codegen.selftest import write_self_test
@@ -103,6 +104,31 @@ def test_another_graphs_weights_are_refused(library, instructions, tmp_path):
     model = HostModel(library, foreign)
     assert model.push(HOSTILE["noise"]) == -1
     assert model.read() is None
+
+
+def test_another_targets_weights_are_refused(graph, library, instructions):
+    """Same graph, other kernels: the weights lie elsewhere."""
+    for other in {"portable", "dsp", "mve"} - {instructions}:
+        model = HostModel(library, build_blob(graph, other))
+        assert (model.push(HOSTILE["noise"]), model.read()) == (-1, None)
+
+
+@pytest.mark.parametrize("at", range(0, HEADER_BYTES, 4))
+def test_every_word_of_the_header_counts(graph, library, instructions, at):
+    blob = bytearray(build_blob(graph, instructions))
+    blob[at] ^= 1
+    assert HostModel(library, bytes(blob)).push(HOSTILE["noise"]) == -1
+
+
+def test_weights_that_are_not_there_or_not_aligned_are_refused(graph, model, instructions):
+    blob = build_blob(graph, instructions)
+    memory = (ctypes.c_uint32 * (len(blob) // 4 + 1))()
+    for shift, status in ((0, 0), (1, -1), (2, -1), (3, -1)):
+        ctypes.memmove(ctypes.addressof(memory) + shift, blob, len(blob))
+        model.begin(ctypes.addressof(memory) + shift)
+        assert model.push(HOSTILE["noise"][:100]) == status
+    model.begin(None)
+    assert (model.push(HOSTILE["noise"]), model.read()) == (-1, None)
 
 
 def test_a_retrained_model_runs_on_the_same_code(graph, library, level, instructions, tmp_path):
@@ -218,6 +244,24 @@ def test_self_test_passes_with_the_compilers_of_this_machine(graph, c_folder, tm
     assert _compile([compiler, bits, *STRICT_FLAGS, "-O2", *sources, "-o", program]) == 0
     done = subprocess.run([program], check=False, stdout=subprocess.PIPE, text=True)
     assert done.stdout.splitlines()[-1] == "PASS"
+
+
+CONSUMER = """
+#include "edgekit_model.h"
+static edgekit_t state;
+int main()
+{
+    static const int16_t silence[64] = {};
+    int16_t adv[3];
+    edgekit_init(&state, edgekit_model_data);
+    return edgekit_push(&state, silence, 64) != EDGEKIT_OK || edgekit_read(&state, adv) == EDGEKIT_BAD_MODEL;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_a_program_in_cpp_links_with_the_c(c_folder, tmp_path):
+    consume(CONSUMER, c_folder, tmp_path)
 
 
 def _compile(command):

@@ -46,6 +46,13 @@ def test_digest_ignores_weights_and_quantization_but_not_structure(graph):
     assert graph_digest(wider) != graph_digest(graph)
 
 
+def test_digest_knows_what_is_read_and_written_and_in_which_order(graph):
+    two = dataclasses.replace(graph, outputs=(*graph.outputs, "mix_out"))
+    turned = dataclasses.replace(two, outputs=two.outputs[::-1])
+    other = dataclasses.replace(graph, inputs=(*graph.inputs, "more"))
+    assert len({graph_digest(each) for each in (graph, two, turned, other)}) == 4
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated json", "schema", "bad zip", "constants"])
 def test_damage_is_an_artifact_error(graph, tmp_path, damage):
     save_graph(graph, tmp_path)

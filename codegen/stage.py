@@ -81,6 +81,32 @@ def firmware_identity(c_digest: str, graph_digest: str, target: Target) -> Ident
     return {"c": c_digest, "graph": graph_digest}, {"target": target.digest}
 
 
+def compile_for(c_dir: Path, graph_dir: Path, target: Target, out_elf: Path) -> Path:
+    """Compile the C of a model for a target like the one it was generated for, and keep the ELF alone.
+
+    Args:
+        c_dir: Folder of a codegen artifact.
+        graph_dir: Folder of the quantize artifact that it was generated from.
+        target: The device, its policy another for example.
+        out_elf: The file to write.
+
+    Raises:
+        ArtifactError: If an input is damaged.
+        ConfigError: If there is no compiler, or the C does not compile or fit the target's memory.
+    """
+    from codegen.emit import model_sources
+    from codegen.toolchain import compile_firmware
+
+    return compile_firmware(model_sources(c_dir), [c_dir], target, out_elf, main=_main(graph_dir))
+
+
+def _main(graph_dir: Path) -> str:
+    """Return the board's main loop for a graph."""
+    from edgekit.graph import hears_audio, load_graph
+
+    return "main.c" if hears_audio(load_graph(graph_dir)) else "network_main.c"
+
+
 def build_firmware(
     c_dir: Path, graph_dir: Path, target: Target, out: Path, progress: Progress = silent
 ) -> Artifact:
@@ -102,12 +128,11 @@ def build_firmware(
     """
     from codegen.emit import model_sources
     from codegen.toolchain import compile_firmware, elf_to_binary
-    from edgekit.graph import hears_audio, load_graph
 
     source, graph = artifact.read(c_dir, GENERATE), artifact.read(graph_dir, "quantize")
     inputs, params = firmware_identity(source.digest, graph.digest, target)
     sources = model_sources(c_dir)
-    main = "main.c" if hears_audio(load_graph(graph_dir)) else "network_main.c"
+    main = _main(graph_dir)
     builds: Mapping[str, dict[str, str]] = {"firmware": {}, "firmware_traced": {"EDGEKIT_TRACE": "1"}}
     with artifact.writing(out, FIRMWARE, inputs, params) as work:
         for done, (name, defines) in enumerate(builds.items()):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MARKER = "build.json"
 MARKER_SCHEMA = 1
 LOCK = ".lock"
+WINDOWS_ELF = "in_windows.elf"
 
 Identity = tuple[Mapping[str, str], Mapping[str, Any]]
 Built = Mapping[str, Artifact]
@@ -326,16 +327,30 @@ def _alternatives(config: BuildConfig, target: Target) -> Stage:
         with artifact.writing(out, "alternatives", *identity(built)) as work:
             tried = [remedies.candidate("", built)]
             if not remedies.holds(tried[0], target):
+                tried = [remedies.candidate("", built, _in_windows(built, target, work))]
                 for variant in variants:
                     made = _built_variant(variant, config, target, built["label"], work / "tried", progress)
-                    tried.append(remedies.candidate(f"hop {variant.hop}", made))
+                    elf = _in_windows(made, target, work)
+                    tried.append(remedies.candidate(f"hop {variant.hop}", made, elf))
                     shutil.rmtree(work / "tried")
+                (work / WINDOWS_ELF).unlink(missing_ok=True)
             progress("remedies", 1, 1)
             rows = [remedy.to_dict() for remedy in remedies.remedies(tried, target)]
             artifact.write_json(work / "remedies.json", {"remedies": rows})
         return artifact.read(out, "alternatives")
 
     return Stage("alternatives", identity, run)
+
+
+def _in_windows(built: Built, target: Target, work: Path) -> Path | None:
+    """Return a build's firmware for a window policy; None on this computer, whose memory is not counted."""
+    from codegen.stage import compile_for
+    from firmware_sim.remedies import in_windows
+
+    if target.core.simulator == "native":
+        return None
+    generated, graph = built["codegen"].path, built["quantize"].path
+    return compile_for(generated, graph, in_windows(target), work / WINDOWS_ELF)
 
 
 @dataclass(frozen=True)
@@ -386,7 +401,7 @@ def _built_variant(
     simulated = firmware_sim.stage.simulate_build(
         firmware_sim.stage.SimulateConfig(), firmware.path, graph.path, labels.path, target, out / "sim", say
     )
-    return {"distill": student, "quantize": graph, "firmware": firmware, "simulate": simulated}
+    return {"distill": student, "quantize": graph, "codegen": generated, "simulate": simulated}
 
 
 def _prefixed(progress: Progress, prefix: str) -> Progress:

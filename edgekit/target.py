@@ -37,6 +37,8 @@ MEASURED = "host"
 NANOSECONDS_HZ = 1_000_000_000
 InstructionSet = Literal["portable", "dsp", "mve"]
 """Instructions that kernels are written for: C99 alone, the DSP extension, or Helium (MVE)."""
+_DEVICES = (range(0x4000_0000, 0x6000_0000), range(0xE000_0000, 1 << 32))
+"""Peripherals and system registers in the address map of every Cortex-M."""
 _WHOLE = ("timing", "policy")
 """Sections that a file gives or inherits as a whole: an error belongs to its table, a window to its mode."""
 _T = TypeVar("_T")
@@ -50,7 +52,8 @@ def _require(holds: bool, what: str, hint: str) -> None:
 def _require_positive(section: object, *names: str) -> None:
     for name in names:
         value = getattr(section, name)
-        _require(value > 0, f"{name} = {value} is not positive", f"give {name} a positive value")
+        possible = value > 0 and math.isfinite(value)
+        _require(possible, f"{name} = {value} is not positive", f"give {name} a positive value")
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,14 @@ class Timing:
     def __post_init__(self) -> None:
         for name in ("fetch_wait_cycles", "data_wait_cycles"):
             value = getattr(self, name)
-            _require(value >= 0, f"{name} = {value} is negative", f"give {name} 0 or more")
+            _require(
+                0 <= value < math.inf, f"{name} = {value} is negative or endless", f"give {name} 0 or more"
+            )
         both = (self.worst_error_percent is None) == (self.mean_error_percent is None)
         _require(both, "one of worst_error_percent and mean_error_percent is missing", "give both or none")
+        mean, worst = self.mean_error_percent or 0.0, self.worst_error_percent or 0.0
+        ordered = 0 <= mean <= worst < math.inf
+        _require(ordered, f"a mean error of {mean} % and a worst of {worst} %", "give 0 <= mean <= worst")
 
 
 @dataclass(frozen=True)
@@ -322,19 +330,32 @@ class Target:
         _require(not (waits and self.core.simulator == "qemu"), what, "leave the waits out")
         unknown = self.budget.average_uw is not None and self.power is None
         _require(not unknown, "budget.average_uw needs a power", "add [power], or leave average_uw out")
-        self._require_measured()
+        self._require_own_table()
         valid = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name) is not None
         _require(valid, f"name = {self.name!r} is not a target name", "use lower-case words joined by -")
+        if self.core.simulator != "native":
+            self._require_apart_from_devices()
         for budget, memory in (("total_ram_bytes", "ram_bytes"), ("flash_bytes", "flash_bytes")):
             limit, there = getattr(self.budget, budget), getattr(self.memory, memory)
             _require(limit <= there, f"budget.{budget} = {limit}, memory has {there}", "lower the budget")
 
-    def _require_measured(self) -> None:
-        """Require that what runs on this computer is measured, and that nothing else says so."""
+    def _require_apart_from_devices(self) -> None:
+        for kind in ("flash", "ram"):
+            begin = getattr(self.memory, f"{kind}_origin")
+            end = begin + getattr(self.memory, f"{kind}_bytes")
+            inside = any(begin < device.stop and end > device.start for device in _DEVICES)
+            _require(not inside, f"{kind} lies where a Cortex-M has its devices", f"move {kind}_origin")
+
+    def _require_own_table(self) -> None:
+        """Require the core's own table; that what runs on this computer is measured, and nothing else is."""
         table, clock_hz, error = self.timing.table, self.core.clock_hz, self.timing.worst_error_percent
         if self.core.simulator != "native":
             what = f"timing.table = {MEASURED!r} is measured on this computer, not for a {self.core.cpu}"
             _require(table != MEASURED, what, "give the table of the core")
+            what = f"timing.table = {table!r} is not the table of a {self.core.cpu}"
+            _require(
+                table == self.core.cpu, what, f'give a [timing] of its own, with table = "{self.core.cpu}"'
+            )
             return
         what = f"cpu = {self.core.cpu!r}: a cycle is a nanosecond, measured on this computer"
         _require(table == MEASURED, f"{what}; timing.table = {table!r}", f'set timing.table = "{MEASURED}"')

@@ -83,6 +83,11 @@ class Program:
     stack_limit: int
     stack_top: int
 
+    @property
+    def flash_bytes(self) -> int:
+        """Flash of code, constants, model and initial values."""
+        return sum(section.size_bytes for section in self.sections if section.loaded)
+
     def function_at(self, address: int) -> str:
         """Return the name of the function that an address lies in, or the address as text."""
         index = bisect.bisect_right([function.address for function in self.functions], address) - 1

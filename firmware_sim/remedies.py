@@ -9,10 +9,12 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgekit.artifact import Artifact
 from edgekit.target import Policy, Target
+from firmware_sim.program import read_program
 from firmware_sim.schedule import Schedule, average_uw, schedule
 
 WINDOWS_S = (2.0, 1.5, 1.0, 0.5)
@@ -32,16 +34,20 @@ class Candidate:
     Attributes:
         name: How it differs from the build; empty for the build itself.
         block_cycles: Cycles of each block of audio.
+        samples: Of audio in all blocks.
         ram_bytes: Static RAM and stack.
         flash_bytes: Code, tables and model.
+        window_bytes: More flash that it needs under a window policy.
         onnx_bytes: Size of its ONNX file.
         accuracy: How well its student follows the teacher, in words.
     """
 
     name: str
     block_cycles: tuple[int, ...]
+    samples: int
     ram_bytes: int
     flash_bytes: int
+    window_bytes: int
     onnx_bytes: int
     accuracy: str
 
@@ -69,6 +75,12 @@ class Remedy:
         return self.candidate.ram_bytes + 2 * target.policy.buffer_blocks * target.audio.block_samples
 
     @property
+    def flash_bytes(self) -> int:
+        """Code, tables and model, under the policy of the plan."""
+        in_windows = self.plan.target.policy.mode == "window"
+        return self.candidate.flash_bytes + in_windows * self.candidate.window_bytes
+
+    @property
     def average_uw(self) -> float | None:
         """Average power of the model's work; None if the target's power is not known."""
         return average_uw(self.plan)
@@ -78,7 +90,7 @@ class Remedy:
         """The budgets that it exceeds, and `deadlines` if any is missed."""
         actual = {
             "total_ram_bytes": self.total_ram_bytes,
-            "flash_bytes": self.candidate.flash_bytes,
+            "flash_bytes": self.flash_bytes,
             "onnx_bytes": self.candidate.onnx_bytes,
             "core_load_percent": self.plan.model_load_percent,
             "average_uw": self.average_uw,
@@ -105,19 +117,21 @@ class Remedy:
             "longest_result_ms": self.plan.longest_result_ms,
             "missed_deadlines": self.plan.missed_deadlines,
             "average_uw": self.average_uw,
-            "flash_bytes": self.candidate.flash_bytes,
+            "flash_bytes": self.flash_bytes,
+            "onnx_bytes": self.candidate.onnx_bytes,
             "held": self.held,
             "over": list(self.over),
             "how": "; ".join(filter(None, (self.why, self.candidate.accuracy))),
         }
 
 
-def candidate(name: str, built: Mapping[str, Artifact]) -> Candidate:
+def candidate(name: str, built: Mapping[str, Artifact], in_windows: Path | None = None) -> Candidate:
     """Return the firmware that stages have built and simulated.
 
     Args:
         name: How it differs from the build; empty for the build itself.
         built: Stage name to artifact.
+        in_windows: The same firmware compiled for a window policy, if its flash is to be known.
     """
     profile = json.loads(built["simulate"].file("profile.json").read_text())
     metrics = json.loads(built["distill"].file("metrics.json").read_text())
@@ -127,8 +141,10 @@ def candidate(name: str, built: Mapping[str, Artifact]) -> Candidate:
     return Candidate(
         name=name,
         block_cycles=tuple(profile["latency"]["block_cycles"]),
+        samples=profile["audio"]["samples"],
         ram_bytes=profile["memory"]["static_bytes"] + profile["memory"]["stack_bytes"],
-        flash_bytes=profile["flash"]["flash_bytes"],
+        flash_bytes=(flash_bytes := profile["flash"]["flash_bytes"]),
+        window_bytes=read_program(in_windows).flash_bytes - flash_bytes if in_windows else 0,
         onnx_bytes=built["quantize"].file("model.onnx").stat().st_size,
         accuracy=f"student follows teacher by {shown} on {clips} {metrics['measured_on']} clips",
     )
@@ -136,7 +152,7 @@ def candidate(name: str, built: Mapping[str, Artifact]) -> Candidate:
 
 def holds(candidate: Candidate, target: Target) -> bool:
     """Return whether a firmware as it is holds every budget and deadline of the target."""
-    return Remedy("", candidate, schedule(candidate.block_cycles, target), "").held
+    return Remedy("", candidate, schedule(candidate.block_cycles, target, candidate.samples), "").held
 
 
 def remedies(candidates: Sequence[Candidate], target: Target) -> list[Remedy]:
@@ -154,7 +170,9 @@ def remedies(candidates: Sequence[Candidate], target: Target) -> list[Remedy]:
 
 def _of(candidate: Candidate, target: Target) -> Iterator[Remedy]:
     how = "measured" if target.core.simulator == "native" else "simulated"
-    as_it_is = Remedy(candidate.name, candidate, schedule(candidate.block_cycles, target), how)
+    as_it_is = Remedy(
+        candidate.name, candidate, schedule(candidate.block_cycles, target, candidate.samples), how
+    )
     if candidate.name:
         yield as_it_is
     if not BUSY.intersection(as_it_is.over):
@@ -174,14 +192,14 @@ def _faster(candidate: Candidate, target: Target) -> Iterator[Remedy]:
     """
     if target.core.simulator == "native":
         return
-    needed = schedule(candidate.block_cycles, target)
+    needed = schedule(candidate.block_cycles, target, candidate.samples)
     least = needed.model_cycles / (target.budget.core_load_percent / 100) / 1e6
     if needed.model_load_percent <= target.budget.core_load_percent and needed.missed_deadlines == 0:
         return
     least = max(least, target.core.clock_hz / 1e6)
     for mhz in range(math.ceil(least), math.ceil(MOST_TIMES_THE_CLOCK * least) + 1):
         faster = dataclasses.replace(target, core=dataclasses.replace(target.core, clock_hz=mhz * 1_000_000))
-        plan = schedule(candidate.block_cycles, faster)
+        plan = schedule(candidate.block_cycles, faster, candidate.samples)
         if plan.missed_deadlines == 0:
             yield Remedy(_change(candidate, f"a clock of {mhz} MHz"), candidate, plan, "same power per MHz")
             return
@@ -210,8 +228,18 @@ def _window(candidate: Candidate, target: Target, window_s: float) -> Remedy | N
         plan = schedule(candidate.block_cycles, listening)
         if plan.missed_deadlines == 0:
             what = _change(candidate, f"a window of {window_s:g} s every {every_s:g} s")
-            return Remedy(what, candidate, plan, f"{plan.buffer_bytes:,} bytes of audio wait at worst")
+            return Remedy(what, candidate, plan, _waits(plan))
     return None
+
+
+def _waits(plan: Schedule) -> str:
+    blocks = plan.target.policy.buffer_blocks
+    return f"{plan.buffer_bytes:,} bytes of audio wait at worst (buffer_blocks = {blocks})"
+
+
+def in_windows(target: Target) -> Target:
+    """Return a target with a window policy: firmware for it has the same code for windows of any length."""
+    return _listening(target, WINDOWS_S[0], WINDOWS_S[0], target.policy.buffer_blocks)
 
 
 def _listening(target: Target, window_s: float, every_s: float, buffer_blocks: int) -> Target:

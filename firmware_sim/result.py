@@ -97,7 +97,7 @@ class SimResult:
     @cached_property
     def schedule(self) -> Schedule:
         """What the target's policy makes of the run."""
-        return schedule(self.block_cycles, self.target)
+        return schedule(self.block_cycles, self.target, self.samples)
 
     @property
     def average_uw(self) -> float | None:
@@ -122,7 +122,7 @@ class SimResult:
     @property
     def flash_bytes(self) -> int:
         """Flash of code, constants, model and initial values."""
-        return sum(section.size_bytes for section in self.program.sections if section.loaded)
+        return self.program.flash_bytes
 
     def to_profile(self) -> dict[str, Any]:
         """Return the result as JSON values, the unit in every key."""

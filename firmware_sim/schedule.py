@@ -157,13 +157,14 @@ class Schedule:
         }
 
 
-def schedule(block_cycles: Sequence[int], target: Target) -> Schedule:
+def schedule(block_cycles: Sequence[int], target: Target, samples: int | None = None) -> Schedule:
     """Lay out the model's work under the target's policy.
 
     Args:
         block_cycles: Cycles of the model for each block of audio, as a run counted them; at least one. Under
             a window policy these are the blocks of one window; blocks that a window has more repeat them.
         target: The device, its audio path and policy.
+        samples: Of audio in the run, if its last block is not a whole one.
 
     Returns:
         The schedule of at least `STEADY_ROUNDS` times the run, or of `LEAST_WINDOWS` windows.
@@ -177,7 +178,7 @@ def schedule(block_cycles: Sequence[int], target: Target) -> Schedule:
         done = begun + cycles
         begin, end = core.wall_at(begun + 1) - 1, max(arrival, core.wall_at(done))
         works.append(Work(arrival, begin, end, _due(index, target, core)))
-    needed, span = sum(costs), _span(target, core, len(costs))
+    needed, span = sum(costs), _span(target, core, len(costs), samples)
     longest = max(
         work.end - work.arrival for work in works[_result_every(target) - 1 :: _result_every(target)]
     )
@@ -231,10 +232,11 @@ def _due(index: int, target: Target, core: Core) -> int:
     return min(overwritten, core.block * (index // target.window_blocks + 1) * target.every_blocks)
 
 
-def _span(target: Target, core: Core, blocks: int) -> int:
+def _span(target: Target, core: Core, blocks: int, samples: int | None) -> int:
     """Return the wall cycles that the blocks stand for."""
     if target.policy.mode == "continuous":
-        return core.block * blocks
+        heard = STEADY_ROUNDS * (samples or 0) * target.core.clock_hz / target.audio.sample_rate_hz
+        return round(heard) or core.block * blocks
     return core.block * LEAST_WINDOWS * target.every_blocks
 
 

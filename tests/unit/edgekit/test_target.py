@@ -84,6 +84,20 @@ def test_own_file_by_path(tmp_path: Path) -> None:
             'worst_error_percent = "5"',
             "worst_error_percent = '5' is not a float",
         ),
+        (
+            "worst_error_percent = 4.7",
+            "worst_error_percent = 4.6",
+            "a mean error of 4.7 % and a worst of 4.6 %",
+        ),
+        ("buffer_blocks = 4", "buffer_blocks = 4\nwindow_s = 1", "has no windows"),
+        ("core_share_percent = 30.0", "core_share_percent = inf", "is not positive"),
+        ("battery_mwh = 234.0", "battery_mwh = inf", "battery_mwh = inf is not positive"),
+        ('table = "cortex-m33"', 'table = "cortex-m4"', "is not the table of a cortex-m33"),
+        (
+            "flash_origin = 0x1000_0000",
+            "flash_origin = 0x4000_0000",
+            "flash lies where a Cortex-M has its devices",
+        ),
         ('mode = "continuous"', 'mode = "always"', "mode = 'always' is not a policy"),
         ('mode = "continuous"', 'mode = "continuous"\nwindow_s = 2', "has no windows"),
         ('mode = "continuous"', 'mode = "window"\nwindow_s = 2', "every_s = 0.0 is not positive"),
@@ -164,7 +178,7 @@ def test_inheritance_replaces_single_values(tmp_path: Path) -> None:
 
 
 def test_a_timing_and_a_policy_are_inherited_as_a_whole(tmp_path: Path) -> None:
-    timing = '[timing]\ntable = "cortex-m4"\nsource = "of another core"\n'
+    timing = '[timing]\ntable = "cortex-m33"\nsource = "nobody has measured"\n'
     policy = '[policy]\nmode = "window"\nwindow_s = 2\nevery_s = 10\nbuffer_blocks = 500\nsource = "chosen"\n'
     (tmp_path / "other.toml").write_text(f'inherits = "hearing-aid"\nname = "other"\n{timing}{policy}')
     (tmp_path / "back.toml").write_text(

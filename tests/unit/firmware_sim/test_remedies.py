@@ -12,7 +12,7 @@ BLOCK_CYCLES = 200_000
 
 
 def candidate(cycles, name="", ram=16_000):
-    return Candidate(name, (cycles,) * 500, ram, 100_000, 55_000, "")
+    return Candidate(name, (cycles,) * 500, 32_000, ram, 100_000, 400, 55_000, "")
 
 
 def found(*candidates, **budget):
@@ -68,6 +68,20 @@ def test_what_only_takes_too_much_flash_is_not_made_faster():
     assert [change for change in made if change.startswith("hop 128 and")] == []
 
 
+def test_the_main_loop_of_windows_takes_flash():
+    """Of 400 bytes more than the same firmware that hears everything."""
+    made = found(candidate(90_000), flash_bytes=100_399)
+    assert made["a window of 0.5 s every 0.8 s"].over == ("flash_bytes",)
+    assert made["a clock of 75 MHz"].flash_bytes == 100_000
+    assert found(candidate(90_000), flash_bytes=100_400)["a window of 1.5 s every 2.3 s"].held
+
+
+def test_power_decides_how_often_where_it_is_tighter_than_the_load():
+    """45 M cycles at 34.8 uW/MHz are 1,566 uWs: at 300 uW that takes 5.22 s."""
+    made = found(candidate(90_000), average_uw=300.0, total_ram_bytes=100_000)
+    assert made["a window of 2 s every 5.3 s"].held
+
+
 def test_what_holds_no_budget_is_still_shown():
     made = found(candidate(90_000, ram=40_000))
     assert made
@@ -92,4 +106,5 @@ def test_json_values_have_their_units():
     assert row["held"] is True
     assert row["missed_deadlines"] == 0
     assert row["core_load_percent"] == pytest.approx(100 * 1.5 * 22.5 / 2.3 / 50)
-    assert row["how"].endswith("bytes of audio wait at worst")
+    blocks = row["total_ram_bytes"] - 16_000
+    assert row["how"].endswith(f"{blocks:,} bytes of audio wait at worst (buffer_blocks = {blocks // 128})")

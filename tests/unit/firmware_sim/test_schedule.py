@@ -86,6 +86,17 @@ def test_a_longer_window_repeats_the_blocks_of_the_run():
     assert made.model_load_percent == pytest.approx(100 * (10 + 20 + 10) / 500)
 
 
+def test_the_load_is_of_the_audio_that_was_heard():
+    """Two blocks, the second half empty: 40 cycles in 150."""
+    made = schedule([20, 20], dataclasses.replace(device(), audio=two_samples(device())), samples=3)
+    assert made.model_load_percent == pytest.approx(100 * 40 / 300)
+
+
+def two_samples(target):
+    """Blocks of two samples: 200 cycles."""
+    return dataclasses.replace(target.audio, block_samples=2)
+
+
 def test_json_values_have_their_units():
     values = schedule([45, 10], device()).to_dict()
     assert values["block_ms"] == 100

@@ -12,9 +12,11 @@ from edgekit import artifact
 from edgekit.errors import ParityError, TargetError
 from edgekit.graph import save_graph
 from edgekit.target import load_target
+from edgekit.uploader.keys import DEVELOPMENT_KEY, load_private
 from firmware_sim.stage import check_layers
 
 TARGET = load_target("hearing-aid")
+KEY = load_private(DEVELOPMENT_KEY)
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_cortex_m55_firmware_equals_the_graph_on_every_layer(graph, graph_dir, t
     m55 = load_target("corstone-300")
     made = stage.generate(graph_dir, m55, tmp_path / "c")
     assert {"ek_conv2d_mve_s8.c", "ek_fully_connected_mve_s4.c"} <= set(made.manifest.files)
-    firmware = stage.build_firmware(made.path, graph_dir, m55, tmp_path / "firmware")
+    firmware = stage.build_firmware(made.path, graph_dir, m55, KEY, tmp_path / "firmware")
     checked = check_layers(firmware.file("firmware_traced.elf"), m55, graph, [noise(0.3)])
     assert {row.layer for row in checked.rows} >= {"l1", "l2", "pool", "lin", "spectrum"}
     assert checked.device.tolist() == checked.graph.tolist()
@@ -68,7 +70,7 @@ def test_same_graph_same_artifacts(graph_dir, tmp_path):
     digests = set()
     for name in ("a", "b"):
         made = stage.generate(graph_dir, TARGET, tmp_path / name)
-        firmware = stage.build_firmware(made.path, graph_dir, TARGET, tmp_path / f"{name}-firmware")
+        firmware = stage.build_firmware(made.path, graph_dir, TARGET, KEY, tmp_path / f"{name}-firmware")
         digests.add((made.digest, firmware.digest))
     assert len(digests) == 1
 

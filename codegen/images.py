@@ -62,7 +62,7 @@ def build_facts(kind: Kind, weights: bytes, c: Artifact, graph: "Graph", target:
         device_class=class_uuid(target.name),
         abi=Abi(ABI_MAJOR, ABI_MINOR, kernel_set(weights, target.core.instructions)),
         graph=weights[DIGEST],
-        needs=Needs(_ram_bytes(c.file("memory.json")), len(weights), ALIGN_BYTES, _outputs(graph)),
+        needs=Needs(ram_bytes(c.file("memory.json")), len(weights), ALIGN_BYTES, _outputs(graph)),
         provenance=bytes.fromhex(c.digest),
         firmware=version if kind == "model" else None,
     )
@@ -75,8 +75,9 @@ def edgekit_version() -> Version:
     return Version(*map(int, match.groups()))
 
 
-def _ram_bytes(file: Path) -> int:
-    facts = json.loads(file.read_text())
+def ram_bytes(memory: Path) -> int:
+    """Return what a model needs of RAM, from memory.json: its arena, or the state of its layers."""
+    facts = json.loads(memory.read_text())
     if "arena" in facts:
         return int(facts["arena"]["size_bytes"])
     return int(sum(facts["state_bytes_by_layer"].values()))

@@ -1,7 +1,7 @@
 """MCUboot's image container: a header of 32 bytes, the payload, and two areas of TLVs, one of them protected.
 
-Read strictly: every boundary is checked, and whatever is not as edgekit and imgtool write it is an error. What
-the TLVs mean is `edgekit.uploader.facts`; which of them an image must have is `edgekit.uploader.image`.
+Read strictly: every boundary is checked, and whatever is not as edgekit and imgtool write it is an error.
+`edgekit.uploader.facts` says what the TLVs mean, `edgekit.uploader.image` which of them an image must have.
 """
 
 import struct

@@ -1,7 +1,7 @@
 """Update images: made with imgtool, which only this module knows, and read and checked by code of our own.
 
-Image 0 of a device is its firmware, image 1 its model: weights alone, which run in place. Both are MCUboot images
-signed with ed25519. The same payload, facts and key give the same bytes.
+Image 0 of a device is its firmware, image 1 its model: weights alone, which run in place. Both are MCUboot
+images signed with ed25519. The same payload, facts and key give the same bytes.
 """
 
 import contextlib
@@ -84,7 +84,7 @@ class Image:
 
 
 @dataclass(frozen=True)
-class Device:
+class DeviceFacts:
     """What is known of the device that an image is for. What is None is not checked.
 
     Attributes:
@@ -230,7 +230,7 @@ def _facts(kind: Kind, container: Container, found: dict[int, bytes]) -> Facts:
     )
 
 
-def verify(data: bytes, key: PublicKey, device: Device | None = None, name: str = "image") -> Image:
+def verify(data: bytes, key: PublicKey, device: DeviceFacts | None = None, name: str = "image") -> Image:
     """Check an image in full: form, digest, key, signature, and that the device can run it.
 
     Args:
@@ -274,7 +274,7 @@ def check_signature(image: Image, key: PublicKey) -> None:
         raise ImageError(f"{image.name}: the signature is wrong", SIGN_HINT)
 
 
-def check_device(image: Image, device: Device) -> None:
+def check_device(image: Image, device: DeviceFacts) -> None:
     """Check that a device can run an image, as far as the device is known.
 
     Raises:
@@ -303,7 +303,7 @@ def _require_key(image: Image, key_hash: bytes) -> None:
         raise WrongKeyError(f"{image.name}: {what}", hint)
 
 
-def _require_class(image: Image, device: Device) -> None:
+def _require_class(image: Image, device: DeviceFacts) -> None:
     wanted = {
         "vendor": (image.facts.vendor, device.vendor),
         "class": (image.facts.device_class, device.device_class),
@@ -314,7 +314,7 @@ def _require_class(image: Image, device: Device) -> None:
             raise WrongTargetError(text, "build for this device: edgekit build --target NAME")
 
 
-def _require_firmware(image: Image, device: Device) -> None:
+def _require_firmware(image: Image, device: DeviceFacts) -> None:
     facts, name = image.facts, image.name
     if device.graph is not None and facts.graph != device.graph:
         what = f"{facts.graph.hex()[:12]}..., the firmware's is {device.graph.hex()[:12]}..."
@@ -327,7 +327,7 @@ def _require_firmware(image: Image, device: Device) -> None:
         raise WrongGraphError(f"{name}: {what}", _UPDATE_FIRMWARE)
 
 
-def _require_room(image: Image, device: Device) -> None:
+def _require_room(image: Image, device: DeviceFacts) -> None:
     size, needed = len(image.data), image.facts.needs.ram_bytes
     if device.slot_bytes is not None and size > device.slot_bytes:
         what = f"{size:,} bytes, the slot has {device.slot_bytes:,}"

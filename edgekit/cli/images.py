@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from edgekit.uploader.keys import PrivateKey
 
 key_option = click.option(
-    "--key", type=options.PATH, metavar="FILE", help="Private key that signs the images."
+    "--key",
+    type=options.PATH,
+    metavar="FILE",
+    help="Private key that signs the images.  [default: the development key; insecure]",
 )
 
 

@@ -180,7 +180,7 @@ def _read_area(data: bytes, offset: int, magic: int, name: str) -> tuple[Tlv, ..
     end = offset + total
     if found != magic:
         raise _damaged(name, offset, f"TLVs begin with {found:#06x}, not {magic:#06x}")
-    if end > len(data) or total <= _TLV.size:
+    if end > len(data):
         raise _damaged(name, offset, f"{total} bytes of TLVs, {len(data) - offset} are there")
     tlvs: list[Tlv] = []
     place = offset + _TLV.size

@@ -31,7 +31,8 @@ PROVENANCE = 0xA3
 VENDOR_NAME = "edgekit"
 """Names the vendor's UUID, as a domain does in imgtool; devices of all targets have this vendor."""
 
-_DEPENDENCY = struct.Struct("<B3xBBHI")
+# MCUboot has one byte and three of padding for the number: read as one, the padding is checked too.
+_DEPENDENCY = struct.Struct("<IBBHI")
 _COUNTER = struct.Struct("<I")
 _ABI = struct.Struct("<HHI")
 _NEEDS = struct.Struct("<IIHH")

@@ -125,8 +125,6 @@ def sign(payload: bytes, facts: Facts, key: PrivateKey) -> bytes:
     from imgtool import image, keys
     from imgtool.version import SemiSemVersion
 
-    if not payload:
-        raise ImageError(f"a {facts.kind} image of zero bytes", "run edgekit build again")
     if not 0 <= facts.counter < COUNTER_END:
         raise ConfigError(f"a security counter of {facts.counter}", f"give one from 0 to {COUNTER_END - 1}")
     needed = facts.firmware

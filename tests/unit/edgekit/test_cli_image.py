@@ -214,6 +214,12 @@ class TestVerify:
         file = write(WEIGHTS + bytes(262_144 - around - len(WEIGHTS) + bytes_more))
         assert edgekit("image", "verify", file, "--key", key, "--target", "hearing-aid").code == code
 
+    @pytest.mark.parametrize(("bytes_more", "code"), [(0, 0), (1, 24)])
+    def test_size_against_a_build(self, edgekit, build, write, key, bytes_more, code):
+        around = write().stat().st_size - len(WEIGHTS)
+        file = write(WEIGHTS + bytes(262_144 - around - len(WEIGHTS) + bytes_more))
+        assert edgekit("image", "verify", file, "--key", key, "--build", build).code == code
+
     def test_for_another_target(self, edgekit, write, key):
         ran = edgekit("image", "verify", write(), "--key", key, "--target", "nrf5340")
         assert ran.code == 22

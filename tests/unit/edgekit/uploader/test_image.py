@@ -316,6 +316,11 @@ class TestProtectedTlvs:
         entries[1] = 0x40, b"\1" + entries[1][1][1:]
         assert "depends on image 1" in str(refused(assemble(entries)))
 
+    def test_dependency_with_something_in_its_padding(self):
+        entries = protected_entries()
+        entries[1] = 0x40, b"\0\1" + entries[1][1][2:]
+        assert "depends on image 256" in str(refused(assemble(entries)))
+
     def test_dependency_of_firmware(self):
         assert "not exactly" in str(refused(assemble(protected_entries(), flags=0)))
 

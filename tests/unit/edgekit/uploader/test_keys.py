@@ -54,6 +54,11 @@ class TestGenerate:
             generate(tmp_path / "release.pem")
         assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("release.pem", "precious")]
 
+    def test_after_one_that_was_killed(self, tmp_path):
+        (tmp_path / ".release.pem.partial").write_text("half")
+        assert generate(tmp_path / "release.pem").raw == load_public(tmp_path / "release.pem").raw
+        assert not (tmp_path / ".release.pem.partial").exists()
+
     def test_where_nothing_can_be_written(self, tmp_path):
         with pytest.raises(ConfigError, match=r"cannot be written \(No such file"):
             generate(tmp_path / "no" / "release.pem")

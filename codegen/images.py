@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,20 +32,19 @@ def image_params(key: "PrivateKey") -> dict[str, str | int]:
 
 
 def sign_images(
-    firmware: bytes, c: Artifact, graph: "Graph", target: Target, key: "PrivateKey"
+    payloads: Mapping[Kind, bytes], c: Artifact, graph: "Graph", target: Target, key: "PrivateKey"
 ) -> dict[str, bytes]:
     """Return file name to bytes of the signed images of a build.
 
     Args:
-        firmware: The flash image.
-        c: The codegen artifact that it was built from, with the weights.
+        payloads: The weights blob, and the flash image if there is one.
+        c: The codegen artifact that they were built from.
         graph: The integer graph.
         target: The device.
         key: The key that signs.
     """
     from edgekit.uploader.image import sign
 
-    payloads: dict[Kind, bytes] = {"firmware": firmware, "model": c.file("model.bin").read_bytes()}
     return {
         f"{kind}.signed.bin": sign(payload, build_facts(kind, payloads["model"], c, graph, target), key)
         for kind, payload in payloads.items()

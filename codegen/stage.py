@@ -12,6 +12,7 @@ from edgekit.target import Target
 
 if TYPE_CHECKING:
     from edgekit.graph import Graph
+    from edgekit.uploader.facts import Kind
     from edgekit.uploader.keys import PrivateKey
 
 GENERATE = "codegen"
@@ -120,9 +121,10 @@ def build_firmware(
         for done, (name, defines) in enumerate(builds.items()):
             progress("compile firmware", done, len(builds))
             compile_firmware(sources, [c_dir], target, work / f"{name}.elf", defines, main)
-        flash = elf_to_binary(work / "firmware.elf", work / "firmware.bin").read_bytes()
-        artifact.write_bytes(work / "model.bin", source.file("model.bin").read_bytes())
-        for name, data in sign_images(flash, source, network, target, key).items():
+        payloads: dict[Kind, bytes] = {"model": source.file("model.bin").read_bytes()}
+        payloads["firmware"] = elf_to_binary(work / "firmware.elf", work / "firmware.bin").read_bytes()
+        artifact.write_bytes(work / "model.bin", payloads["model"])
+        for name, data in sign_images(payloads, source, network, target, key).items():
             artifact.write_bytes(work / name, data)
         progress("compile firmware", len(builds), len(builds))
     return artifact.read(out, FIRMWARE)

@@ -12,6 +12,8 @@ from edgekit.target import Target
 
 if TYPE_CHECKING:
     from edgekit.graph import Graph
+    from edgekit.uploader.facts import Kind
+    from edgekit.uploader.keys import PrivateKey
 
 GENERATE = "codegen"
 FIRMWARE = "firmware"
@@ -76,9 +78,12 @@ def _sample_rate_hz(graph: "Graph", target: Target) -> int:
     return wanted
 
 
-def firmware_identity(c_digest: str, graph_digest: str, target: Target) -> Identity:
-    """Return the inputs and settings that decide the firmware."""
-    return {"c": c_digest, "graph": graph_digest}, {"target": target.digest}
+def firmware_identity(c_digest: str, graph_digest: str, target: Target, key: "PrivateKey") -> Identity:
+    """Return the inputs and settings that decide the firmware and its images."""
+    from codegen.images import image_params
+
+    params = {"target": target.digest, "images": image_params(key)}
+    return {"c": c_digest, "graph": graph_digest}, params
 
 
 def compile_for(c_dir: Path, graph_dir: Path, target: Target, out_elf: Path) -> Path:
@@ -96,29 +101,33 @@ def compile_for(c_dir: Path, graph_dir: Path, target: Target, out_elf: Path) -> 
     """
     from codegen.emit import model_sources
     from codegen.toolchain import compile_firmware
+    from edgekit.graph import load_graph
 
-    return compile_firmware(model_sources(c_dir), [c_dir], target, out_elf, main=_main(graph_dir))
+    main = _main(load_graph(graph_dir))
+    return compile_firmware(model_sources(c_dir), [c_dir], target, out_elf, main=main)
 
 
-def _main(graph_dir: Path) -> str:
+def _main(graph: "Graph") -> str:
     """Return the board's main loop for a graph."""
-    from edgekit.graph import hears_audio, load_graph
+    from edgekit.graph import hears_audio
 
-    return "main.c" if hears_audio(load_graph(graph_dir)) else "network_main.c"
+    return "main.c" if hears_audio(graph) else "network_main.c"
 
 
 def build_firmware(
-    c_dir: Path, graph_dir: Path, target: Target, out: Path, progress: Progress = silent
+    c_dir: Path, graph_dir: Path, target: Target, key: "PrivateKey", out: Path, progress: Progress = silent
 ) -> Artifact:
     """Compile the C for the target's core.
 
     Writes firmware.elf, firmware.bin (the flash image; none for this computer itself), model.bin (the weights
-    blob alone) and firmware_traced.elf, the same with every layer's results reported, for parity checks.
+    blob alone), both again as signed update images (*.signed.bin) and firmware_traced.elf, the same as
+    firmware.elf with every layer's results reported, for parity checks.
 
     Args:
         c_dir: Folder of a codegen artifact.
         graph_dir: Folder of the quantize artifact that it was generated from.
         target: The device.
+        key: The key that signs the images.
         out: Folder to write.
         progress: Told how much is done.
 
@@ -127,19 +136,24 @@ def build_firmware(
         ConfigError: If there is no compiler for the target, or the C does not compile or fit its memory.
     """
     from codegen.emit import model_sources
+    from codegen.images import sign_images
     from codegen.toolchain import compile_firmware, elf_to_binary
+    from edgekit.graph import load_graph
 
     source, graph = artifact.read(c_dir, GENERATE), artifact.read(graph_dir, "quantize")
-    inputs, params = firmware_identity(source.digest, graph.digest, target)
-    sources = model_sources(c_dir)
-    main = _main(graph_dir)
+    inputs, params = firmware_identity(source.digest, graph.digest, target, key)
+    sources, network = model_sources(c_dir), load_graph(graph_dir)
+    main = _main(network)
     builds: Mapping[str, dict[str, str]] = {"firmware": {}, "firmware_traced": {"EDGEKIT_TRACE": "1"}}
     with artifact.writing(out, FIRMWARE, inputs, params) as work:
         for done, (name, defines) in enumerate(builds.items()):
             progress("compile firmware", done, len(builds))
             compile_firmware(sources, [c_dir], target, work / f"{name}.elf", defines, main)
+        payloads: dict[Kind, bytes] = {"model": source.file("model.bin").read_bytes()}
         if target.core.simulator != "native":
-            elf_to_binary(work / "firmware.elf", work / "firmware.bin")
-        artifact.write_bytes(work / "model.bin", source.file("model.bin").read_bytes())
+            payloads["firmware"] = elf_to_binary(work / "firmware.elf", work / "firmware.bin").read_bytes()
+        artifact.write_bytes(work / "model.bin", payloads["model"])
+        for name, data in sign_images(payloads, source, network, target, key).items():
+            artifact.write_bytes(work / name, data)
         progress("compile firmware", len(builds), len(builds))
     return artifact.read(out, FIRMWARE)

@@ -93,4 +93,40 @@ class SimulationError(EdgekitError):
         self.args = (what, hint, self.details)
 
 
+class ImageError(EdgekitError):
+    """An update image is damaged, incomplete or not signed."""
+
+    exit_code = 20
+
+
+class WrongKeyError(ImageError):
+    """An image is signed with another key than the device accepts."""
+
+    exit_code = 21
+
+
+class WrongTargetError(ImageError):
+    """An image is for another class of device."""
+
+    exit_code = 22
+
+
+class WrongGraphError(ImageError):
+    """An image needs another firmware: its graph, ABI or firmware version differs."""
+
+    exit_code = 23
+
+
+class TooBigError(ImageError):
+    """An image does not fit into the device's slot or memory."""
+
+    exit_code = 24
+
+
+class DowngradeError(ImageError):
+    """An image's security counter is below that of the device."""
+
+    exit_code = 25
+
+
 INTERRUPTED_EXIT_CODE = 130

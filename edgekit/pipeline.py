@@ -27,6 +27,7 @@ from edgekit.target import Target, load_target
 if TYPE_CHECKING:
     from distill.crops import Labeller
     from distill.training import Relabel
+    from edgekit.uploader.keys import PrivateKey
 
 MARKER = "build.json"
 MARKER_SCHEMA = 1
@@ -52,6 +53,7 @@ class BuildConfig:
         hop: Samples from one frame of the front end to the next.
         from_scratch: Train the student from random weights, not from the shipped checkpoint.
         seed: Seed of everything random.
+        key: File of the private key that signs the images; None: the development key that ships.
     """
 
     target: str
@@ -64,6 +66,7 @@ class BuildConfig:
     hop: int = 32
     from_scratch: bool = False
     seed: int = 0
+    key: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -107,17 +110,30 @@ def build(config: BuildConfig, progress: Progress) -> Build:
 
     Raises:
         TargetError: If there is no such target.
-        ConfigError: If the build directory cannot be written, is in use, or holds something else.
+        ConfigError: If the build directory cannot be written, is in use, or holds something else; if the key
+            cannot be read.
         ArtifactError: If the build directory was made for another target.
         EdgekitError: What the stages raise; whatever was finished stays, and the same build resumes.
     """
     target = load_target(config.target)
     _require_tools(target)
+    signing_key(config)
     with _own_folder(config.out, config.target, target.name):
         artifacts, ran = run_stages(stages(config, target), config.out, progress)
         report = assemble(config.out, target)
         write_report(config.out, report)
     return Build(artifacts, ran, report)
+
+
+def signing_key(config: BuildConfig) -> "PrivateKey":
+    """Return the key that signs the images of a build.
+
+    Raises:
+        ConfigError: If its file holds none.
+    """
+    from edgekit.uploader.keys import DEVELOPMENT_KEY, load_private
+
+    return load_private(config.key or DEVELOPMENT_KEY)
 
 
 def write_report(out: Path, report: Report) -> None:
@@ -182,7 +198,7 @@ def stages(config: BuildConfig, target: Target) -> tuple[Stage, ...]:
         _distill(config),
         _quantize(config),
         _codegen(target),
-        _firmware(target),
+        _firmware(config, target),
         _simulate(target),
         _alternatives(config, target),
     )
@@ -279,14 +295,15 @@ def _codegen(target: Target) -> Stage:
     )
 
 
-def _firmware(target: Target) -> Stage:
+def _firmware(config: BuildConfig, target: Target) -> Stage:
     from codegen import stage
 
+    key = signing_key(config)
     return Stage(
         "firmware",
-        lambda built: stage.firmware_identity(built["codegen"].digest, built["quantize"].digest, target),
+        lambda built: stage.firmware_identity(built["codegen"].digest, built["quantize"].digest, target, key),
         lambda built, out, progress: stage.build_firmware(
-            built["codegen"].path, built["quantize"].path, target, out, progress
+            built["codegen"].path, built["quantize"].path, target, key, out, progress
         ),
     )
 
@@ -397,7 +414,9 @@ def _built_variant(
     quantizing = QuantizeConfig(weights=config.weights, qat_steps=0)
     graph = quantize.stage.quantize(quantizing, student.path, labels.path, out / "graph", say)
     generated = codegen.stage.generate(graph.path, target, out / "c", say)
-    firmware = codegen.stage.build_firmware(generated.path, graph.path, target, out / "firmware", say)
+    firmware = codegen.stage.build_firmware(
+        generated.path, graph.path, target, signing_key(config), out / "firmware", say
+    )
     simulated = firmware_sim.stage.simulate_build(
         firmware_sim.stage.SimulateConfig(), firmware.path, graph.path, labels.path, target, out / "sim", say
     )

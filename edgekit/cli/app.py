@@ -11,9 +11,11 @@ from types import FrameType
 import click
 
 from edgekit import __version__
+from edgekit.cli import options
 from edgekit.cli.building import build, report
 from edgekit.cli.doctor import doctor
 from edgekit.cli.evaluating import evaluate
+from edgekit.cli.images import image
 from edgekit.cli.listing import students, targets, teachers
 from edgekit.cli.operators import ops
 from edgekit.cli.simulating import simulate
@@ -48,7 +50,8 @@ def cli() -> None:
       2  usage or configuration          6  operator or model not supported
       3  target                          7  audio or label input
       4  done, but a budget is exceeded  8  back ends disagree
-                                       130  interrupted
+      20-25  image: bad or unsigned, wrong key, wrong target, wrong graph, too big, downgrade
+      130  interrupted
     """
 
 
@@ -60,6 +63,7 @@ for command in (
     codegen,
     simulate,
     report,
+    image,
     teach,
     evaluate,
     targets,
@@ -125,16 +129,12 @@ def _abort_as_interrupt() -> Iterator[None]:
 
 
 def _say(error: EdgekitError) -> int:
-    click.echo(click.style("error: ", fg="red", bold=True) + error.what, err=True, color=_color())
+    click.echo(click.style("error: ", fg="red", bold=True) + error.what, err=True, color=options.color())
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
     for line in error.details:
         click.echo(line, err=True)
     return error.exit_code
-
-
-def _color() -> bool | None:
-    return False if os.environ.get("NO_COLOR") else None
 
 
 def _usage_error(error: click.ClickException) -> EdgekitError:

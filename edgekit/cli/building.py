@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from edgekit.cli import options
+from edgekit.cli.images import key_option, warn_of_development_key
 from edgekit.cli.licences import announce
 from edgekit.cli.progress import showing_progress
 from edgekit.errors import BudgetError, ConfigError
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 )
 @options.from_scratch_option
 @options.seed_option
+@key_option
 @options.json_option
 def build(
     target: str,
@@ -52,6 +54,7 @@ def build(
     out: Path | None,
     from_scratch: bool,
     seed: int,
+    key: Path | None,
     as_json: bool,
 ) -> int:
     """Build firmware for a device, from audio to a report.
@@ -63,13 +66,14 @@ def build(
     from edgekit.target import load_target
 
     folder = out or Path("build") / load_target(target).name
-    config = pipeline.BuildConfig(
-        target, folder, (*audio, *more_audio), teacher, student, weights, level, int(hop), from_scratch, seed
-    )
+    settings = teacher, student, weights, level, int(hop), from_scratch, seed, key
+    config = pipeline.BuildConfig(target, folder, (*audio, *more_audio), *settings)
     announce(teacher)
     with showing_progress() as progress:
         finished = pipeline.build(config, progress)
-    return show_report(finished.report, as_json)
+    code = show_report(finished.report, as_json)
+    warn_of_development_key(pipeline.signing_key(config))
+    return code
 
 
 @click.command()

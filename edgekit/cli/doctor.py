@@ -12,7 +12,17 @@ from edgekit import __version__
 from edgekit.cli import options
 from edgekit.errors import ConfigError, EdgekitError
 
-PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "ai-edge-litert", "ziglang", "unicorn", "capstone")
+PACKAGES = (
+    "numpy",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "ai-edge-litert",
+    "ziglang",
+    "unicorn",
+    "capstone",
+    "imgtool",
+)
 
 
 @dataclass(frozen=True)

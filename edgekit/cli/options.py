@@ -1,6 +1,7 @@
 """Options that several commands share, and how results are printed."""
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -67,6 +68,11 @@ def named_folder(_context: click.Context, _parameter: click.Parameter, value: Pa
 out_option = click.option(
     "--out", type=PATH, required=True, metavar="DIR", callback=named_folder, help="Folder to write."
 )
+
+
+def color() -> bool | None:
+    """Return what `click.echo` must know: False where the user wants no color, None where it may find out."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def print_json(value: object) -> None:

@@ -16,6 +16,7 @@ from edgekit.cli import main
 from edgekit.metrics import DIMENSIONS
 from edgekit.progress import silent
 from edgekit.report import STAGES
+from edgekit.uploader.keys import DEVELOPMENT_KEY
 
 SECONDS_OF_PARITY = 2.0
 
@@ -105,6 +106,7 @@ def test_leaves_the_build_directory_of_the_contract(built):
         ),
         *("c/edgekit_model.h", "c/edgekit_model.c", "c/Makefile", "c/parity.json"),
         *("firmware/firmware.elf", "firmware/firmware.bin", "firmware/model.bin"),
+        *("firmware/firmware.signed.bin", "firmware/model.signed.bin"),
         *("sim/profile.json", "report/report.json", "report/report.html"),
     ):
         assert (out / file).stat().st_size > 0, file
@@ -158,6 +160,13 @@ def test_manifests_name_no_place_on_this_machine(built):
     for manifest in built.config.out.rglob("manifest.json"):
         assert str(built.config.out.parent) not in manifest.read_text()
         assert str(built.config.audio[0]) not in manifest.read_text()
+
+
+def test_its_images_fit_its_own_device(built, capsys):
+    for kind in ("model", "firmware"):
+        file = built.config.out / "firmware" / f"{kind}.signed.bin"
+        words = ["--key", str(DEVELOPMENT_KEY), "--build", str(built.config.out)]
+        assert main(["image", "verify", str(file), *words]) == 0, capsys.readouterr().err
 
 
 def test_a_second_build_runs_nothing(built):

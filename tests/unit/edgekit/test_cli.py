@@ -21,7 +21,7 @@ from edgekit.errors import ArtifactError
 
 NOTICE = "teacher compact: licence Apache-2.0 and MIT; from edgekit, from parts of openai/whisper-base"
 COMMANDS = [
-    *("build", "label", "distill", "quantize", "codegen", "simulate", "report"),
+    *("build", "label", "distill", "quantize", "codegen", "simulate", "report", "image"),
     *("teach", "evaluate", "targets", "teachers", "students", "ops", "doctor"),
 ]
 
@@ -185,7 +185,20 @@ class TestBuild:
         assert "All budgets held" in ran.out
         lines = ran.err.splitlines()
         assert lines[:2] == [NOTICE, "[1/7] label: working 0/3"]
-        assert lines[-1] == "[7/7] alternatives: working 3/3"
+        assert lines[-2] == "[7/7] alternatives: working 3/3"
+        assert lines[-1].startswith("warning: signed with edgekit's development key, which everybody has")
+
+    def test_a_key_of_ones_own_is_no_matter_for_a_warning(self, edgekit, words, tmp_path):
+        edgekit("image", "keygen", tmp_path / "k.pem")
+        ran = edgekit(*words, "--key", tmp_path / "k.pem")
+        assert ran.code == 0
+        assert "warning" not in ran.err
+
+    def test_a_key_that_is_none_stops_it_before_any_work(self, edgekit, words, tmp_path):
+        ran = edgekit(*words, "--key", tmp_path / "no.pem")
+        assert ran.code == 2
+        assert error(ran)[0] == f"{tmp_path / 'no.pem'}: No such file or directory"
+        assert not (tmp_path / "out").exists()
 
     def test_nothing_but_json_on_stdout(self, edgekit, words, tmp_path):
         ran = edgekit(*words, "--json")
@@ -220,6 +233,8 @@ class TestBuild:
                 "--out",
                 "o",
                 *options.split(),
+                "--key",
+                "k.pem",
                 "--audio",
                 "a",
                 "b",
@@ -228,7 +243,7 @@ class TestBuild:
             ]
         )
         audio = (Path("a"), Path("c"), Path("b"))
-        settings = ("T", "S", "int8", "utterance", 64, True, 7)
+        settings = ("T", "S", "int8", "utterance", 64, True, 7, Path("k.pem"))
         assert seen == [pipeline.BuildConfig("hearing-aid", Path("o"), audio, *settings)]
 
 

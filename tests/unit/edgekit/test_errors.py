@@ -14,6 +14,12 @@ CODES = {
     errors.AudioError: 7,
     errors.ParityError: 8,
     errors.SimulationError: 8,
+    errors.ImageError: 20,
+    errors.WrongKeyError: 21,
+    errors.WrongTargetError: 22,
+    errors.WrongGraphError: 23,
+    errors.TooBigError: 24,
+    errors.DowngradeError: 25,
 }
 
 

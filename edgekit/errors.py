@@ -93,4 +93,88 @@ class SimulationError(EdgekitError):
         self.args = (what, hint, self.details)
 
 
+class PortError(EdgekitError):
+    """No serial port, more than one to choose from, or a path that is none."""
+
+    exit_code = 10
+
+
+class PortPermissionError(EdgekitError):
+    """A serial port that this user may not open."""
+
+    exit_code = 11
+
+
+class PortBusyError(EdgekitError):
+    """A serial port that another program holds."""
+
+    exit_code = 12
+
+
+class NoAnswerError(EdgekitError):
+    """Nothing that speaks SMP answers on the port."""
+
+    exit_code = 13
+
+
+class LinkLostError(EdgekitError):
+    """A device that answered answers no more; the same command resumes."""
+
+    exit_code = 14
+
+
+class ImageError(EdgekitError):
+    """An update image is damaged, incomplete or not signed."""
+
+    exit_code = 20
+
+
+class WrongKeyError(ImageError):
+    """An image is signed with another key than the device accepts."""
+
+    exit_code = 21
+
+
+class WrongTargetError(ImageError):
+    """An image is for another class of device."""
+
+    exit_code = 22
+
+
+class WrongGraphError(ImageError):
+    """An image needs another firmware: its graph, ABI or firmware version differs."""
+
+    exit_code = 23
+
+
+class TooBigError(ImageError):
+    """An image does not fit into the device's slot or memory."""
+
+    exit_code = 24
+
+
+class DowngradeError(ImageError):
+    """An image's security counter is below that of the device."""
+
+    exit_code = 25
+
+
+class VerifyError(EdgekitError):
+    """What the device holds is not what was sent."""
+
+    exit_code = 30
+
+
+class DeviceError(EdgekitError):
+    """The device failed: its flash, or a command that it refused."""
+
+    exit_code = 31
+
+
+class RevertedError(EdgekitError):
+    """The device went back to the old image."""
+
+    exit_code = 32
+
+
 INTERRUPTED_EXIT_CODE = 130

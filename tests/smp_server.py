@@ -1,7 +1,7 @@
 """A minimal update server on a pseudo-terminal, written from the specification, with faults to order.
 
-It shares no code with edgekit's client. It is a process of its own: `python smp_server.py CONFIG.json` links the
-terminal to `link`, serves until SIGTERM, then writes what it counted to `stats`.
+It shares no code with edgekit's client. It is a process of its own: `python smp_server.py CONFIG.json` links
+the terminal to `link`, serves until SIGTERM, then writes what it counted to `stats`.
 """
 
 import base64
@@ -91,14 +91,21 @@ class Flash:
         )
 
 
-class Refused(Exception):
+class ResumedError(Exception):
+    """The first packet of an upload that is under way: the device answers how far it is."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+
+class RefusedError(Exception):
     """An error of a group, to be answered."""
 
     def __init__(self, group: int, code: int) -> None:
         self.group, self.code = group, code
 
 
-class Silence(Exception):
+class SilenceError(Exception):
     """No answer."""
 
 
@@ -111,6 +118,7 @@ class Server:
         self.active = 0
         self.confirmed = [True, False]
         self.pending = -1
+        self.boots_left = 0
         self.upload: dict[str, Any] | None = None
         self.taken = 0
         self.once: set[str] = set()
@@ -171,11 +179,12 @@ class Server:
         if op == 2:
             slots = [n for n in range(2) if self.digest(n) is not None and self.digest(n) == body["hash"]]
             if not slots:
-                raise Refused(1, 5)
+                raise RefusedError(1, 5)
             if body.get("confirm"):
                 self.confirmed[slots[0]] = True
             elif slots[0] != self.active:
                 self.pending = slots[0]
+                self.confirmed[self.pending] = False
         return {"images": [self.entry(n) for n in range(2) if self.image(n)], "splitStatus": 0}
 
     def entry(self, slot: int) -> dict[str, Any]:
@@ -202,18 +211,19 @@ class Server:
         _, _, header, protected, size, _ = struct.unpack_from("<IIHHII", data)
         return hashlib.sha256(data[: header + size + protected]).digest()
 
-    def blocks(self, slot: int, first: int) -> dict[str, Any]:
+    def blocks(self, slot: int, offset: int) -> dict[str, Any]:
+        first = offset // SECTOR
         memory, count = self.flash.slots[slot], self.config.slot_bytes // SECTOR
         fit = max(1, (self.config.buf_size - 80) // 8)
         hashes = [
             hashlib.sha256(memory[n * SECTOR : (n + 1) * SECTOR]).digest()[:8]
             for n in range(first, min(count, first + fit))
         ]
-        return {"bs": SECTOR, "off": first, "h": b"".join(hashes), "n": count}
+        return {"bs": SECTOR, "off": offset, "h": b"".join(hashes), "n": count}
 
     def erase(self, slot: int) -> dict[str, Any]:
         if slot == self.active:
-            raise Refused(1, 1)
+            raise RefusedError(1, 1)
         self.upload = None
         for sector in range(self.config.slot_bytes // SECTOR):
             self.flash.erase(slot, sector)
@@ -223,15 +233,18 @@ class Server:
         self.silent_until = time.monotonic() + self.config.boot_s
         self.upload = None
         if self.pending >= 0 and self.config.boots:
-            self.active = self.pending
-            self.confirmed[self.active] = False
+            self.active, self.boots_left = self.pending, 3
         elif not self.confirmed[self.active]:
-            self.active = 1 - self.active
+            self.boots_left -= 1
+            if self.boots_left < 0:
+                self.active = 1 - self.active
         self.pending = -1
         return {}
 
     def revert(self) -> dict[str, Any]:
-        self.confirmed[self.active] = False
+        if self.confirmed[self.active]:
+            return {"rc": 6}
+        self.pending = 1 - self.active
         return {}
 
     def take(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -240,7 +253,9 @@ class Server:
         upload = self.upload
         assert upload is not None
         at, data = body["off"], body["data"]
-        if at != upload["off"] and not (self.config.gaps and at > upload["off"] and at % SECTOR == 0):
+        if "len" in body and at % SECTOR == 0 and self.config.gaps:
+            upload["off"] = at
+        if at != upload["off"]:
             return {"off": upload["off"]}
         self.write(upload["slot"], at, data)
         self.taken += len(data)
@@ -253,13 +268,13 @@ class Server:
 
     def begin(self, body: dict[str, Any]) -> None:
         if body["off"] != 0:
-            raise Refused(1, 14)
+            raise RefusedError(1, 14)
         if self.upload and (self.upload["sha"], self.upload["len"]) == (body["sha"], body["len"]):
-            return
+            raise ResumedError(self.upload["off"])
         if body["len"] > self.config.slot_bytes:
-            raise Refused(64, 24)
+            raise RefusedError(64, 24)
         if struct.unpack_from("<I", body["data"])[0] != MAGIC:
-            raise Refused(64, 20)
+            raise RefusedError(64, 20)
         slot = 1 - self.active
         self.upload = {"off": 0, "len": body["len"], "sha": body["sha"], "slot": slot, "header": b""}
 
@@ -280,7 +295,7 @@ class Server:
         self.flash.program(slot, 0, upload["header"])
         if self.image(slot) is None:
             self.flash.slots[slot][:HEADER] = bytes(HEADER)
-            raise Refused(64, 20)
+            raise RefusedError(64, 20)
 
     def trouble(self, upload: dict[str, Any]) -> None:
         """Do what is ordered to go wrong at this offset, once."""
@@ -289,19 +304,19 @@ class Server:
             self.flash.slots[upload["slot"]][config.corrupt_at] = 0
         if 0 <= config.reset_at <= at and self.first_time("reset"):
             self.restart()
-            raise Silence
+            raise SilenceError
         if 0 <= config.vanish_at <= at and self.first_time("vanish"):
             self.vanish = True
-            raise Silence
+            raise SilenceError
         if 0 <= config.silent_after <= at:
             self.silent_until = float("inf")
-            raise Silence
+            raise SilenceError
         places = {"first": True, "middle": 2 * at >= upload["len"], "last": at == upload["len"]}
         for place in config.lose:
             if places[place] and self.first_time(place):
                 if place == "last":
                     self.finish(upload)
-                raise Silence
+                raise SilenceError
 
     def first_time(self, what: str) -> bool:
         new = what not in self.once
@@ -404,9 +419,11 @@ class Line:
         try:
             body = cbor2.loads(packet[8:])
             reply = self.server.answer(op & 7, group, command, body)
-        except Silence:
+        except SilenceError:
             return
-        except Refused as error:
+        except ResumedError as error:
+            reply = {"off": error.offset}
+        except RefusedError as error:
             reply = {"err": {"group": error.group, "rc": error.code}}
         except (cbor2.CBORError, KeyError, TypeError, struct.error):
             # The CRC let a damaged request through.

@@ -174,9 +174,11 @@ class Device:
     def block_hashes(self, slot: int) -> tuple[int, list[bytes]]:
         """Return the size of blocks, and the hash of each block of a slot; none where it computes none."""
         hashes: list[bytes] = []
+        size = 0
         while True:
+            wanted = len(hashes) * size
             try:
-                body = self.session.read(EDGEKIT_GROUP, BLOCK_HASHES, {"slot": slot, "off": len(hashes)})
+                body = self.session.read(EDGEKIT_GROUP, BLOCK_HASHES, {"slot": slot, "off": wanted})
             except RefusalError as error:
                 if error.code == NOT_SUPPORTED:
                     return 0, []
@@ -184,7 +186,7 @@ class Device:
             size, offset, count = (_take(body, key, int) for key in ("bs", "off", "n"))
             data = _take(body, "h", bytes)
             more = [data[at : at + BLOCK_HASH_BYTES] for at in range(0, len(data), BLOCK_HASH_BYTES)]
-            if size <= 0 or offset != len(hashes) or (not more and len(hashes) < count):
+            if size <= 0 or offset != wanted or (not more and len(hashes) < count):
                 raise _nonsense("its block hashes")
             hashes += more
             if len(hashes) >= count:
@@ -210,7 +212,7 @@ class Device:
         return Live(adv, _take(body, "heard", int))
 
     def revert(self) -> None:
-        """Have the other image run after the next restart."""
+        """Have the other image run after the next restart, instead of one on trial."""
         self.session.write(EDGEKIT_GROUP, REVERT)
 
     def restart(self) -> None:

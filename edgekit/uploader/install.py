@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from edgekit.errors import ConfigError, EdgekitError, RevertedError
+from edgekit.errors import ConfigError, DeviceError, EdgekitError, RevertedError
 from edgekit.progress import Progress, silent
 from edgekit.uploader.device import Device, Info, Slot
 from edgekit.uploader.transfer import Image, Transfer
@@ -87,7 +87,7 @@ class _Update:
         old = f"the old image stays active in {self.old}" if self.old else "no image was active before"
         if self.tried:
             return (
-                f"the new image may be on trial: it goes back by itself unless it is confirmed; before, {old}"
+                f"the new image may be on trial, and goes back by itself unless confirmed; until then {old}"
             )
         if self.transfer is None or not self.transfer.touched:
             return f"nothing on the device has changed: {old}"
@@ -104,6 +104,9 @@ class _Update:
         if info is not None:
             _check_battery(info)
             check(info)
+        for slot in slots:
+            if slot.digest != self.image.digest and (slot.pending or slot.active > slot.confirmed):
+                raise DeviceError(f"{slot} is on trial", "run edgekit flash confirm, or edgekit flash revert")
         self._write()
         slot = self._try(info)
         if confirm:
@@ -154,13 +157,20 @@ class _Update:
             return
         self.progress("self-test", 0, 1)
         if (code := self.device.self_test(slot.number)) != 0:
-            self.device.revert()
-            self.device.restart()
-            self.tried = False
+            self._take_back()
             raise RevertedError(
-                f"the new image failed its self-test ({code}) and was taken back",
+                f"the new image failed its self-test ({code}) and is taken back",
                 "build again; edgekit simulate runs the same model here",
             )
+
+    def _take_back(self) -> None:
+        self.device.revert()
+        for _ in range(RESTARTS):
+            self.device.restart()
+            slot = self.device.slot_of(self.image.digest)
+            if slot is None or not slot.active:
+                self.tried = False
+                return
 
     def _confirm(self) -> None:
         self.progress("confirming", 0, 1)

@@ -162,16 +162,16 @@ class Transfer:
 
         It is sent as one that may take long: some devices erase then.
         """
-        data = self.image.data
-        first = {
-            "image": self.image.number,
-            "off": 0,
-            "len": len(data),
-            "sha": hashlib.sha256(data).digest(),
-        }
-        chunk = data[: self._room(first)]
+        chunk = self.image.data[: self._room(self._head(0))]
         self.sent_bytes += len(chunk)
-        return self._wanted(self.device.session.write_slowly(IMAGE_GROUP, UPLOAD, {**first, "data": chunk}))
+        body = {**self._head(0), "data": chunk}
+        return self._wanted(self.device.session.write_slowly(IMAGE_GROUP, UPLOAD, body))
+
+    def _head(self, offset: int) -> dict[str, Any]:
+        """Return what a packet has beside data that begins a transfer, or goes on behind a gap."""
+        data = self.image.data
+        sha = hashlib.sha256(data).digest()
+        return {"image": self.image.number, "off": offset, "len": len(data), "sha": sha}
 
     def _next(self) -> None:
         """Send one more chunk; shorter ones when they get lost, as noise hits them less."""
@@ -179,7 +179,8 @@ class Transfer:
         if start >= len(self.image.data):
             # Something has to be the last packet.
             start = self.offset
-        limit = self._blocks.run_end(start)
+        head = {"off": start} if start == self.offset else self._head(start)
+        limit = min(self._blocks.run_end(start), start + self._room(head))
 
         def body(attempt: int) -> Mapping[str, Any]:
             if attempt:
@@ -187,7 +188,7 @@ class Transfer:
                 self._chunk = min(self._chunk // ALIGN_BYTES * ALIGN_BYTES, self._most)
             chunk = self.image.data[start : min(start + self._chunk, limit)]
             self.sent_bytes += len(chunk)
-            return {"off": start, "data": chunk}
+            return {**head, "data": chunk}
 
         wanted = self._sent(body)
         self._in_a_row += 1

@@ -1,6 +1,7 @@
 """What a device can be asked and told, one method per command of the protocol."""
 
 import contextlib
+import hashlib
 import time
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -29,6 +30,9 @@ BUFFER_BYTES = 384
 """What a device takes that does not say: the protocol's default."""
 BLOCK_HASH_BYTES = 8
 INFO_VERSION = 1
+SLOTS = 2
+"""For each image."""
+ERASED = 0xFF
 
 _T = TypeVar("_T")
 
@@ -192,6 +196,11 @@ class Device:
             if len(hashes) >= count:
                 return size, hashes
 
+    def written_blocks(self, slot: int) -> tuple[int, list[bool]]:
+        """Return the size of blocks, and which of a slot are not erased."""
+        size, hashes = self.block_hashes(slot)
+        return size, [found != erased_hash(size) for found in hashes]
+
     def erase(self, slot: int) -> None:
         """Erase a slot: the one order that may take many seconds."""
         self.session.write_slowly(IMAGE_GROUP, ERASE, {"slot": slot})
@@ -245,6 +254,21 @@ class Device:
                 self.session.link.reopen()
             else:
                 return
+
+
+def other_slot(number: int) -> int:
+    """Return the slot beside one."""
+    return (number + 1) % SLOTS
+
+
+def block_hash(data: bytes) -> bytes:
+    """Return what a device answers for a block that holds this."""
+    return hashlib.sha256(data).digest()[:BLOCK_HASH_BYTES]
+
+
+def erased_hash(size: int) -> bytes:
+    """Return what a device answers for an erased block."""
+    return block_hash(bytes([ERASED]) * size)
 
 
 def open_device(port: str, baud: int = BAUD) -> Device:

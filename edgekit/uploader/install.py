@@ -7,12 +7,11 @@ from typing import Literal
 
 from edgekit.errors import ConfigError, DeviceError, EdgekitError, RevertedError
 from edgekit.progress import Progress, silent
-from edgekit.uploader.device import Device, Info, Slot
+from edgekit.uploader.device import SLOTS, Device, Info, Slot, other_slot
 from edgekit.uploader.transfer import Image, Transfer
 
 LEAST_BATTERY_MV = 1_150
 """A zinc-air cell below this may not last through erasing and writing."""
-SLOTS = 2
 RESTARTS = 3
 BOOT_S = 5.0
 BOOT_INTERVAL_S = 0.1
@@ -124,7 +123,7 @@ class _Update:
 
     def _write(self) -> None:
         active = self.old.number if self.old else SLOTS - 1
-        self.transfer = Transfer(self.device, self.image, (active + 1) % SLOTS, self.progress)
+        self.transfer = Transfer(self.device, self.image, other_slot(active), self.progress)
         if not self.transfer.written():
             self.transfer.run()
 

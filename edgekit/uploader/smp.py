@@ -80,7 +80,7 @@ def to_lines(packet: bytes) -> bytes:
 
     Example:
         >>> to_lines(b"hi")
-        b'\x06\tAARoaX8M\\n'
+        b'\x06\tAARoaX8M\n'
     """
     crc = LENGTH.pack(binascii.crc_hqx(packet, 0))
     data = LENGTH.pack(len(packet) + CRC_BYTES) + packet + crc
@@ -94,7 +94,7 @@ def line_bytes(packet_bytes: int) -> int:
 
     Example:
         >>> line_bytes(2), line_bytes(90)
-        (11, 138)
+        (11, 134)
     """
     data = packet_bytes + OVERHEAD_BYTES
     return -(-data // _PIECE_BYTES) * (len(FIRST) + 1) + -(-data // 3) * 4

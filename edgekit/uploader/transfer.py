@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from edgekit.errors import DeviceError, ImageError, LinkLostError, VerifyError
 from edgekit.progress import IN_BYTES, Progress
-from edgekit.uploader.device import BLOCK_HASH_BYTES, UPLOAD, Device
+from edgekit.uploader.device import ERASED, UPLOAD, Device, block_hash, erased_hash
 from edgekit.uploader.session import IMAGE_GROUP, RefusalError
 from edgekit.uploader.smp import OVERHEAD_BYTES, WRITE, Message
 
@@ -19,7 +19,6 @@ STALLS = 20
 ALIGN_BYTES = 16
 LEAST_CHUNK_BYTES = 128
 GROW_AFTER = 8
-_ERASED = 0xFF
 _DATA_HEAD_BYTES = 4
 
 
@@ -55,6 +54,7 @@ class Transfer:
     Attributes:
         offset: Up to where the image is written.
         sent_bytes: How many bytes of the image were sent, repeats included.
+        retries: How many packets went unanswered.
         touched: Whether anything in the slot may have changed.
     """
 
@@ -65,6 +65,7 @@ class Transfer:
         self.progress = progress
         self.offset = 0
         self.sent_bytes = 0
+        self.retries = 0
         self.touched = False
         self._blocks = _Blocks(image.data)
         self._may_skip = True
@@ -72,11 +73,6 @@ class Transfer:
         self._chunk = 0
         self._in_a_row = 0
         self._retries_before = device.session.retries
-
-    @property
-    def retries(self) -> int:
-        """How many packets went unanswered."""
-        return self.device.session.retries - self._retries_before
 
     def run(self) -> None:
         """Write the image, and read back that it is there.
@@ -154,7 +150,7 @@ class Transfer:
         self.device.erase(self.slot)
 
     def _what(self) -> str:
-        retries = self.retries
+        retries = self.retries = self.device.session.retries - self._retries_before
         return f"writing{IN_BYTES}" + (f"; {retries} retries" if retries else "")
 
     def _begin(self) -> int:
@@ -261,14 +257,14 @@ class _Blocks:
 
     def blank(self) -> bool:
         """Return whether the slot is erased."""
-        return all(found == _hash(bytes([_ERASED]) * self.size) for found in self.hashes)
+        return all(found == erased_hash(self.size) for found in self.hashes)
 
     def same(self, block: int) -> bool:
         """Return whether a block holds what it should."""
         if block >= min(len(self.hashes), self._count()):
             return False
         wanted = self.data[block * self.size : (block + 1) * self.size]
-        return self.hashes[block] == _hash(wanted.ljust(self.size, bytes([_ERASED])))
+        return self.hashes[block] == block_hash(wanted.ljust(self.size, bytes([ERASED])))
 
     def skip(self, offset: int) -> int:
         """Return where the next byte is that has to be sent: behind all blocks that are there."""
@@ -287,7 +283,3 @@ class _Blocks:
 
     def _count(self) -> int:
         return -(-len(self.data) // self.size) if self.size else 0
-
-
-def _hash(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()[:BLOCK_HASH_BYTES]

@@ -282,9 +282,11 @@ class Server:
         assert self.upload is not None
         if at < HEADER:
             # The header comes last: without it there is no image.
-            self.upload["header"] = data[:HEADER]
-            self.flash.erase(slot, 0)
-            at, data = HEADER, data[HEADER:]
+            if at == 0:
+                self.flash.erase(slot, 0)
+            kept = data[: HEADER - at]
+            self.upload["header"] = self.upload["header"][:at] + kept
+            at, data = at + len(kept), data[len(kept) :]
         for sector in range(at // SECTOR + (at % SECTOR > 0), -(-(at + len(data)) // SECTOR)):
             self.flash.erase(slot, sector)
         self.flash.program(slot, at, data)

@@ -99,7 +99,8 @@ def flash() -> None:
 def upload(image: Path, port: str, baud: int, kind: str | None, confirm: bool, as_json: bool) -> None:
     """Install an image, and keep it if it passes its test.
 
-    Steps: check, erase, write, read back, restart, test, confirm. IMAGE is a signed image, BUILD_DIR a folder that edgekit build wrote.
+    Steps: check, erase, write, read back, restart, test, confirm. IMAGE is a signed image, BUILD_DIR a
+    folder that edgekit build wrote.
     """
     from edgekit.uploader.contents import read_contents
     from edgekit.uploader.install import install

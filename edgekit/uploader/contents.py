@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.errors import ImageError
+from edgekit.errors import ConfigError, ImageError
 
 MAGIC = 0x96F3B83D
 HEADER = struct.Struct("<IIHHIIBBHII")
@@ -56,12 +56,13 @@ def read_contents(path: Path) -> Contents:
     """Return what an image file holds; the device checks digest and signature.
 
     Raises:
+        ConfigError: If it cannot be read.
         ImageError: If it is no image, truncated or unsigned.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(
+        raise ConfigError(
             f"{path}: {error.strerror}", "name an image file, or the folder of a build"
         ) from error
     try:

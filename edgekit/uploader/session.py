@@ -255,7 +255,8 @@ def _checked(message: Message) -> dict[str, Any]:
     """
     body = message.body
     error = body.get("err")
-    group, code = OS_GROUP, body.get("rc", 0)
+    # Beside other keys, "rc" is part of an answer.
+    group, code = OS_GROUP, body.get("rc", 0) if body.keys() <= {"rc", "rsn"} else 0
     if isinstance(error, dict):
         group, code = error.get("group", message.group), error.get("rc", 0)
     if not isinstance(group, int) or not isinstance(code, int):

@@ -16,7 +16,7 @@ REPAIRS = 2
 """How often what the device holds may be wrong."""
 STALLS = 20
 """How often in a row the device may answer that it took nothing."""
-ALIGN_BYTES = 16
+ALIGN_BYTES = 8
 LEAST_CHUNK_BYTES = 128
 GROW_AFTER = 8
 _DATA_HEAD_BYTES = 4

@@ -43,6 +43,7 @@ class Config:
     gaps: bool = True
     slot_bytes: int = 18 * SECTOR
     installed: str = ""
+    spare: str = ""
     info: dict[str, Any] = field(default_factory=dict)
     mv: int = 0
     healthy: bool = True
@@ -126,9 +127,10 @@ class Server:
         self.heard = 0
         self.vanish = False
         self.silent_until = 0.0
-        if config.installed:
-            data = Path(config.installed).read_bytes()
-            self.flash.slots[0][: len(data)] = data
+        for memory, file in zip(self.flash.slots, (config.installed, config.spare), strict=True):
+            if file:
+                data = Path(file).read_bytes()
+                memory[: len(data)] = data
 
     def answer(self, op: int, group: int, command: int, body: dict[str, Any]) -> dict[str, Any]:
         handlers = {

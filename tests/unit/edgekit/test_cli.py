@@ -21,8 +21,8 @@ from edgekit.errors import ArtifactError
 
 NOTICE = "teacher compact: licence Apache-2.0 and MIT; from edgekit, from parts of openai/whisper-base"
 COMMANDS = [
-    *("build", "label", "distill", "quantize", "codegen", "simulate", "report"),
-    *("teach", "evaluate", "targets", "teachers", "students", "ops", "doctor"),
+    *("build", "label", "distill", "quantize", "codegen", "simulate", "report", "flash", "monitor"),
+    *("teach", "evaluate", "targets", "teachers", "students", "ops", "ports", "doctor"),
 ]
 
 

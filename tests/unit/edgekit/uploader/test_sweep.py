@@ -70,7 +70,9 @@ def test_an_update_under_faults(serve, tmp_path, seed):
     file = tmp_path / "new.bin"
     file.write_bytes(image(size, seed=seed))
     new = read_contents(file)
-    served = serve(**config)
+    old = tmp_path / "spare.bin"
+    old.write_bytes(image(25_000, seed=7))
+    served = serve(**config, spare=str(old) if seed % 2 else "")
     with no_longer_than(LIMIT_S):
         device = open_device(served.port, 921_600)
         with device.session.link:

@@ -468,14 +468,21 @@ class Line:
         return shown
 
 
+def crc_of_byte(value: int) -> int:
+    crc = value << 8
+    for _ in range(8):
+        crc = (crc << 1) ^ 0x1021 if crc & 0x8000 else crc << 1
+    return crc & 0xFFFF
+
+
+CRC_TABLE = [crc_of_byte(value) for value in range(256)]
+
+
 def crc16(data: bytes) -> int:
     """Return the CRC of polynomial 0x1021 from 0: XMODEM's."""
     crc = 0
     for value in data:
-        crc ^= value << 8
-        for _ in range(8):
-            crc = (crc << 1) ^ 0x1021 if crc & 0x8000 else crc << 1
-        crc &= 0xFFFF
+        crc = (crc << 8 & 0xFFFF) ^ CRC_TABLE[crc >> 8 ^ value]
     return crc
 
 

@@ -318,7 +318,7 @@ class Server:
         places = {"first": True, "middle": 2 * at >= upload["len"], "last": at == upload["len"]}
         for place in config.lose:
             if places[place] and self.first_time(place):
-                if place == "last":
+                if at == upload["len"]:
                     self.finish(upload)
                 raise SilenceError
 

@@ -42,8 +42,8 @@ each byte. *Upload* is erasing, writing and reading back; *update* is everything
 (0.1 s), testing and confirming. *Line* is what the upload's requests alone take on the line, without replies,
 framed in packets of the device's size; the ratio is that of the upload to it.
 
-Bars, without noise at 115,200 baud and buffers of 1,024 bytes: an update in at most {BAR_S:.0f} s, an upload in
-at most {BAR_RATIO} times the line.
+Bars, without noise at 115,200 baud and buffers of 1,024 bytes: an update in at most {BAR_S:.0f} s, an upload
+in at most {BAR_RATIO} times the line.
 """
 
 

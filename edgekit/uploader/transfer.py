@@ -21,6 +21,8 @@ LEAST_CHUNK_BYTES = 128
 GROW_AFTER = 8
 _DATA_HEAD_BYTES = 4
 
+_WORN = "run the same command again; if it fails again, the flash is worn or broken"
+
 
 class Image(Protocol):
     """What a transfer needs to know of an image."""
@@ -86,30 +88,26 @@ class Transfer:
         for _ in range(PASSES):
             try:
                 self._pass(fresh=wrong > 0)
+            except LinkLostError:
+                self.device.reconnect()
+                continue
             except _RestartedError:
                 # Its last reply may have been the one that got lost.
                 if self.written():
                     return
                 continue
-            except LinkLostError:
-                self.device.reconnect()
-                continue
             except ImageError:
-                # The CRC misses one damaged line in 65,536: the digest does not.
-                wrong += 1
-                if wrong > REPAIRS or self.offset + self._most < len(self.image.data):
+                # The CRC misses one damaged packet in 65,536: the digest does not.
+                if wrong == REPAIRS or self.offset + self._most < len(self.image.data):
                     raise
-                continue
-            self.progress("reading back", 0, 1)
-            if self.written():
-                return
+            else:
+                self.progress("reading back", 0, 1)
+                if self.written():
+                    return
+                if wrong == REPAIRS:
+                    raise VerifyError(f"what slot {self.slot} holds is not the image", _WORN)
             wrong += 1
-            if wrong > REPAIRS:
-                break
-        raise VerifyError(
-            f"what the device holds in slot {self.slot} is not the image",
-            "run the same command again; if it fails again, the flash is worn or broken",
-        )
+        raise LinkLostError(f"the device restarted {PASSES} times during the upload", "check its supply")
 
     def written(self) -> bool:
         """Return whether the slot holds the image, by the device's word and by the hash of every block."""
@@ -122,7 +120,8 @@ class Transfer:
     def _pass(self, fresh: bool) -> None:
         data = self.image.data
         self._blocks.read(self.device, self.slot, self.image.number)
-        if self._blocks.known and (fresh or not self._blocks.worth_keeping()):
+        # A device without hashes erases by itself; after a failure it must also forget the transfer.
+        if fresh or (self._blocks.known and not self._blocks.worth_keeping()):
             self._erase()
         self._most = self._chunk = self._room({"off": len(data)})
         self.touched = True
@@ -257,7 +256,7 @@ class _Blocks:
 
     def blank(self) -> bool:
         """Return whether the slot is erased."""
-        return all(found == erased_hash(self.size) for found in self.hashes)
+        return self.known and all(found == erased_hash(self.size) for found in self.hashes)
 
     def same(self, block: int) -> bool:
         """Return whether a block holds what it should."""

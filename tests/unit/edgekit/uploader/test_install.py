@@ -252,7 +252,7 @@ class TestFaults:
         served = serve()
         monkeypatch.setattr("edgekit.uploader.transfer.Transfer.written", lambda _: False)
         with pytest.raises(
-            VerifyError, match="is not the image; slot 1 is written up to offset 40,"
+            VerifyError, match="what slot 1 holds is not the image; slot 1 is written up to offset 40,"
         ) as raised:
             update(served, new)
         assert raised.value.exit_code == 30

@@ -122,6 +122,7 @@ class Server:
         self.boots_left = 0
         self.upload: dict[str, Any] | None = None
         self.taken = 0
+        self.erase_orders = 0
         self.once: set[str] = set()
         self.random = random.Random(seed)
         self.heard = 0
@@ -226,6 +227,7 @@ class Server:
     def erase(self, slot: int) -> dict[str, Any]:
         if slot == self.active:
             raise RefusedError(1, 1)
+        self.erase_orders += 1
         self.upload = None
         for sector in range(self.config.slot_bytes // SECTOR):
             self.flash.erase(slot, sector)
@@ -270,6 +272,9 @@ class Server:
 
     def begin(self, body: dict[str, Any]) -> None:
         if body["off"] != 0:
+            # Devices differ: some name the offset that they want, some refuse.
+            if self.config.gaps:
+                raise ResumedError(0)
             raise RefusedError(1, 14)
         if self.upload and (self.upload["sha"], self.upload["len"]) == (body["sha"], body["len"]):
             raise ResumedError(self.upload["off"])
@@ -503,6 +508,7 @@ def main() -> None:
         "digests": [(server.digest(n) or b"").hex() for n in range(2)],
         "taken": server.taken,
         "requests": line.requests,
+        "erase_orders": server.erase_orders,
         "erases": server.flash.erases,
         "violations": server.flash.violations,
         "happened": sorted(server.once),

@@ -56,7 +56,8 @@ class TestHelp:
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         loaded = {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
         assert "edgekit" in loaded
-        assert not loaded & {"torch", "transformers", "onnx", "onnxruntime", "pyarrow", "scipy", "numpy"}
+        heavy = {"torch", "transformers", "onnx", "onnxruntime", "pyarrow", "scipy", "numpy"}
+        assert not loaded & (heavy | {"serial", "cbor2"})
 
 
 class TestErrors:

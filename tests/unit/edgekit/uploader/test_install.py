@@ -215,7 +215,7 @@ class TestFaults:
         update(served, new)
         stats = served.stop()
         # Eight sectors of the image that was there, each once: the order was not given twice.
-        assert (stats["erases"], stats["violations"]) == (8, 0)
+        assert (stats["erase_orders"], stats["erases"], stats["violations"]) == (1, 8, 0)
 
     def test_a_port_that_vanishes_and_comes_back(self, serve, new):
         served = serve(vanish_at=20_000)

@@ -93,6 +93,36 @@ class SimulationError(EdgekitError):
         self.args = (what, hint, self.details)
 
 
+class PortError(EdgekitError):
+    """No serial port, more than one to choose from, or a path that is none."""
+
+    exit_code = 10
+
+
+class PortPermissionError(EdgekitError):
+    """A serial port that this user may not open."""
+
+    exit_code = 11
+
+
+class PortBusyError(EdgekitError):
+    """A serial port that another program holds."""
+
+    exit_code = 12
+
+
+class NoAnswerError(EdgekitError):
+    """Nothing that speaks SMP answers on the port."""
+
+    exit_code = 13
+
+
+class LinkLostError(EdgekitError):
+    """A device that answered answers no more; the same command resumes."""
+
+    exit_code = 14
+
+
 class ImageError(EdgekitError):
     """An update image is damaged, incomplete or not signed."""
 
@@ -127,6 +157,24 @@ class DowngradeError(ImageError):
     """An image's security counter is below that of the device."""
 
     exit_code = 25
+
+
+class VerifyError(EdgekitError):
+    """What the device holds is not what was sent."""
+
+    exit_code = 30
+
+
+class DeviceError(EdgekitError):
+    """The device failed: its flash, or a command that it refused."""
+
+    exit_code = 31
+
+
+class RevertedError(EdgekitError):
+    """The device went back to the old image."""
+
+    exit_code = 32
 
 
 INTERRUPTED_EXIT_CODE = 130

@@ -7,6 +7,11 @@ Progress = Callable[[str, int, int], None]
 OF_AUDIO = " (seconds of audio)"
 """Ends what is being done where it is counted in seconds of audio: the pace is shown in real time."""
 
+IN_BYTES = " (bytes)"
+"""Ends what is being done where bytes are counted: the pace is shown in KiB/s."""
+NOTE = "; "
+"""Separates what is being done from a remark that changes meanwhile: the number of retries, for example."""
+
 
 def silent(what: str, done: int, total: int) -> None:
     """Show nothing."""

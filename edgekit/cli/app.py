@@ -15,8 +15,10 @@ from edgekit.cli import options
 from edgekit.cli.building import build, report
 from edgekit.cli.doctor import doctor
 from edgekit.cli.evaluating import evaluate
+from edgekit.cli.flashing import flash, ports
 from edgekit.cli.images import image
 from edgekit.cli.listing import students, targets, teachers
+from edgekit.cli.monitoring import monitor
 from edgekit.cli.operators import ops
 from edgekit.cli.simulating import simulate
 from edgekit.cli.stages import codegen, distill, label, quantize
@@ -37,22 +39,26 @@ class _InOrder(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+# No docstring: click wants a backspace character before what it must not wrap.
+_HELP = """\
+Turn a large speech-emotion model into firmware for a hearing aid.
+
+Results go to standard output, progress and errors to standard error.
+
+\b
+Exit codes:
+  0  done, all budgets held          5  artifact damaged or foreign
+  2  usage or configuration          6  operator or model not supported
+  3  target                          7  audio or label input
+  4  done, but a budget is exceeded  8  back ends disagree
+  10-14  port or link  20-25  image  30-32  device  130  interrupted
+"""
+
+
+@click.group(cls=_InOrder, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="edgekit")
 def cli() -> None:
-    r"""Turn a large speech-emotion model into firmware for a hearing aid.
-
-    Results go to standard output, progress and errors to standard error.
-
-    \b
-    Exit codes:
-      0  done, all budgets held          5  artifact damaged or foreign
-      2  usage or configuration          6  operator or model not supported
-      3  target                          7  audio or label input
-      4  done, but a budget is exceeded  8  back ends disagree
-      20-25  image: bad or unsigned, wrong key, wrong target, wrong graph, too big, downgrade
-      130  interrupted
-    """
+    """Turn a large speech-emotion model into firmware for a hearing aid."""
 
 
 for command in (
@@ -64,12 +70,15 @@ for command in (
     simulate,
     report,
     image,
+    flash,
+    monitor,
     teach,
     evaluate,
     targets,
     teachers,
     students,
     ops,
+    ports,
     doctor,
 ):
     cli.add_command(command)

@@ -21,8 +21,8 @@ from edgekit.errors import ArtifactError
 
 NOTICE = "teacher compact: licence Apache-2.0 and MIT; from edgekit, from parts of openai/whisper-base"
 COMMANDS = [
-    *("build", "label", "distill", "quantize", "codegen", "simulate", "report", "image"),
-    *("teach", "evaluate", "targets", "teachers", "students", "ops", "doctor"),
+    *("build", "label", "distill", "quantize", "codegen", "simulate", "report", "image", "flash", "monitor"),
+    *("teach", "evaluate", "targets", "teachers", "students", "ops", "ports", "doctor"),
 ]
 
 
@@ -56,7 +56,8 @@ class TestHelp:
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         loaded = {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
         assert "edgekit" in loaded
-        assert not loaded & {"torch", "transformers", "onnx", "onnxruntime", "pyarrow", "scipy", "numpy"}
+        heavy = {"torch", "transformers", "onnx", "onnxruntime", "pyarrow", "scipy", "numpy"}
+        assert not loaded & (heavy | {"serial", "cbor2"})
 
 
 class TestErrors:

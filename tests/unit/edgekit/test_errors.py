@@ -14,12 +14,20 @@ CODES = {
     errors.AudioError: 7,
     errors.ParityError: 8,
     errors.SimulationError: 8,
+    errors.PortError: 10,
+    errors.PortPermissionError: 11,
+    errors.PortBusyError: 12,
+    errors.NoAnswerError: 13,
+    errors.LinkLostError: 14,
     errors.ImageError: 20,
     errors.WrongKeyError: 21,
     errors.WrongTargetError: 22,
     errors.WrongGraphError: 23,
     errors.TooBigError: 24,
     errors.DowngradeError: 25,
+    errors.VerifyError: 30,
+    errors.DeviceError: 31,
+    errors.RevertedError: 32,
 }
 
 

@@ -1,0 +1,83 @@
+"""Uploads under faults drawn by a seed: none wrong, none that hangs."""
+
+import contextlib
+import random
+import signal
+
+import pytest
+from unit.edgekit.uploader.images import image
+
+from edgekit.uploader.contents import read_contents
+from edgekit.uploader.device import open_device
+from edgekit.uploader.install import install
+from edgekit.uploader.preflight import check
+
+SEEDS = 200
+IN_CI = 20
+LIMIT_S = 180
+
+
+def faults(seed):
+    """Return the configuration of the server, and the size of the image."""
+    rng = random.Random(seed)
+    size = rng.choice([500, 5_000, 20_000, 61_440])
+
+    def rate(low, high):
+        return low * (high / low) ** rng.random()
+
+    line = {
+        "flips_in": lambda: rate(1e-5, 1e-3),
+        "flips_out": lambda: rate(1e-5, 1e-3),
+        "drops_in": lambda: rate(1e-5, 3e-4),
+        "drops_out": lambda: rate(1e-5, 3e-4),
+        "duplicates": lambda: rate(0.01, 0.1),
+        "merges": lambda: rate(0.005, 0.05),
+        "log": lambda: rate(0.05, 0.5),
+        "stale": lambda: rate(0.05, 0.5),
+        "lost": lambda: rate(0.01, 0.1),
+        "lose": lambda: rng.sample(["first", "middle", "last"], rng.randint(1, 3)),
+        "reset_at": lambda: rng.randrange(size),
+        "vanish_at": lambda: rng.randrange(size),
+        "corrupt_at": lambda: rng.randrange(32, size),
+        "erase_s": lambda: rate(0.01, 0.2),
+        "gaps": lambda: False,
+        "plain": lambda: True,
+        "buf_size": lambda: rng.choice([128, 384, 2048]),
+    }
+    chosen = rng.sample(sorted(line), rng.randint(1, 6))
+    return {name: line[name]() for name in chosen} | {"seed": seed}, size
+
+
+@contextlib.contextmanager
+def no_longer_than(limit_s):
+    def late(*_):
+        raise AssertionError(f"hangs for {limit_s} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(limit_s)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    "seed", [seed if seed < IN_CI else pytest.param(seed, marks=pytest.mark.slow) for seed in range(SEEDS)]
+)
+def test_an_update_under_faults(serve, tmp_path, seed):
+    config, size = faults(seed)
+    file = tmp_path / "new.bin"
+    file.write_bytes(image(size, seed=seed))
+    new = read_contents(file)
+    old = tmp_path / "spare.bin"
+    old.write_bytes(image(25_000, seed=7))
+    served = serve(**config, spare=str(old) if seed % 2 else "")
+    with no_longer_than(LIMIT_S):
+        device = open_device(served.port, 921_600)
+        with device.session.link:
+            outcome = install(device, new, lambda info: check(new, info))
+    stats = served.stop()
+    assert outcome.result == "installed"
+    assert (stats["active"], stats["confirmed"], stats["violations"]) == (1, True, 0)
+    assert stats["digests"][1] == new.digest.hex()

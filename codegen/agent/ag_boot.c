@@ -1,0 +1,144 @@
+/*
+ * The decision of which slot runs, by the last commit record.
+ *
+ * States: no record -> CONFIRMED (the first slot with a good image); CONFIRMED or REVERTED -> TEST (a new image in the
+ *         other slot) -> CONFIRMED, or after three starts, a failed self-test or on demand -> REVERTED (the old slot).
+ * Cost:   where the record's image is there, header and TLVs are read and the digest compared: the signature was
+ *         checked before the record was written. Only without a record or image are signatures checked at start.
+ * Owner:  the caller owns the state; records are written by ag_journal.c alone.
+ */
+#include "ag_boot.h"
+
+#include <string.h>
+
+/* Is the record's image in its slot? */
+static int is_there(const ag_flash_t *flash, const ag_record_t *record, ag_image_t *image)
+{
+    return ag_image_read(image, flash, record->slot) == AG_OK &&
+           memcmp(image->digest, record->digest, sizeof record->digest) == 0;
+}
+
+static int append(ag_boot_t *boot, const ag_flash_t *flash, unsigned slot, unsigned state, uint32_t floor,
+                  const ag_image_t *image)
+{
+    ag_record_t record;
+    record.slot = (uint8_t)slot;
+    record.state = (uint8_t)state;
+    record.boots = state == AG_TEST ? AG_TEST_BOOTS : 0u;
+    record.floor = floor;
+    memcpy(record.digest, image->digest, sizeof record.digest);
+    return ag_journal_append(&boot->journal, flash, &record);
+}
+
+/* Run the first good image of these slots. */
+static void rescue(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *device, unsigned first, unsigned count)
+{
+    const int known = boot->journal.sequence != 0u;
+    const uint32_t floor = known ? boot->journal.last.floor : 0u;
+    ag_image_t image;
+    unsigned slot;
+    for (slot = first; slot < first + count; slot++) {
+        if (ag_image_check(&image, flash, slot, device, floor) == AG_OK) {
+            const uint32_t counter = ag_read_u32(image.counter);
+            boot->running = (uint8_t)slot;
+            if (append(boot, flash, slot, known ? AG_REVERTED : AG_CONFIRMED, known ? floor : counter, &image) != AG_OK) {
+                boot->failed = 1;
+            }
+            return;
+        }
+    }
+}
+
+/* The other slot, if there is an image in it. */
+static unsigned fallback(const ag_flash_t *flash, unsigned slot)
+{
+    ag_image_t image;
+    return ag_image_read(&image, flash, slot ^ 1u) == AG_OK ? slot ^ 1u : AG_NO_SLOT;
+}
+
+/* Count a start of an image on trial, or give it up; returns the slot that runs. */
+static unsigned try_once(ag_boot_t *boot, const ag_flash_t *flash)
+{
+    ag_record_t record = boot->journal.last;
+    if (record.boots == 0u) {
+        boot->failed = ag_boot_revert(boot, flash) == AG_FLASH_ERROR;
+        return fallback(flash, record.slot);
+    }
+    record.boots--;
+    if (ag_journal_append(&boot->journal, flash, &record) != AG_OK) {
+        /* A trial that cannot be counted might never end. */
+        boot->failed = 1;
+        return fallback(flash, record.slot);
+    }
+    return record.slot;
+}
+
+void ag_boot_start(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *device)
+{
+    ag_record_t record;
+    ag_image_t image;
+    memset(boot, 0, sizeof *boot);
+    boot->running = AG_NO_SLOT;
+    if (ag_journal_open(&boot->journal, flash) != AG_OK) {
+        boot->failed = 1;
+        return;
+    }
+    if (boot->journal.sequence == 0u) {
+        rescue(boot, flash, device, 0, AG_SLOTS);
+        return;
+    }
+    record = boot->journal.last;
+    if (!is_there(flash, &record, &image)) {
+        rescue(boot, flash, device, record.slot ^ 1u, 1);
+        return;
+    }
+    boot->running = (uint8_t)(record.state == AG_TEST ? try_once(boot, flash) : record.slot);
+}
+
+int ag_boot_on_trial(const ag_boot_t *boot)
+{
+    return boot->journal.sequence != 0u && boot->journal.last.state == AG_TEST &&
+           boot->journal.last.slot == boot->running;
+}
+
+unsigned ag_boot_free_slot(const ag_boot_t *boot)
+{
+    if (boot->failed) {
+        return AG_NO_SLOT;
+    }
+    if (boot->running == AG_NO_SLOT) {
+        return 0;
+    }
+    if (boot->journal.last.state == AG_TEST || boot->journal.last.slot != boot->running) {
+        return AG_NO_SLOT;
+    }
+    return boot->running ^ 1u;
+}
+
+int ag_boot_test(ag_boot_t *boot, const ag_flash_t *flash, unsigned slot, const ag_device_t *device)
+{
+    const uint32_t floor = boot->journal.last.floor;
+    ag_image_t image;
+    const int result = ag_image_check(&image, flash, slot, device, floor);
+    return result != AG_OK ? result : append(boot, flash, slot, AG_TEST, floor, &image);
+}
+
+int ag_boot_confirm(ag_boot_t *boot, const ag_flash_t *flash)
+{
+    const ag_record_t record = boot->journal.last;
+    ag_image_t image;
+    uint32_t counter;
+    if (!is_there(flash, &record, &image)) {
+        return AG_BAD_IMAGE;
+    }
+    counter = ag_read_u32(image.counter);
+    return append(boot, flash, record.slot, AG_CONFIRMED, counter > record.floor ? counter : record.floor, &image);
+}
+
+int ag_boot_revert(ag_boot_t *boot, const ag_flash_t *flash)
+{
+    const unsigned slot = boot->journal.last.slot ^ 1u;
+    ag_image_t image;
+    const int result = ag_image_read(&image, flash, slot);
+    return result != AG_OK ? result : append(boot, flash, slot, AG_REVERTED, boot->journal.last.floor, &image);
+}

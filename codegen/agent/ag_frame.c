@@ -1,0 +1,191 @@
+/*
+ * Packets of SMP on a serial console.
+ *
+ * Layout: a packet is its length (u16, of body and CRC), the body, and the CRC-16/XMODEM of the body, big-endian, in base64
+ *         lines: the first begins with 06 09, others with 04 14, all end with 0A. Between lines there may be any text.
+ * Ranges: any bytes. 06 09 begins a packet wherever it stands; after anything wrong, bytes are dropped until the next one.
+ * Owner:  the caller owns the state.
+ */
+#include "ag_frame.h"
+
+#include <string.h>
+
+#define LINE_BYTES 93u /* of a packet, in 124 characters */
+
+enum { OUTSIDE, FIRST_MARK, NEXT_MARK, INSIDE };
+
+static uint32_t crc16(uint32_t crc, uint8_t byte)
+{
+    unsigned bit;
+    crc ^= (uint32_t)byte << 8;
+    for (bit = 0; bit < 8u; bit++) {
+        crc = (crc << 1) ^ ((crc & 0x8000u) != 0u ? 0x1021u : 0u);
+    }
+    return crc & 0xFFFFu;
+}
+
+void ag_frame_clear(ag_frame_t *frame)
+{
+    frame->received = 0;
+    frame->length = 0;
+    frame->characters = 0;
+    frame->padding = 0;
+    frame->state = OUTSIDE;
+    frame->complete = 0;
+}
+
+uint32_t ag_frame_bytes(const ag_frame_t *frame)
+{
+    return frame->length - 2u;
+}
+
+/* Take a byte of the packet; 0 if it has a place. */
+static int store(ag_frame_t *frame, uint8_t byte)
+{
+    if (frame->received < 2u) {
+        frame->length = (frame->length << 8) | byte;
+        if (frame->received == 1u && (frame->length < 2u || frame->length > sizeof frame->packet)) {
+            return -1;
+        }
+    } else if (frame->received - 2u < frame->length) {
+        frame->packet[frame->received - 2u] = byte;
+    } else {
+        return -1;
+    }
+    frame->received++;
+    return 0;
+}
+
+static uint32_t value_of(uint8_t character)
+{
+    if (character >= 'A' && character <= 'Z') {
+        return character - (uint32_t)'A';
+    }
+    if (character >= 'a' && character <= 'z') {
+        return character - (uint32_t)'a' + 26u;
+    }
+    if (character >= '0' && character <= '9') {
+        return character - (uint32_t)'0' + 52u;
+    }
+    return character == '+' ? 62u : character == '/' ? 63u : character == '=' ? 0u : 64u;
+}
+
+/* Take a base64 character; 0 if it can stand here. */
+static int take(ag_frame_t *frame, uint8_t character)
+{
+    const uint32_t value = value_of(character);
+    unsigned i;
+    /* Padding is the third and fourth character or the fourth, and a line's last. */
+    if (value > 63u || (frame->padding != 0u && (character != '=' || frame->characters == 0u)) ||
+        (character == '=' && frame->characters < 2u)) {
+        return -1;
+    }
+    frame->padding = (uint8_t)(frame->padding + (character == '='));
+    frame->bits = (frame->bits << 6) | value;
+    if (++frame->characters < 4u) {
+        return 0;
+    }
+    frame->characters = 0;
+    for (i = 0; i < 3u - frame->padding; i++) {
+        if (store(frame, (uint8_t)(frame->bits >> (16u - 8u * i))) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int crc_holds(const ag_frame_t *frame)
+{
+    uint32_t crc = 0, i;
+    for (i = 0; i < frame->length; i++) {
+        crc = crc16(crc, frame->packet[i]);
+    }
+    return crc == 0u;
+}
+
+/* A line has ended. */
+static void end_line(ag_frame_t *frame)
+{
+    frame->state = OUTSIDE;
+    frame->padding = 0;
+    if (frame->characters != 0u) {
+        ag_frame_clear(frame);
+    } else if (frame->received >= 2u && frame->received == frame->length + 2u) {
+        if (crc_holds(frame)) {
+            frame->complete = 1;
+        } else {
+            ag_frame_clear(frame);
+        }
+    }
+}
+
+int ag_frame_receive(ag_frame_t *frame, uint8_t byte)
+{
+    if (frame->complete) {
+        return 1;
+    }
+    if (byte == 0x06u || byte == 0x04u) {
+        if (frame->characters != 0u) {
+            ag_frame_clear(frame);
+        }
+        frame->state = byte == 0x06u ? FIRST_MARK : NEXT_MARK;
+    } else if (frame->state == FIRST_MARK) {
+        ag_frame_clear(frame);
+        frame->state = byte == 0x09u ? INSIDE : OUTSIDE;
+    } else if (frame->state == NEXT_MARK) {
+        frame->padding = 0;
+        frame->state = byte == 0x14u && frame->received != 0u ? INSIDE : OUTSIDE;
+    } else if (frame->state == INSIDE && byte == (uint8_t)'\n') {
+        end_line(frame);
+    } else if (frame->state == INSIDE && byte != (uint8_t)'\r' && take(frame, byte) != 0) {
+        ag_frame_clear(frame);
+    }
+    return frame->complete;
+}
+
+/* The byte of a packet on the line: length, body, CRC. */
+static uint8_t byte_at(const uint8_t *packet, uint32_t n, uint32_t crc, uint32_t i)
+{
+    if (i < 2u) {
+        return (uint8_t)((n + 2u) >> (8u * (1u - i)));
+    }
+    return i < n + 2u ? packet[i - 2u] : (uint8_t)(crc >> (8u * (n + 3u - i)));
+}
+
+/* Write 1 to 3 bytes as four characters. */
+static void encode(uint8_t out[4], const uint8_t *bytes, uint32_t n)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint32_t bits =
+        ((uint32_t)bytes[0] << 16) | (n > 1u ? (uint32_t)bytes[1] << 8 : 0u) | (n > 2u ? bytes[2] : 0u);
+    unsigned i;
+    for (i = 0; i < 4u; i++) {
+        out[i] = i <= n ? (uint8_t)alphabet[(bits >> (18u - 6u * i)) & 63u] : (uint8_t)'=';
+    }
+}
+
+void ag_frame_send(const uint8_t *packet, uint32_t n, void (*send)(void *context, const uint8_t *bytes, uint32_t n),
+                   void *context)
+{
+    const uint32_t all = n + 4u;
+    uint32_t crc = 0, from, i;
+    for (i = 0; i < n; i++) {
+        crc = crc16(crc, packet[i]);
+    }
+    for (from = 0; from < all; from += LINE_BYTES) {
+        const uint32_t here = all - from < LINE_BYTES ? all - from : LINE_BYTES;
+        uint8_t line[127], group[3];
+        uint32_t used = 2;
+        line[0] = from == 0u ? 0x06u : 0x04u;
+        line[1] = from == 0u ? 0x09u : 0x14u;
+        for (i = 0; i < here; i++) {
+            group[i % 3u] = byte_at(packet, n, crc, from + i);
+            if (i % 3u == 2u || i + 1u == here) {
+                encode(line + used, group, i % 3u + 1u);
+                used += 4u;
+            }
+        }
+        line[used++] = (uint8_t)'\n';
+        send(context, line, used);
+    }
+}

@@ -12,7 +12,7 @@
 #define DEEPEST 8u
 #define ENDLESS UINT32_MAX
 
-enum { UNSIGNED = 0, NEGATIVE = 1, BYTES = 2, TEXT = 3, ARRAY = 4, MAP = 5, TAG = 6, SIMPLE = 7 };
+enum { UNSIGNED = 0, BYTES = 2, TEXT = 3, ARRAY = 4, MAP = 5, TAG = 6, SIMPLE = 7 };
 enum { FALSE_VALUE = 20, TRUE_VALUE = 21, NULL_VALUE = 22 };
 
 typedef struct {
@@ -152,11 +152,20 @@ static int read_value(ag_reader_t *reader, const head_t *head, unsigned kind, ag
     return kind == AG_UINT ? 0 : skip_bytes(reader, head->argument);
 }
 
+static uint32_t length_of(const char *text)
+{
+    uint32_t n = 0;
+    while (text[n] != '\0') {
+        n++;
+    }
+    return n;
+}
+
 static const ag_field_name_t *find(const ag_field_name_t *names, unsigned count, const uint8_t *name, uint32_t n)
 {
     unsigned i;
     for (i = 0; i < count; i++) {
-        if (strlen(names[i].name) == n && memcmp(names[i].name, name, n) == 0) {
+        if (length_of(names[i].name) == n && memcmp(names[i].name, name, n) == 0) {
             return &names[i];
         }
     }
@@ -243,7 +252,8 @@ void ag_put_bool(ag_writer_t *writer, int value) { put_head(writer, SIMPLE, valu
 
 void ag_put_int(ag_writer_t *writer, int32_t value)
 {
-    put_head(writer, value < 0 ? NEGATIVE : UNSIGNED, (uint32_t)(value < 0 ? -(value + 1) : value));
+    const unsigned major = value < 0 ? 1u : 0u;
+    put_head(writer, major, (uint32_t)(value < 0 ? -(value + 1) : value));
 }
 
 void ag_put_bytes(ag_writer_t *writer, const uint8_t *bytes, uint32_t n)
@@ -260,5 +270,5 @@ void ag_put_text_of(ag_writer_t *writer, const uint8_t *text, uint32_t n)
 
 void ag_put_text(ag_writer_t *writer, const char *text)
 {
-    ag_put_text_of(writer, (const uint8_t *)text, (uint32_t)strlen(text));
+    ag_put_text_of(writer, (const uint8_t *)text, length_of(text));
 }

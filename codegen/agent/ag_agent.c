@@ -54,7 +54,7 @@ void agent_poll(ag_agent_t *agent)
     n = ag_serve(agent, agent->frame.packet, ag_frame_bytes(&agent->frame));
     ag_frame_clear(&agent->frame);
     if (n != 0u) {
-        ag_frame_send(agent->reply, n, config->send, config->context);
+        ag_frame_send(agent->framed, n, config->send, config->context);
     }
     if (agent->reset) {
         agent->reset = 0;

@@ -46,7 +46,7 @@ typedef struct {
     ag_boot_t boot;
     ag_upload_t upload;
     ag_frame_t frame;
-    uint8_t reply[AG_REPLY_BYTES];
+    uint8_t framed[AG_FRAMED_BYTES(AG_REPLY_BYTES)]; /* the answer, from the third byte on */
     uint8_t tested; /* the running image has passed its self-test since the start */
     uint8_t reset;  /* wanted once the answer is out */
 } ag_agent_t;

@@ -15,7 +15,7 @@
 static int is_there(const ag_flash_t *flash, const ag_record_t *record, ag_image_t *image)
 {
     return ag_image_read(image, flash, record->slot) == AG_OK &&
-           memcmp(image->digest, record->digest, sizeof record->digest) == 0;
+           memcmp(image->tlvs + AG_DIGEST, record->digest, sizeof record->digest) == 0;
 }
 
 static int append(ag_boot_t *boot, const ag_flash_t *flash, unsigned slot, unsigned state, uint32_t floor,
@@ -26,7 +26,7 @@ static int append(ag_boot_t *boot, const ag_flash_t *flash, unsigned slot, unsig
     record.state = (uint8_t)state;
     record.boots = state == AG_TEST ? AG_TEST_BOOTS : 0u;
     record.floor = floor;
-    memcpy(record.digest, image->digest, sizeof record.digest);
+    memcpy(record.digest, image->tlvs + AG_DIGEST, sizeof record.digest);
     return ag_journal_append(&boot->journal, flash, &record);
 }
 
@@ -39,7 +39,7 @@ static void rescue(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *
     unsigned slot;
     for (slot = first; slot < first + count; slot++) {
         if (ag_image_check(&image, flash, slot, device, floor) == AG_OK) {
-            const uint32_t counter = ag_read_u32(image.counter);
+            const uint32_t counter = ag_read_u32(image.tlvs + AG_COUNTER);
             boot->running = (uint8_t)slot;
             if (append(boot, flash, slot, known ? AG_REVERTED : AG_CONFIRMED, known ? floor : counter, &image) != AG_OK) {
                 boot->failed = 1;
@@ -131,7 +131,7 @@ int ag_boot_confirm(ag_boot_t *boot, const ag_flash_t *flash)
     if (!is_there(flash, &record, &image)) {
         return AG_BAD_IMAGE;
     }
-    counter = ag_read_u32(image.counter);
+    counter = ag_read_u32(image.tlvs + AG_COUNTER);
     return append(boot, flash, record.slot, AG_CONFIRMED, counter > record.floor ? counter : record.floor, &image);
 }
 

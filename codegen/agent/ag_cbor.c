@@ -248,18 +248,11 @@ static void put_head(ag_writer_t *writer, unsigned major, uint32_t argument)
 void ag_put_map(ag_writer_t *writer, uint32_t pairs) { put_head(writer, MAP, pairs); }
 void ag_put_array(ag_writer_t *writer, uint32_t items) { put_head(writer, ARRAY, items); }
 void ag_put_uint(ag_writer_t *writer, uint32_t value) { put_head(writer, UNSIGNED, value); }
-void ag_put_bool(ag_writer_t *writer, int value) { put_head(writer, SIMPLE, value ? TRUE_VALUE : FALSE_VALUE); }
 
 void ag_put_int(ag_writer_t *writer, int32_t value)
 {
     const unsigned major = value < 0 ? 1u : 0u;
     put_head(writer, major, (uint32_t)(value < 0 ? -(value + 1) : value));
-}
-
-void ag_put_bytes(ag_writer_t *writer, const uint8_t *bytes, uint32_t n)
-{
-    put_head(writer, BYTES, n);
-    put(writer, bytes, n);
 }
 
 void ag_put_text_of(ag_writer_t *writer, const uint8_t *text, uint32_t n)
@@ -271,4 +264,23 @@ void ag_put_text_of(ag_writer_t *writer, const uint8_t *text, uint32_t n)
 void ag_put_text(ag_writer_t *writer, const char *text)
 {
     ag_put_text_of(writer, (const uint8_t *)text, length_of(text));
+}
+
+void ag_put_named_uint(ag_writer_t *writer, const char *name, uint32_t value)
+{
+    ag_put_text(writer, name);
+    ag_put_uint(writer, value);
+}
+
+void ag_put_named_bool(ag_writer_t *writer, const char *name, int value)
+{
+    ag_put_text(writer, name);
+    put_head(writer, SIMPLE, value ? TRUE_VALUE : FALSE_VALUE);
+}
+
+void ag_put_named_bytes(ag_writer_t *writer, const char *name, const uint8_t *bytes, uint32_t n)
+{
+    ag_put_text(writer, name);
+    put_head(writer, BYTES, n);
+    put(writer, bytes, n);
 }

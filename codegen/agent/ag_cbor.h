@@ -41,9 +41,12 @@ void ag_put_map(ag_writer_t *writer, uint32_t pairs);
 void ag_put_array(ag_writer_t *writer, uint32_t items);
 void ag_put_uint(ag_writer_t *writer, uint32_t value);
 void ag_put_int(ag_writer_t *writer, int32_t value);
-void ag_put_bool(ag_writer_t *writer, int value);
-void ag_put_bytes(ag_writer_t *writer, const uint8_t *bytes, uint32_t n);
 void ag_put_text(ag_writer_t *writer, const char *text);
 void ag_put_text_of(ag_writer_t *writer, const uint8_t *text, uint32_t n);
+
+/* A field of a map. */
+void ag_put_named_uint(ag_writer_t *writer, const char *name, uint32_t value);
+void ag_put_named_bool(ag_writer_t *writer, const char *name, int value);
+void ag_put_named_bytes(ag_writer_t *writer, const char *name, const uint8_t *bytes, uint32_t n);
 
 #endif

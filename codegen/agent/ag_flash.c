@@ -1,81 +1,70 @@
 /*
  * The only way of the update agent to its flash.
  *
- * Ranges: offsets and lengths of any value; what leaves the region, is not aligned, or touches the fitting region is
- *         refused and reaches no flash function.
+ * Ranges: any address and length. Changes must be aligned and lie whole in the journal or in one slot, reads in one region;
+ *         anything else is refused and reaches no flash function.
  * Owner:  the caller owns the flash description, which stays constant.
  */
 #include "ag_flash.h"
 
-static int whole_sectors(const ag_region_t *region)
+static int apart(uint32_t a, uint32_t a_bytes, uint32_t b, uint32_t b_bytes)
 {
-    return region->at % AG_SECTOR_BYTES == 0u && region->bytes % AG_SECTOR_BYTES == 0u &&
-           region->bytes <= UINT32_MAX - region->at;
-}
-
-static int apart(const ag_region_t *a, uint32_t at, uint32_t bytes)
-{
-    return at + bytes <= a->at || a->at + a->bytes <= at;
+    return a < b ? a_bytes <= b - a : b_bytes <= a - b;
 }
 
 int ag_flash_layout_holds(const ag_layout_t *layout)
 {
-    const ag_region_t *all[4];
     unsigned i, j;
-    all[0] = &layout->journal;
-    all[1] = &layout->fitting;
-    all[2] = &layout->slots[0];
-    all[3] = &layout->slots[1];
-    for (i = 0; i < 4u; i++) {
-        if (!whole_sectors(all[i])) {
+    for (i = 0; i < AG_REGIONS; i++) {
+        const ag_region_t *one = &layout->regions[i];
+        if ((one->at | one->bytes) % AG_SECTOR_BYTES != 0u || one->bytes == 0u || one->bytes > UINT32_MAX - one->at) {
             return 0;
         }
         for (j = 0; j < i; j++) {
-            if (!apart(all[j], all[i]->at, all[i]->bytes)) {
+            if (!apart(one->at, one->bytes, layout->regions[j].at, layout->regions[j].bytes)) {
                 return 0;
             }
         }
     }
-    return layout->journal.bytes == 2u * AG_SECTOR_BYTES && layout->slots[0].bytes == layout->slots[1].bytes &&
-           layout->slots[0].bytes != 0u;
+    return layout->regions[AG_JOURNAL].bytes == 2u * AG_SECTOR_BYTES &&
+           layout->regions[0].bytes == layout->regions[1].bytes;
 }
 
-static int inside(const ag_region_t *region, uint32_t offset, uint32_t n)
+/* Do these bytes lie in one of the first regions? */
+static int inside(const ag_layout_t *layout, unsigned regions, uint32_t at, uint32_t n)
 {
-    return n <= region->bytes && offset <= region->bytes - n;
-}
-
-/* May these bytes change? */
-static int allowed(const ag_flash_t *flash, const ag_region_t *region, uint32_t offset, uint32_t n, uint32_t unit)
-{
-    return inside(region, offset, n) && offset % unit == 0u && n % unit == 0u &&
-           apart(&flash->layout.fitting, region->at + offset, n);
-}
-
-int ag_flash_read(const ag_flash_t *flash, const ag_region_t *region, uint32_t offset, void *to, uint32_t n)
-{
-    if (!inside(region, offset, n) || flash->read(flash->context, region->at + offset, to, n) != 0) {
-        return AG_FLASH_ERROR;
+    const ag_region_t *region;
+    for (region = layout->regions; regions-- > 0u; region++) {
+        if (n <= region->bytes && at >= region->at && at - region->at <= region->bytes - n) {
+            return 1;
+        }
     }
-    return AG_OK;
+    return 0;
 }
 
-int ag_flash_write(const ag_flash_t *flash, const ag_region_t *region, uint32_t offset, const void *from, uint32_t n)
+/* May these bytes change? Of a layout that does not hold the fitting region may overlap others: it is asked for apart. */
+static int allowed(const ag_layout_t *layout, uint32_t at, uint32_t n, uint32_t unit)
 {
-    if (!allowed(flash, region, offset, n, AG_WRITE_BYTES) ||
-        flash->write(flash->context, region->at + offset, from, n) != 0) {
-        return AG_FLASH_ERROR;
-    }
-    return AG_OK;
+    const ag_region_t *fitting = &layout->regions[AG_FITTING];
+    return (at | n) % unit == 0u && inside(layout, AG_FITTING, at, n) && apart(at, n, fitting->at, fitting->bytes);
 }
 
-int ag_flash_erase(const ag_flash_t *flash, const ag_region_t *region, uint32_t offset)
+int ag_flash_read(const ag_flash_t *flash, uint32_t at, void *to, uint32_t n)
 {
-    if (!allowed(flash, region, offset, AG_SECTOR_BYTES, AG_SECTOR_BYTES) ||
-        flash->erase(flash->context, region->at + offset) != 0) {
-        return AG_FLASH_ERROR;
-    }
-    return AG_OK;
+    const int known = inside(&flash->layout, AG_REGIONS, at, n);
+    return known && flash->read(flash->context, at, to, n) == 0 ? AG_OK : AG_FLASH_ERROR;
+}
+
+int ag_flash_write(const ag_flash_t *flash, uint32_t at, const void *from, uint32_t n)
+{
+    const int known = allowed(&flash->layout, at, n, AG_WRITE_BYTES);
+    return known && flash->write(flash->context, at, from, n) == 0 ? AG_OK : AG_FLASH_ERROR;
+}
+
+int ag_flash_erase(const ag_flash_t *flash, uint32_t at)
+{
+    const int known = allowed(&flash->layout, at, AG_SECTOR_BYTES, AG_SECTOR_BYTES);
+    return known && flash->erase(flash->context, at) == 0 ? AG_OK : AG_FLASH_ERROR;
 }
 
 uint32_t ag_read_u16(const uint8_t *p)

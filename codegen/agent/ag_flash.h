@@ -27,10 +27,14 @@ typedef struct {
     uint32_t bytes;
 } ag_region_t;
 
+enum {
+    AG_JOURNAL = AG_SLOTS, /* two sectors, behind the slots in the list of regions */
+    AG_FITTING,            /* the agent reads it, and that is all */
+    AG_REGIONS
+};
+
 typedef struct {
-    ag_region_t journal; /* two sectors */
-    ag_region_t fitting; /* the agent reads it, and that is all */
-    ag_region_t slots[AG_SLOTS];
+    ag_region_t regions[AG_REGIONS]; /* the two slots, journal, fitting */
 } ag_layout_t;
 
 /* Functions return 0 if they did it all. */
@@ -44,13 +48,13 @@ typedef struct {
     int (*erase)(void *context, uint32_t at);
 } ag_flash_t;
 
-/* 1 if regions are whole sectors, each of them apart from all others, and the journal is two sectors. */
+/* 1 if regions are whole sectors, and each of them is apart from all others. */
 int ag_flash_layout_holds(const ag_layout_t *layout);
 
-/* These return AG_OK or AG_FLASH_ERROR; `offset` counts from the region's start. */
-int ag_flash_read(const ag_flash_t *flash, const ag_region_t *region, uint32_t offset, void *to, uint32_t n);
-int ag_flash_write(const ag_flash_t *flash, const ag_region_t *region, uint32_t offset, const void *from, uint32_t n);
-int ag_flash_erase(const ag_flash_t *flash, const ag_region_t *region, uint32_t offset);
+/* These return AG_OK or AG_FLASH_ERROR: also for what lies in no region, and for changes outside journal and slots. */
+int ag_flash_read(const ag_flash_t *flash, uint32_t at, void *to, uint32_t n);
+int ag_flash_write(const ag_flash_t *flash, uint32_t at, const void *from, uint32_t n);
+int ag_flash_erase(const ag_flash_t *flash, uint32_t at);
 
 uint32_t ag_read_u16(const uint8_t *p);
 uint32_t ag_read_u32(const uint8_t *p);

@@ -14,14 +14,17 @@
 
 enum { OUTSIDE, FIRST_MARK, NEXT_MARK, INSIDE };
 
-static uint32_t crc16(uint32_t crc, uint8_t byte)
+static uint32_t crc16(const uint8_t *bytes, uint32_t n)
 {
-    unsigned bit;
-    crc ^= (uint32_t)byte << 8;
-    for (bit = 0; bit < 8u; bit++) {
-        crc = (crc << 1) ^ ((crc & 0x8000u) != 0u ? 0x1021u : 0u);
+    uint32_t crc = 0;
+    while (n-- > 0u) {
+        unsigned bit;
+        crc ^= (uint32_t)*bytes++ << 8;
+        for (bit = 0; bit < 8u; bit++) {
+            crc = (crc << 1) ^ ((crc & 0x8000u) != 0u ? 0x11021u : 0u);
+        }
     }
-    return crc & 0xFFFFu;
+    return crc;
 }
 
 void ag_frame_clear(ag_frame_t *frame)
@@ -94,15 +97,6 @@ static int take(ag_frame_t *frame, uint8_t character)
     return 0;
 }
 
-static int crc_holds(const ag_frame_t *frame)
-{
-    uint32_t crc = 0, i;
-    for (i = 0; i < frame->length; i++) {
-        crc = crc16(crc, frame->packet[i]);
-    }
-    return crc == 0u;
-}
-
 /* A line has ended. */
 static void end_line(ag_frame_t *frame)
 {
@@ -111,7 +105,7 @@ static void end_line(ag_frame_t *frame)
     if (frame->characters != 0u) {
         ag_frame_clear(frame);
     } else if (frame->received >= 2u && frame->received == frame->length + 2u) {
-        if (crc_holds(frame)) {
+        if (crc16(frame->packet, frame->length) == 0u) {
             frame->complete = 1;
         } else {
             ag_frame_clear(frame);
@@ -143,47 +137,43 @@ int ag_frame_receive(ag_frame_t *frame, uint8_t byte)
     return frame->complete;
 }
 
-/* The byte of a packet on the line: length, body, CRC. */
-static uint8_t byte_at(const uint8_t *packet, uint32_t n, uint32_t crc, uint32_t i)
-{
-    if (i < 2u) {
-        return (uint8_t)((n + 2u) >> (8u * (1u - i)));
-    }
-    return i < n + 2u ? packet[i - 2u] : (uint8_t)(crc >> (8u * (n + 3u - i)));
-}
-
-/* Write 1 to 3 bytes as four characters. */
+/* Write up to 3 bytes as four characters. */
 static void encode(uint8_t out[4], const uint8_t *bytes, uint32_t n)
 {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const uint32_t bits =
-        ((uint32_t)bytes[0] << 16) | (n > 1u ? (uint32_t)bytes[1] << 8 : 0u) | (n > 2u ? bytes[2] : 0u);
-    unsigned i;
+    uint32_t bits = 0, i;
+    for (i = 0; i < 3u; i++) {
+        bits = (bits << 8) | (i < n ? bytes[i] : 0u);
+    }
     for (i = 0; i < 4u; i++) {
         out[i] = i <= n ? (uint8_t)alphabet[(bits >> (18u - 6u * i)) & 63u] : (uint8_t)'=';
     }
 }
 
-void ag_frame_send(const uint8_t *packet, uint32_t n, void (*send)(void *context, const uint8_t *bytes, uint32_t n),
+static void put_u16(uint8_t *to, uint32_t value)
+{
+    to[0] = (uint8_t)(value >> 8);
+    to[1] = (uint8_t)value;
+}
+
+void ag_frame_send(uint8_t *framed, uint32_t n, void (*send)(void *context, const uint8_t *bytes, uint32_t n),
                    void *context)
 {
-    const uint32_t all = n + 4u;
-    uint32_t crc = 0, from, i;
-    for (i = 0; i < n; i++) {
-        crc = crc16(crc, packet[i]);
-    }
-    for (from = 0; from < all; from += LINE_BYTES) {
-        const uint32_t here = all - from < LINE_BYTES ? all - from : LINE_BYTES;
-        uint8_t line[127], group[3];
-        uint32_t used = 2;
-        line[0] = from == 0u ? 0x06u : 0x04u;
-        line[1] = from == 0u ? 0x09u : 0x14u;
-        for (i = 0; i < here; i++) {
-            group[i % 3u] = byte_at(packet, n, crc, from + i);
-            if (i % 3u == 2u || i + 1u == here) {
-                encode(line + used, group, i % 3u + 1u);
-                used += 4u;
-            }
+    uint32_t left = AG_FRAMED_BYTES(n), mark = 0x0609u;
+    put_u16(framed + 2u + n, crc16(framed + 2, n));
+    put_u16(framed, n + 2u);
+    while (left > 0u) {
+        uint32_t here = left < LINE_BYTES ? left : LINE_BYTES, used = 2;
+        uint8_t line[127];
+        put_u16(line, mark);
+        mark = 0x0414u;
+        left -= here;
+        while (here > 0u) {
+            const uint32_t some = here < 3u ? here : 3u;
+            encode(line + used, framed, some);
+            used += 4u;
+            framed += some;
+            here -= some;
         }
         line[used++] = (uint8_t)'\n';
         send(context, line, used);

@@ -29,8 +29,11 @@ int ag_frame_receive(ag_frame_t *frame, uint8_t byte);
 /* The bytes of the packet that is there, without its CRC. */
 uint32_t ag_frame_bytes(const ag_frame_t *frame);
 
-/* Send a packet as lines of at most 127 bytes, each by one call. */
-void ag_frame_send(const uint8_t *packet, uint32_t n, void (*send)(void *context, const uint8_t *bytes, uint32_t n),
+#define AG_FRAMED_BYTES(n) ((n) + 4u)
+
+/* Send a packet of `n` bytes as lines of at most 127 bytes, each by one call. `framed` has AG_FRAMED_BYTES(n), and the
+   packet from the third byte on; what lies before and behind it is overwritten by length and CRC. */
+void ag_frame_send(uint8_t *framed, uint32_t n, void (*send)(void *context, const uint8_t *bytes, uint32_t n),
                    void *context);
 
 #endif

@@ -51,12 +51,6 @@ static void put_version(ag_writer_t *writer, const ag_version_t *version)
     ag_put_text(writer, text);
 }
 
-static void put_flag(ag_writer_t *writer, const char *name, int value)
-{
-    ag_put_text(writer, name);
-    ag_put_bool(writer, value);
-}
-
 static void put_image(const ag_boot_t *boot, unsigned slot, const ag_image_t *image, ag_writer_t *writer)
 {
     const ag_record_t *last = &boot->journal.last;
@@ -64,40 +58,34 @@ static void put_image(const ag_boot_t *boot, unsigned slot, const ag_image_t *im
     /* What would run if a trial failed is confirmed. */
     const int trial = boot->journal.sequence != 0u && last->state == AG_TEST;
     ag_put_map(writer, 9);
-    ag_put_text(writer, "image");
-    ag_put_uint(writer, 1);
-    ag_put_text(writer, "slot");
-    ag_put_uint(writer, slot);
+    ag_put_named_uint(writer, "image", 1);
+    ag_put_named_uint(writer, "slot", slot);
     ag_put_text(writer, "version");
     put_version(writer, &image->version);
-    ag_put_text(writer, "hash");
-    ag_put_bytes(writer, image->digest, sizeof image->digest);
-    put_flag(writer, "bootable", 0);
-    put_flag(writer, "pending", recorded && !active);
-    put_flag(writer, "confirmed", trial ? last->slot != slot : recorded);
-    put_flag(writer, "active", active);
-    put_flag(writer, "permanent", recorded && !active && !trial);
+    ag_put_named_bytes(writer, "hash", image->tlvs + AG_DIGEST, 32);
+    ag_put_named_bool(writer, "bootable", 0);
+    ag_put_named_bool(writer, "pending", recorded && !active);
+    ag_put_named_bool(writer, "confirmed", trial ? last->slot != slot : recorded);
+    ag_put_named_bool(writer, "active", active);
+    ag_put_named_bool(writer, "permanent", recorded && !active && !trial);
 }
 
 static int read_state(const ag_agent_t *agent, ag_writer_t *writer)
 {
-    ag_image_t images[AG_SLOTS];
-    unsigned slot, there = 0;
-    uint8_t found[AG_SLOTS];
-    for (slot = 0; slot < AG_SLOTS; slot++) {
-        found[slot] = ag_image_read(&images[slot], &agent->config->flash, slot) == AG_OK;
-        there += found[slot];
-    }
+    ag_image_t image;
+    unsigned slot;
+    uint32_t list;
     ag_put_map(writer, 2);
     ag_put_text(writer, "images");
-    ag_put_array(writer, there);
+    list = writer->used;
+    ag_put_array(writer, 0);
     for (slot = 0; slot < AG_SLOTS; slot++) {
-        if (found[slot]) {
-            put_image(&agent->boot, slot, &images[slot], writer);
+        if (ag_image_read(&image, &agent->config->flash, slot) == AG_OK) {
+            writer->bytes[list]++;
+            put_image(&agent->boot, slot, &image, writer);
         }
     }
-    ag_put_text(writer, "splitStatus");
-    ag_put_uint(writer, 0);
+    ag_put_named_uint(writer, "splitStatus", 0);
     return AG_OK;
 }
 
@@ -145,7 +133,7 @@ static unsigned find(const ag_agent_t *agent, const uint8_t *hash)
     for (slot = 0; slot < AG_SLOTS; slot++) {
         const unsigned at = agent->boot.running == AG_NO_SLOT ? slot : slot ^ agent->boot.running;
         if (ag_image_read(&image, &agent->config->flash, at) == AG_OK &&
-            memcmp(image.digest, hash, sizeof image.digest) == 0) {
+            memcmp(image.tlvs + AG_DIGEST, hash, 32) == 0) {
             return at;
         }
     }
@@ -199,8 +187,8 @@ static int erase(ag_agent_t *agent, const ag_request_t *request, ag_writer_t *wr
         return GROUP(INVALID_SLOT);
     }
     memset(&agent->upload, 0, sizeof agent->upload);
-    for (offset = 0; offset < flash->layout.slots[slot].bytes; offset += AG_SECTOR_BYTES) {
-        if (ag_flash_erase(flash, &flash->layout.slots[slot], offset) != AG_OK) {
+    for (offset = 0; offset < flash->layout.regions[0].bytes; offset += AG_SECTOR_BYTES) {
+        if (ag_flash_erase(flash, flash->layout.regions[slot].at + offset) != AG_OK) {
             return USER(AG_FLASH_ERROR);
         }
     }

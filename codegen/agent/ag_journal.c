@@ -52,9 +52,9 @@ static int is_record(const uint8_t *bytes)
            ag_read_u32(bytes + 20) == crc32(bytes, 20);
 }
 
-static uint32_t place(unsigned sector, unsigned record)
+static uint32_t place(const ag_flash_t *flash, unsigned sector, unsigned record)
 {
-    return sector * AG_SECTOR_BYTES + record * AG_RECORD_BYTES;
+    return flash->layout.regions[AG_JOURNAL].at + sector * AG_SECTOR_BYTES + record * AG_RECORD_BYTES;
 }
 
 /* Take the last record of a sector if it is later than the one known. */
@@ -63,7 +63,7 @@ static int search(ag_journal_t *journal, const ag_flash_t *flash, unsigned secto
     uint8_t bytes[AG_RECORD_BYTES];
     unsigned i, used = 0;
     for (i = RECORDS; i-- > 0u;) {
-        if (ag_flash_read(flash, &flash->layout.journal, place(sector, i), bytes, sizeof bytes) != AG_OK) {
+        if (ag_flash_read(flash, place(flash, sector, i), bytes, sizeof bytes) != AG_OK) {
             return AG_FLASH_ERROR;
         }
         if (used == 0u && !is_blank(bytes)) {
@@ -101,19 +101,18 @@ int ag_journal_open(ag_journal_t *journal, const ag_flash_t *flash)
 
 static int write_record(ag_journal_t *journal, const ag_flash_t *flash, const uint8_t *bytes)
 {
-    const ag_region_t *region = &flash->layout.journal;
     uint8_t back[AG_RECORD_BYTES];
     uint32_t at;
     if (journal->next >= RECORDS) {
         journal->sector ^= 1u;
         journal->next = 0;
-        if (ag_flash_erase(flash, region, place(journal->sector, 0)) != AG_OK) {
+        if (ag_flash_erase(flash, place(flash, journal->sector, 0)) != AG_OK) {
             return AG_FLASH_ERROR;
         }
     }
-    at = place(journal->sector, journal->next);
-    if (ag_flash_write(flash, region, at, bytes, AG_RECORD_BYTES) != AG_OK ||
-        ag_flash_read(flash, region, at, back, sizeof back) != AG_OK || memcmp(back, bytes, sizeof back) != 0) {
+    at = place(flash, journal->sector, journal->next);
+    if (ag_flash_write(flash, at, bytes, AG_RECORD_BYTES) != AG_OK ||
+        ag_flash_read(flash, at, back, sizeof back) != AG_OK || memcmp(back, bytes, sizeof back) != 0) {
         return AG_FLASH_ERROR;
     }
     journal->next++;

@@ -18,18 +18,14 @@ static void put_error(ag_writer_t *writer, int error, unsigned version)
     const uint32_t group = (uint32_t)error >> 8, code = (uint32_t)error & 0xFFu;
     ag_put_map(writer, 1);
     if (group == 0u) {
-        ag_put_text(writer, "rc");
-        ag_put_uint(writer, code);
+        ag_put_named_uint(writer, "rc", code);
     } else if (version < VERSION_2) {
-        ag_put_text(writer, "rc");
-        ag_put_uint(writer, AG_UNKNOWN);
+        ag_put_named_uint(writer, "rc", AG_UNKNOWN);
     } else {
         ag_put_text(writer, "err");
         ag_put_map(writer, 2);
-        ag_put_text(writer, "group");
-        ag_put_uint(writer, group);
-        ag_put_text(writer, "rc");
-        ag_put_uint(writer, code);
+        ag_put_named_uint(writer, "group", group);
+        ag_put_named_uint(writer, "rc", code);
     }
 }
 
@@ -51,6 +47,7 @@ uint32_t ag_serve(ag_agent_t *agent, const uint8_t *packet, uint32_t n)
 {
     ag_request_t request;
     ag_writer_t writer;
+    uint8_t *reply = agent->framed + 2;
     unsigned version;
     int error;
     if (n < HEADER_BYTES || (((uint32_t)packet[2] << 8) | packet[3]) != n - HEADER_BYTES || (packet[0] & 5u) != 0u) {
@@ -61,11 +58,11 @@ uint32_t ag_serve(ag_agent_t *agent, const uint8_t *packet, uint32_t n)
     request.command = packet[7];
     request.body = packet + HEADER_BYTES;
     request.bytes = n - HEADER_BYTES;
-    writer.bytes = agent->reply;
-    writer.capacity = sizeof agent->reply;
+    writer.bytes = reply;
+    writer.capacity = AG_REPLY_BYTES;
     writer.used = HEADER_BYTES;
     writer.full = 0;
-    memcpy(agent->reply, packet, HEADER_BYTES);
+    memcpy(reply, packet, HEADER_BYTES);
     error = version > VERSION_2 ? AG_TOO_NEW
                                 : dispatch(agent, ((uint32_t)packet[4] << 8) | packet[5], &request, &writer);
     if (error == AG_OK && writer.full) {
@@ -76,10 +73,10 @@ uint32_t ag_serve(ag_agent_t *agent, const uint8_t *packet, uint32_t n)
         writer.full = 0;
         put_error(&writer, error, version);
     }
-    agent->reply[0] = (uint8_t)((version > VERSION_2 ? VERSION_2 : version) << 3 | request.op | 1u);
-    agent->reply[1] = 0;
-    agent->reply[2] = (uint8_t)((writer.used - HEADER_BYTES) >> 8);
-    agent->reply[3] = (uint8_t)(writer.used - HEADER_BYTES);
+    reply[0] = (uint8_t)((version > VERSION_2 ? VERSION_2 : version) << 3 | request.op | 1u);
+    reply[1] = 0;
+    reply[2] = (uint8_t)((writer.used - HEADER_BYTES) >> 8);
+    reply[3] = (uint8_t)(writer.used - HEADER_BYTES);
     return writer.used;
 }
 
@@ -108,10 +105,8 @@ int ag_os_group(ag_agent_t *agent, const ag_request_t *request, ag_writer_t *wri
     }
     if (request->command == 6u && request->op == AG_READ) {
         ag_put_map(writer, 2);
-        ag_put_text(writer, "buf_size");
-        ag_put_uint(writer, AG_PACKET_BYTES);
-        ag_put_text(writer, "buf_count");
-        ag_put_uint(writer, 1);
+        ag_put_named_uint(writer, "buf_size", AG_PACKET_BYTES);
+        ag_put_named_uint(writer, "buf_count", 1);
         return AG_OK;
     }
     return AG_NOT_SUPPORTED;

@@ -31,7 +31,7 @@ int ag_upload(ag_agent_t *agent, const ag_request_t *request, ag_writer_t *write
 /* Run the self-test of a slot; an image on trial that fails is given up. */
 int ag_self_test(ag_agent_t *agent, unsigned slot);
 
-/* Answer a packet of SMP: returns the answer's bytes in agent->reply, 0 if there is none. */
+/* Answer a packet of SMP: returns the answer's bytes in agent->framed, 0 if there is none. */
 uint32_t ag_serve(ag_agent_t *agent, const uint8_t *packet, uint32_t n);
 
 #endif

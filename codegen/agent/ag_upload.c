@@ -20,9 +20,9 @@ enum { NO_FREE_SLOT = 9, INVALID_SLOT = 14, INVALID_OFFSET = 20, INVALID_HASH = 
 #define USER(code) AG_ERROR(AG_USER_GROUP, (code))
 #define GROUP(code) AG_ERROR(AG_IMAGE_GROUP, (code))
 
-static const ag_region_t *region_of(const ag_agent_t *agent, unsigned slot)
+static uint32_t address_of(const ag_agent_t *agent, unsigned slot)
 {
-    return &agent->config->flash.layout.slots[slot];
+    return agent->config->flash.layout.regions[slot].at;
 }
 
 /* Is the header one of an image that this upload may bring? */
@@ -50,7 +50,7 @@ static int check_start(const ag_agent_t *agent, const ag_value_t *fields, unsign
     const uint32_t length = fields[LEN].number, offset = fields[OFF].number;
     const int upgrade = fields[UPGRADE].present && fields[UPGRADE].number != 0u;
     uint8_t header[AG_HEADER_BYTES];
-    if (length > region_of(agent, slot)->bytes) {
+    if (length > agent->config->flash.layout.regions[0].bytes) {
         return USER(AG_TOO_BIG);
     }
     if (length < AG_HEADER_BYTES) {
@@ -63,7 +63,7 @@ static int check_start(const ag_agent_t *agent, const ag_value_t *fields, unsign
         if (!fields[SHA].present || offset % AG_SECTOR_BYTES != 0u || offset >= length) {
             return GROUP(INVALID_OFFSET);
         }
-        if (ag_flash_read(&agent->config->flash, region_of(agent, slot), 0, header, sizeof header) != AG_OK) {
+        if (ag_flash_read(&agent->config->flash, address_of(agent, slot), header, sizeof header) != AG_OK) {
             return USER(AG_FLASH_ERROR);
         }
         return check_header(agent, header, length, upgrade);
@@ -107,17 +107,17 @@ static int start(ag_agent_t *agent, const ag_value_t *fields, int *again)
 static int write_units(const ag_agent_t *agent, uint32_t offset, const uint8_t *from, uint32_t n)
 {
     const ag_flash_t *flash = &agent->config->flash;
-    const ag_region_t *region = region_of(agent, agent->upload.slot);
+    uint32_t at = address_of(agent, agent->upload.slot) + offset;
     while (n > 0u) {
-        const uint32_t to_end = AG_SECTOR_BYTES - offset % AG_SECTOR_BYTES;
+        const uint32_t to_end = AG_SECTOR_BYTES - at % AG_SECTOR_BYTES;
         const uint32_t here = n < to_end ? n : to_end;
-        if (to_end == AG_SECTOR_BYTES && ag_flash_erase(flash, region, offset) != AG_OK) {
+        if (to_end == AG_SECTOR_BYTES && ag_flash_erase(flash, at) != AG_OK) {
             return AG_FLASH_ERROR;
         }
-        if (ag_flash_write(flash, region, offset, from, here) != AG_OK) {
+        if (ag_flash_write(flash, at, from, here) != AG_OK) {
             return AG_FLASH_ERROR;
         }
-        offset += here;
+        at += here;
         from += here;
         n -= here;
     }
@@ -166,7 +166,7 @@ static int finish(ag_agent_t *agent, int *matches)
             return AG_FLASH_ERROR;
         }
     }
-    if (ag_flash_digest(flash, region_of(agent, upload->slot), 0, upload->length, digest) != AG_OK) {
+    if (ag_flash_digest(flash, address_of(agent, upload->slot), upload->length, digest) != AG_OK) {
         return AG_FLASH_ERROR;
     }
     *matches = !upload->has_sha || memcmp(digest, upload->sha, sizeof digest) == 0;
@@ -185,11 +185,9 @@ static int put_offset(const ag_agent_t *agent, ag_writer_t *writer, int matches)
         return USER(upload->result);
     }
     ag_put_map(writer, with_match ? 2 : 1);
-    ag_put_text(writer, "off");
-    ag_put_uint(writer, upload->offset);
+    ag_put_named_uint(writer, "off", upload->offset);
     if (with_match) {
-        ag_put_text(writer, "match");
-        ag_put_bool(writer, matches);
+        ag_put_named_bool(writer, "match", matches);
     }
     return AG_OK;
 }

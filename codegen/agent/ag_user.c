@@ -13,48 +13,36 @@
 #define MOST_HASHES 16u
 #define USER(code) AG_ERROR(AG_USER_GROUP, (code))
 
-static void put_named_uint(ag_writer_t *writer, const char *name, uint32_t value)
-{
-    ag_put_text(writer, name);
-    ag_put_uint(writer, value);
-}
-
-static void put_named_bytes(ag_writer_t *writer, const char *name, const uint8_t *bytes, uint32_t n)
-{
-    ag_put_text(writer, name);
-    ag_put_bytes(writer, bytes, n);
-}
-
 static int info(const ag_agent_t *agent, ag_writer_t *writer)
 {
     const ag_config_t *config = agent->config;
     const ag_device_t *device = &config->device;
-    const ag_region_t *fitting = &config->flash.layout.fitting;
+    const ag_layout_t *layout = &config->flash.layout;
     const uint32_t millivolts = config->battery == NULL ? 0u : config->battery(config->context);
     uint8_t digest[AG_SHA256_BYTES];
     ag_put_map(writer, millivolts == 0u ? 11u : 12u);
-    put_named_uint(writer, "v", 1);
-    put_named_bytes(writer, "class", device->kind, sizeof device->kind);
-    put_named_bytes(writer, "vendor", device->vendor, sizeof device->vendor);
+    ag_put_named_uint(writer, "v", 1);
+    ag_put_named_bytes(writer, "class", device->kind, sizeof device->kind);
+    ag_put_named_bytes(writer, "vendor", device->vendor, sizeof device->vendor);
     ag_put_text(writer, "abi");
     ag_put_array(writer, 3);
     ag_put_uint(writer, device->abi_major);
     ag_put_uint(writer, device->abi_minor);
     ag_put_uint(writer, device->kernels);
-    put_named_bytes(writer, "graph", device->graph, sizeof device->graph);
-    put_named_uint(writer, "floor", agent->boot.journal.last.floor);
-    put_named_uint(writer, "slot", config->flash.layout.slots[0].bytes);
-    put_named_uint(writer, "ram", device->ram);
+    ag_put_named_bytes(writer, "graph", device->graph, sizeof device->graph);
+    ag_put_named_uint(writer, "floor", agent->boot.journal.last.floor);
+    ag_put_named_uint(writer, "slot", layout->regions[0].bytes);
+    ag_put_named_uint(writer, "ram", device->ram);
     ag_put_text(writer, "fw");
     ag_put_text(writer, config->firmware);
     ag_key_hash(device->key, digest);
-    put_named_bytes(writer, "key", digest, sizeof digest);
-    if (ag_flash_digest(&config->flash, fitting, 0, fitting->bytes, digest) != AG_OK) {
+    ag_put_named_bytes(writer, "key", digest, sizeof digest);
+    if (ag_flash_digest(&config->flash, layout->regions[AG_FITTING].at, layout->regions[AG_FITTING].bytes, digest) != AG_OK) {
         return USER(AG_FLASH_ERROR);
     }
-    put_named_bytes(writer, "fit", digest, sizeof digest);
+    ag_put_named_bytes(writer, "fit", digest, sizeof digest);
     if (millivolts != 0u) {
-        put_named_uint(writer, "mv", millivolts);
+        ag_put_named_uint(writer, "mv", millivolts);
     }
     return AG_OK;
 }
@@ -64,29 +52,29 @@ static int block_hashes(const ag_agent_t *agent, const ag_request_t *request, ag
     static const ag_field_name_t names[] = {{"slot", AG_UINT}, {"off", AG_UINT}};
     const ag_flash_t *flash = &agent->config->flash;
     uint8_t hashes[MOST_HASHES * HASH_BYTES], digest[AG_SHA256_BYTES];
-    const ag_region_t *region;
+    const uint32_t slot_bytes = flash->layout.regions[0].bytes;
     ag_value_t fields[2];
     uint32_t n, blocks, offset;
     if (ag_cbor_read(request->body, request->bytes, names, 2, fields) != 0 || fields[0].number >= AG_SLOTS) {
         return AG_INVALID;
     }
-    region = &flash->layout.slots[fields[0].number];
     offset = fields[1].number;
-    if (offset % AG_SECTOR_BYTES != 0u || offset > region->bytes) {
+    if (offset % AG_SECTOR_BYTES != 0u || offset > slot_bytes) {
         return AG_INVALID;
     }
-    blocks = (region->bytes - offset) / AG_SECTOR_BYTES;
+    blocks = (slot_bytes - offset) / AG_SECTOR_BYTES;
     for (n = 0; n < blocks && n < MOST_HASHES; n++) {
-        if (ag_flash_digest(flash, region, offset + n * AG_SECTOR_BYTES, AG_SECTOR_BYTES, digest) != AG_OK) {
+        const uint32_t at = flash->layout.regions[fields[0].number].at + offset + n * AG_SECTOR_BYTES;
+        if (ag_flash_digest(flash, at, AG_SECTOR_BYTES, digest) != AG_OK) {
             return USER(AG_FLASH_ERROR);
         }
         memcpy(hashes + n * HASH_BYTES, digest, HASH_BYTES);
     }
     ag_put_map(writer, 4);
-    put_named_uint(writer, "bs", AG_SECTOR_BYTES);
-    put_named_uint(writer, "off", offset);
-    put_named_bytes(writer, "h", hashes, n * HASH_BYTES);
-    put_named_uint(writer, "n", region->bytes / AG_SECTOR_BYTES);
+    ag_put_named_uint(writer, "bs", AG_SECTOR_BYTES);
+    ag_put_named_uint(writer, "off", offset);
+    ag_put_named_bytes(writer, "h", hashes, n * HASH_BYTES);
+    ag_put_named_uint(writer, "n", slot_bytes / AG_SECTOR_BYTES);
     return AG_OK;
 }
 
@@ -106,8 +94,7 @@ static int self_test(ag_agent_t *agent, const ag_request_t *request, ag_writer_t
         result = ag_self_test(agent, slot.number);
     }
     ag_put_map(writer, 2);
-    ag_put_text(writer, "ok");
-    ag_put_bool(writer, result == 0);
+    ag_put_named_bool(writer, "ok", result == 0);
     ag_put_text(writer, "rc");
     ag_put_int(writer, result);
     return AG_OK;
@@ -126,7 +113,7 @@ static int live(const ag_agent_t *agent, ag_writer_t *writer)
             ag_put_int(writer, adv_q14[i]);
         }
     }
-    put_named_uint(writer, "heard", heard);
+    ag_put_named_uint(writer, "heard", heard);
     return AG_OK;
 }
 
@@ -148,8 +135,7 @@ static int revert(ag_agent_t *agent, ag_writer_t *writer)
 static int guard(const ag_agent_t *agent, ag_writer_t *writer)
 {
     ag_put_map(writer, 1);
-    ag_put_text(writer, "lock");
-    ag_put_bool(writer, ag_flash_layout_holds(&agent->config->flash.layout));
+    ag_put_named_bool(writer, "lock", ag_flash_layout_holds(&agent->config->flash.layout));
     return AG_OK;
 }
 

@@ -3,6 +3,7 @@
  *
  * States: no record -> CONFIRMED (the first slot with a good image); CONFIRMED or REVERTED -> TEST (a new image in the
  *         other slot) -> CONFIRMED, or after three starts, a failed self-test or on demand -> REVERTED (the old slot).
+ *         A first image that fails has no old one: GIVEN_UP, until another is tested.
  * Cost:   where the record's image is there, header and TLVs are read and the digest compared: the signature was
  *         checked before the record was written. Only without a record or image are signatures checked at start.
  * Owner:  the caller owns the state; records are written by ag_journal.c alone.
@@ -33,7 +34,7 @@ static int append(ag_boot_t *boot, const ag_flash_t *flash, unsigned slot, unsig
 /* Run the first good image of these slots. */
 static void rescue(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *device, unsigned first, unsigned count)
 {
-    const int known = boot->journal.sequence != 0u;
+    const int known = boot->journal.last.sequence != 0u;
     const uint32_t floor = known ? boot->journal.last.floor : 0u;
     ag_image_t image;
     unsigned slot;
@@ -61,7 +62,7 @@ static unsigned try_once(ag_boot_t *boot, const ag_flash_t *flash)
 {
     ag_record_t record = boot->journal.last;
     if (record.boots == 0u) {
-        boot->failed = ag_boot_revert(boot, flash) == AG_FLASH_ERROR;
+        boot->failed = ag_boot_revert(boot, flash) != AG_OK;
         return fallback(flash, record.slot);
     }
     record.boots--;
@@ -83,11 +84,14 @@ void ag_boot_start(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *
         boot->failed = 1;
         return;
     }
-    if (boot->journal.sequence == 0u) {
+    if (boot->journal.last.sequence == 0u) {
         rescue(boot, flash, device, 0, AG_SLOTS);
         return;
     }
     record = boot->journal.last;
+    if (record.state == AG_GIVEN_UP) {
+        return;
+    }
     if (!is_there(flash, &record, &image)) {
         rescue(boot, flash, device, record.slot ^ 1u, 1);
         return;
@@ -97,7 +101,7 @@ void ag_boot_start(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *
 
 int ag_boot_on_trial(const ag_boot_t *boot)
 {
-    return boot->journal.sequence != 0u && boot->journal.last.state == AG_TEST &&
+    return boot->journal.last.state == AG_TEST &&
            boot->journal.last.slot == boot->running;
 }
 
@@ -137,8 +141,12 @@ int ag_boot_confirm(ag_boot_t *boot, const ag_flash_t *flash)
 
 int ag_boot_revert(ag_boot_t *boot, const ag_flash_t *flash)
 {
-    const unsigned slot = boot->journal.last.slot ^ 1u;
+    ag_record_t record = boot->journal.last;
+    const unsigned other = record.slot ^ 1u;
     ag_image_t image;
-    const int result = ag_image_read(&image, flash, slot);
-    return result != AG_OK ? result : append(boot, flash, slot, AG_REVERTED, boot->journal.last.floor, &image);
+    if (ag_image_read(&image, flash, other) == AG_OK) {
+        return append(boot, flash, other, AG_REVERTED, record.floor, &image);
+    }
+    record.state = AG_GIVEN_UP;
+    return ag_journal_append(&boot->journal, flash, &record);
 }

@@ -1,15 +1,15 @@
 /*
  * The part of CBOR (RFC 8949) that SMP needs.
  *
- * Ranges: any bytes. Numbers below 2^32; maps and arrays of known or indefinite length, nested at most 8 deep; strings of
- *         known length alone; tags and floats are skipped where nobody asks for them.
+ * Ranges: any bytes. Numbers below 2^32; the message itself may be a map of indefinite length, nothing else may; arrays, maps,
+ *         tags and floats are skipped where nobody asks for them.
  * Owner:  values point into the message, which the caller keeps.
  */
 #include "ag_cbor.h"
 
 #include <string.h>
 
-#define DEEPEST 8u
+#define ENDLESS_MINOR 31u
 #define ENDLESS UINT32_MAX
 
 enum { UNSIGNED = 0, BYTES = 2, TEXT = 3, ARRAY = 4, MAP = 5, TAG = 6, SIMPLE = 7 };
@@ -17,7 +17,7 @@ enum { FALSE_VALUE = 20, TRUE_VALUE = 21, NULL_VALUE = 22 };
 
 typedef struct {
     uint8_t major;
-    uint8_t minor; /* 31: of indefinite length, or the end of such */
+    uint8_t minor; /* ENDLESS_MINOR: of indefinite length, or the end of such */
     uint32_t argument;
 } head_t;
 
@@ -41,9 +41,9 @@ static int read_head(ag_reader_t *reader, head_t *head)
     if (head->minor < 24u) {
         return 0;
     }
-    if (head->minor == 31u) {
+    if (head->minor == ENDLESS_MINOR) {
         head->argument = ENDLESS;
-        return head->major == ARRAY || head->major == MAP || head->major == SIMPLE ? 0 : -1;
+        return head->major == MAP || head->major == SIMPLE ? 0 : -1;
     }
     if (head->minor > 27u) {
         return -1;
@@ -63,11 +63,6 @@ static int read_head(ag_reader_t *reader, head_t *head)
     return argument < ENDLESS ? 0 : -1;
 }
 
-static int is_end(const head_t *head)
-{
-    return head->major == SIMPLE && head->minor == 31u;
-}
-
 /* Step over the bytes of a string; 0 if they are there. */
 static int skip_bytes(ag_reader_t *reader, uint32_t n)
 {
@@ -78,57 +73,32 @@ static int skip_bytes(ag_reader_t *reader, uint32_t n)
     return 0;
 }
 
-/* How many items follow a head and belong to it; -1 if too many. */
-static int items_in(const head_t *head, uint32_t *items)
-{
-    *items = 0;
-    if (head->major == TAG) {
-        *items = 1;
-    } else if (head->major == ARRAY || head->major == MAP) {
-        *items = head->argument;
-        if (head->major == MAP && *items != ENDLESS) {
-            if (*items > UINT32_MAX / 4u) {
-                return -1;
-            }
-            *items *= 2u;
-        }
-    }
-    return 0;
-}
-
 /* Step over the rest of the item that `head` begins. */
 static int skip(ag_reader_t *reader, head_t head)
 {
-    uint32_t open[DEEPEST]; /* items still to come, at each depth */
-    unsigned depth = 0;
+    uint32_t items = 1; /* still to come, this one included */
     for (;;) {
-        uint32_t items;
-        if ((head.major == BYTES || head.major == TEXT) && skip_bytes(reader, head.argument) != 0) {
+        if (head.minor == ENDLESS_MINOR) {
             return -1;
         }
-        if (is_end(&head)) {
-            if (depth == 0u || open[depth - 1u] != ENDLESS) {
+        items--;
+        if (head.major == BYTES || head.major == TEXT) {
+            if (skip_bytes(reader, head.argument) != 0) {
                 return -1;
             }
-            depth--;
-        } else if (items_in(&head, &items) != 0) {
-            return -1;
-        } else if (items != 0u) {
-            if (depth == DEEPEST) {
+        } else if (head.major == ARRAY || head.major == MAP) {
+            /* Each item is a byte at least: more of them than bytes cannot follow, so the sum stays small. */
+            if (head.argument > left(reader)) {
                 return -1;
             }
-            open[depth++] = items;
+            items += head.major == MAP ? 2u * head.argument : head.argument;
+        } else if (head.major == TAG) {
+            items++;
         }
-        while (depth > 0u && open[depth - 1u] == 0u) {
-            depth--;
-        }
-        if (depth == 0u) {
+        if (items == 0u) {
             return 0;
         }
-        if (open[depth - 1u] != ENDLESS) {
-            open[depth - 1u]--;
-        }
-        if (read_head(reader, &head) != 0) {
+        if (items > left(reader) || read_head(reader, &head) != 0) {
             return -1;
         }
     }
@@ -206,7 +176,7 @@ int ag_cbor_read(const uint8_t *message, size_t n, const ag_field_name_t *names,
         if (read_head(&reader, &head) != 0) {
             return -1;
         }
-        if (is_end(&head) && pairs == ENDLESS) {
+        if (head.major == SIMPLE && head.minor == ENDLESS_MINOR && pairs == ENDLESS) {
             break;
         }
         name = reader.at;

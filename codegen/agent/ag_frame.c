@@ -12,7 +12,7 @@
 
 #define LINE_BYTES 93u /* of a packet, in 124 characters */
 
-enum { OUTSIDE, FIRST_MARK, NEXT_MARK, INSIDE };
+enum { OUTSIDE, INSIDE, NEXT_MARK = 0x04, FIRST_MARK = 0x06 };
 
 static uint32_t crc16(const uint8_t *bytes, uint32_t n)
 {
@@ -118,11 +118,11 @@ int ag_frame_receive(ag_frame_t *frame, uint8_t byte)
     if (frame->complete) {
         return 1;
     }
-    if (byte == 0x06u || byte == 0x04u) {
+    if (byte == FIRST_MARK || byte == NEXT_MARK) {
         if (frame->characters != 0u) {
             ag_frame_clear(frame);
         }
-        frame->state = byte == 0x06u ? FIRST_MARK : NEXT_MARK;
+        frame->state = byte;
     } else if (frame->state == FIRST_MARK) {
         ag_frame_clear(frame);
         frame->state = byte == 0x09u ? INSIDE : OUTSIDE;

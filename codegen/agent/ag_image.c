@@ -22,18 +22,14 @@ static const uint16_t tlv_heads[][2] = {
     {0xA2, 12},    {0xA3, 32}, {0x6907, 144}, {0x10, 32}, {0x01, 32}, {0x24, 64},
 };
 
-int ag_version_compare(const ag_version_t *a, const ag_version_t *b)
+int ag_version_above(const ag_version_t *a, const ag_version_t *b)
 {
-    const uint64_t x = ((uint64_t)a->major << 56) | ((uint64_t)a->minor << 48) | ((uint64_t)a->revision << 32) | a->build;
-    const uint64_t y = ((uint64_t)b->major << 56) | ((uint64_t)b->minor << 48) | ((uint64_t)b->revision << 32) | b->build;
-    return x == y ? 0 : x < y ? -1 : 1;
+    return a->release != b->release ? a->release > b->release : a->build > b->build;
 }
 
 static void read_version(ag_version_t *version, const uint8_t *bytes)
 {
-    version->major = bytes[0];
-    version->minor = bytes[1];
-    version->revision = (uint16_t)ag_read_u16(bytes + 2);
+    version->release = ((uint32_t)bytes[0] << 24) | ((uint32_t)bytes[1] << 16) | ag_read_u16(bytes + 2);
     version->build = ag_read_u32(bytes + 4);
 }
 
@@ -118,7 +114,7 @@ static int check_fit(const ag_image_t *image, const ag_device_t *device, uint32_
     /* The weights run in place, 32 bytes into a sector. */
     if (ag_read_u16(image->tlvs + AG_ABI) != device->abi_major || ag_read_u16(image->tlvs + AG_ABI + 2) > device->abi_minor ||
         ag_read_u32(image->tlvs + AG_ABI + 4) != device->kernels || memcmp(image->tlvs + AG_GRAPH, device->graph, 32) != 0 ||
-        ag_read_u32(image->tlvs + AG_DEPENDENCY) != 0u || ag_version_compare(&firmware, &device->firmware) > 0 ||
+        ag_read_u32(image->tlvs + AG_DEPENDENCY) != 0u || ag_version_above(&firmware, &device->firmware) ||
         ag_read_u16(image->tlvs + AG_NEEDS + 10) != device->outputs || align == 0u || AG_HEADER_BYTES % align != 0u) {
         return AG_GRAPH_MISMATCH;
     }

@@ -8,9 +8,7 @@
 #define AG_HEADER_BYTES 32u
 
 typedef struct {
-    uint8_t major;
-    uint8_t minor;
-    uint16_t revision;
+    uint32_t release; /* major, minor and 16 bits of revision, major in the highest byte */
     uint32_t build;
 } ag_version_t;
 
@@ -53,7 +51,7 @@ typedef struct {
     uint8_t tlvs[AG_TLV_BYTES];
 } ag_image_t;
 
-int ag_version_compare(const ag_version_t *a, const ag_version_t *b);
+int ag_version_above(const ag_version_t *a, const ag_version_t *b);
 
 /* Read a header of an image in a file of at most `limit` bytes; fills in all but the TLVs. */
 int ag_image_header(ag_image_t *image, const uint8_t header[AG_HEADER_BYTES], uint32_t limit);

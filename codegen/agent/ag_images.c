@@ -22,30 +22,25 @@ enum {
 #define USER(code) AG_ERROR(AG_USER_GROUP, (code))
 #define GROUP(code) AG_ERROR(AG_IMAGE_GROUP, (code))
 
-/* Write a number and the character behind it; returns the end of the text. */
-static char *put_number(char *text, uint32_t value, char behind)
-{
-    char digits[10];
-    unsigned n = 0;
-    do {
-        digits[n++] = (char)('0' + (char)(value % 10u));
-        value /= 10u;
-    } while (value != 0u);
-    while (n > 0u) {
-        *text++ = digits[--n];
-    }
-    *text++ = behind;
-    return text;
-}
-
 static void put_version(ag_writer_t *writer, const ag_version_t *version)
 {
-    char text[32];
-    char *end = put_number(text, version->major, '.');
-    end = put_number(end, version->minor, '.');
-    end = put_number(end, version->revision, '.');
-    if (version->build != 0u) {
-        end = put_number(end, version->build, '.');
+    uint32_t numbers[4];
+    char text[28], digits[10], *end = text;
+    unsigned i;
+    numbers[0] = version->release >> 24;
+    numbers[1] = (version->release >> 16) & 0xFFu;
+    numbers[2] = version->release & 0xFFFFu;
+    numbers[3] = version->build;
+    for (i = 0; i < 3u || (i == 3u && numbers[3] != 0u); i++) {
+        unsigned n = 0;
+        do {
+            digits[n++] = (char)('0' + (char)(numbers[i] % 10u));
+            numbers[i] /= 10u;
+        } while (numbers[i] != 0u);
+        while (n > 0u) {
+            *end++ = digits[--n];
+        }
+        *end++ = '.';
     }
     end[-1] = '\0';
     ag_put_text(writer, text);
@@ -54,9 +49,9 @@ static void put_version(ag_writer_t *writer, const ag_version_t *version)
 static void put_image(const ag_boot_t *boot, unsigned slot, const ag_image_t *image, ag_writer_t *writer)
 {
     const ag_record_t *last = &boot->journal.last;
-    const int recorded = boot->journal.sequence != 0u && last->slot == slot, active = boot->running == slot;
+    const int recorded = last->state != 0u && last->state != AG_GIVEN_UP && last->slot == slot;
     /* What would run if a trial failed is confirmed. */
-    const int trial = boot->journal.sequence != 0u && last->state == AG_TEST;
+    const int trial = last->state == AG_TEST, active = boot->running == slot;
     ag_put_map(writer, 9);
     ag_put_named_uint(writer, "image", 1);
     ag_put_named_uint(writer, "slot", slot);
@@ -114,7 +109,7 @@ static int test(ag_agent_t *agent, unsigned slot)
     if (slot == boot->running) {
         return GROUP(TEST_OF_ACTIVE_DENIED);
     }
-    if (boot->journal.sequence != 0u && boot->journal.last.state == AG_TEST) {
+    if (boot->running != AG_NO_SLOT && boot->journal.last.state == AG_TEST) {
         return boot->journal.last.slot == slot && boot->journal.last.boots == AG_TEST_BOOTS ? AG_OK : GROUP(ALREADY_PENDING);
     }
     if (boot->failed) {

@@ -38,7 +38,7 @@ static int check_header(const ag_agent_t *agent, const uint8_t *header, uint32_t
     }
     if (upgrade && agent->boot.running != AG_NO_SLOT &&
         ag_image_read(&running, &agent->config->flash, agent->boot.running) == AG_OK &&
-        ag_version_compare(&image.version, &running.version) <= 0) {
+        !ag_version_above(&image.version, &running.version)) {
         return GROUP(IS_NEWER);
     }
     return AG_OK;

@@ -121,7 +121,7 @@ static int revert(ag_agent_t *agent, ag_writer_t *writer)
 {
     const ag_boot_t *boot = &agent->boot;
     int result;
-    if (boot->journal.sequence == 0u || boot->journal.last.state != AG_TEST) {
+    if (boot->journal.last.state != AG_TEST) {
         return AG_BAD_STATE;
     }
     result = ag_boot_revert(&agent->boot, &agent->config->flash);

@@ -52,9 +52,7 @@ static int read_version(host_options_t *options, const char *text)
     if (sscanf(text, "%u.%u.%u", &parts[0], &parts[1], &parts[2]) != 3 || strlen(text) >= sizeof options->firmware) {
         return -1;
     }
-    options->device.firmware.major = (uint8_t)parts[0];
-    options->device.firmware.minor = (uint8_t)parts[1];
-    options->device.firmware.revision = (uint16_t)parts[2];
+    options->device.firmware.release = (parts[0] & 0xFFu) << 24 | (parts[1] & 0xFFu) << 16 | (parts[2] & 0xFFFFu);
     memcpy(options->firmware, text, strlen(text) + 1u);
     return 0;
 }

@@ -217,20 +217,20 @@ class Device:
         content = cbor2.loads(answer[8:])
         if "err" in content:
             raise Refused(content["err"]["group"], content["err"]["rc"])
-        if content.get("rc") and command != 2:
+        if "rc" in content and "ok" not in content:
             raise Refused(0, content["rc"])
         return content
 
-    def upload(self, image: bytes, chunk: int = 900, start: int = 0, **first: Any) -> dict[str, Any]:
+    def upload(self, data: bytes, chunk: int = 900, start: int = 0, **first: Any) -> dict[str, Any]:
         """Upload as hosts do, at the offsets that the device asks for."""
         answer: dict[str, Any] = {"off": start}
-        sha = hashlib.sha256(image).digest()
+        sha = hashlib.sha256(data).digest()
         is_first = True
-        while answer["off"] < len(image) or is_first:
+        while answer["off"] < len(data) or is_first:
             offset = answer["off"]
-            body: dict[str, Any] = {"off": offset, "data": image[offset : offset + chunk]}
+            body: dict[str, Any] = {"off": offset, "data": data[offset : offset + chunk]}
             if is_first:
-                body |= {"image": 1, "len": len(image), "sha": sha, **first}
+                body |= {"image": 1, "len": len(data), "sha": sha, **first}
             answer = self.request(2, 1, 1, body)
             is_first = False
         return answer

@@ -194,8 +194,9 @@ static void put(ag_writer_t *writer, const uint8_t *bytes, uint32_t n)
         writer->full = 1;
         return;
     }
-    memcpy(writer->bytes + writer->used, bytes, n);
-    writer->used += n;
+    while (n-- > 0u) {
+        writer->bytes[writer->used++] = *bytes++;
+    }
 }
 
 static void put_head(ag_writer_t *writer, unsigned major, uint32_t argument)

@@ -18,6 +18,7 @@ from edgekit.toolchain import (
 
 __all__ = [
     "BOARD",
+    "SIZE_FLAGS",
     "board_source",
     "compile_firmware",
     "compile_host",
@@ -39,6 +40,9 @@ _CODE_FLAGS = (
     "-ffunction-sections",
     "-fdata-sections",
 )
+
+SIZE_FLAGS = ("-Os", "-Xclang", "-Oz")
+"""Clang's smallest code; Zig takes -Oz for -Os unless it is told so."""
 
 
 def find_cross_compiler() -> list[str]:
@@ -102,21 +106,25 @@ def compile_program(
     target: Target,
     out_elf: Path,
     defines: Mapping[str, str] | None = None,
+    *,
+    small: Sequence[Path] = (),
 ) -> Path:
     """Compile any C program with a `main` for the target; arguments and errors as `compile_firmware`.
 
-    The same sources give the same bytes, wherever they lie.
+    The same sources give the same bytes, wherever they lie. `small` are more C files, compiled for size.
     """
     compiler = [*find_cross_compiler(), *_machine_flags(target)]
     folders = [folder.resolve() for folder in [*include, BOARD]]
     flags = [*STRICT_FLAGS, *_CODE_FLAGS, *define_flags(defines or {}), *include_flags(folders)]
     with tempfile.TemporaryDirectory() as work:
         objects = []
-        for index, source in enumerate([BOARD / "startup.c", BOARD / "memory.c", *sources]):
+        fast = [BOARD / "startup.c", BOARD / "memory.c", *sources]
+        for index, source in enumerate([*fast, *small]):
             objects.append(f"{index}-{source.stem}.o")
             paths = _prefix_map_flags([source.parent, *folders])
+            own = [*paths, *(() if index < len(fast) else SIZE_FLAGS)]
             run_compiler(
-                [*compiler, *flags, *paths, "-c", str(source.resolve()), "-o", objects[-1]], Path(work)
+                [*compiler, *flags, *own, "-c", str(source.resolve()), "-o", objects[-1]], Path(work)
             )
         script = Path(work, "firmware.ld")
         script.write_text(linker_script(target))

@@ -1,18 +1,19 @@
-"""The update agent's C: its files, and how they are compiled for a device."""
+"""The update agent's C: its files, and what they take on a device.
+
+None of it is in the audio path, so firmware compiles it for size: `compile_program(..., small=...)`.
+"""
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from codegen.toolchain import BOARD, find_cross_compiler
+from codegen.toolchain import BOARD, SIZE_FLAGS, find_cross_compiler
 from edgekit.toolchain import STRICT_FLAGS, include_flags, run_compiler
 
 AGENT = Path(__file__).parent / "agent"
 """The agent's folder; `ag_*.c` is for devices, `host_*.c` for this machine."""
 
-AGENT_FLAGS = ("-Xclang", "-Oz", "-ffreestanding", "-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections")
-"""For devices: the smallest code. None of it is in the audio path."""
-
+_CODE_FLAGS = ("-ffreestanding", "-fomit-frame-pointer", "-ffunction-sections", "-fdata-sections")
 _CRYPTO = ("ag_ed25519.c", "ag_field.c", "ag_sha256.c", "ag_sha512.c")
 _PLACED = (".text", ".rodata", ".data")
 
@@ -38,7 +39,7 @@ def code_bytes(sources: Sequence[Path], cpu: str = "cortex_m33") -> dict[str, in
         ConfigError: If there is no cross compiler, or a file does not compile.
     """
     compiler = [*find_cross_compiler(), "-target", "thumb-freestanding-eabi", f"-mcpu={cpu}"]
-    flags = [*STRICT_FLAGS, "-Os", *AGENT_FLAGS, *include_flags([AGENT, BOARD])]
+    flags = [*STRICT_FLAGS, *_CODE_FLAGS, *SIZE_FLAGS, *include_flags([AGENT, BOARD])]
     sizes = {}
     with tempfile.TemporaryDirectory() as work:
         for source in sources:

@@ -29,8 +29,8 @@ static size_t left(const ag_reader_t *reader)
 /* Read the head of an item; 0 if there is a good one. */
 static int read_head(ag_reader_t *reader, head_t *head)
 {
-    unsigned bytes, i;
-    uint64_t argument = 0;
+    unsigned bytes;
+    uint32_t argument = 0, lost = 0; /* what is 2^32 or above */
     if (left(reader) == 0u) {
         return -1;
     }
@@ -52,15 +52,13 @@ static int read_head(ag_reader_t *reader, head_t *head)
     if (left(reader) < bytes) {
         return -1;
     }
-    for (i = 0; i < bytes; i++) {
+    while (bytes-- > 0u) {
+        lost |= argument >> 24;
         argument = (argument << 8) | *reader->at++;
     }
-    if (head->major == SIMPLE) {
-        head->argument = 0; /* a float, or a value that nobody asks for */
-        return 0;
-    }
-    head->argument = (uint32_t)argument;
-    return argument < ENDLESS ? 0 : -1;
+    head->argument = argument;
+    /* Floats, and simple values that nobody asks for, are only stepped over. */
+    return head->major == SIMPLE || (lost == 0u && argument != ENDLESS) ? 0 : -1;
 }
 
 /* Step over the bytes of a string; 0 if they are there. */

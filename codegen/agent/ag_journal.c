@@ -32,14 +32,13 @@ static uint32_t crc32(const ag_record_t *record)
 
 static int is_blank(const ag_record_t *record)
 {
-    const uint8_t *bytes = (const uint8_t *)record;
-    unsigned i;
-    for (i = 0; i < sizeof *record; i++) {
-        if (bytes[i] != 0xFFu) {
-            return 0;
-        }
+    uint32_t words[AG_RECORD_BYTES / 4u];
+    unsigned i = AG_RECORD_BYTES / 4u;
+    memcpy(words, record, sizeof words);
+    while (i > 0u && words[i - 1u] == UINT32_MAX) {
+        i--;
     }
-    return 1;
+    return i == 0u;
 }
 
 static int holds(const ag_record_t *record)

@@ -15,18 +15,19 @@
 
 static void put_error(ag_writer_t *writer, int error, unsigned version)
 {
-    const uint32_t group = (uint32_t)error >> 8, code = (uint32_t)error & 0xFFu;
+    const uint32_t group = (uint32_t)error >> 8;
+    uint32_t code = (uint32_t)error & 0xFFu;
     ag_put_map(writer, 1);
-    if (group == 0u) {
-        ag_put_named_uint(writer, "rc", code);
-    } else if (version < VERSION_2) {
-        ag_put_named_uint(writer, "rc", AG_UNKNOWN);
-    } else {
-        ag_put_text(writer, "err");
-        ag_put_map(writer, 2);
-        ag_put_named_uint(writer, "group", group);
-        ag_put_named_uint(writer, "rc", code);
+    if (group != 0u) {
+        if (version < VERSION_2) {
+            code = AG_UNKNOWN;
+        } else {
+            ag_put_text(writer, "err");
+            ag_put_map(writer, 2);
+            ag_put_named_uint(writer, "group", group);
+        }
     }
+    ag_put_named_uint(writer, "rc", code);
 }
 
 static int dispatch(ag_agent_t *agent, uint32_t group, const ag_request_t *request, ag_writer_t *writer)

@@ -48,7 +48,7 @@ static int check_header(const ag_agent_t *agent, const uint8_t *header, uint32_t
 static int check_start(const ag_agent_t *agent, const ag_value_t *fields, unsigned slot)
 {
     const uint32_t length = fields[LEN].number, offset = fields[OFF].number;
-    const int upgrade = fields[UPGRADE].present && fields[UPGRADE].number != 0u;
+    const int upgrade = fields[UPGRADE].number != 0u;
     uint8_t header[AG_HEADER_BYTES];
     if (length > agent->config->flash.layout.regions[0].bytes) {
         return USER(AG_TOO_BIG);

@@ -1,4 +1,4 @@
-"""Write what fuzzing of the update agent starts from: `python tests/fuzz/make_corpus.py` beside `tests` on the path."""
+"""Write what fuzzing of the update agent starts from."""
 
 import hashlib
 import struct
@@ -26,8 +26,10 @@ def header() -> str:
 
     image = GOOD.build()
     return (
-        "/* Written by make_corpus.py: an image that the fuzzed device takes, and the key that signed it. */\n"
-        f"#define GOOD_TLVS {32 + len(GOOD.payload)}u\n\n" + array("good_key", PUBLIC) + array("good_image", image)
+        "/* Written by make_corpus.py: an image that the device takes, and its key. */\n"
+        f"#define GOOD_TLVS {32 + len(GOOD.payload)}u\n\n"
+        + array("good_key", PUBLIC)
+        + array("good_image", image)
     )
 
 
@@ -79,10 +81,24 @@ def main() -> None:
     for name, request in asked.items():
         (corpus / f"line_{name}").write_bytes(b"\0" + frame(request))
         (corpus / f"packet_{name}").write_bytes(b"\1" + struct.pack("<H", len(request)) + request)
-    story = ["upload_half", "upload_rest", "state", "test", "", "info", "confirm", "", "state", "blocks", "erase"]
+    story = [
+        "upload_half",
+        "upload_rest",
+        "state",
+        "test",
+        "",
+        "info",
+        "confirm",
+        "",
+        "state",
+        "blocks",
+        "erase",
+    ]
     steps = [struct.pack("<H", len(asked.get(name, b""))) + asked.get(name, b"") for name in story]
     (corpus / "packets_update").write_bytes(b"\1" + b"".join(steps))
-    (corpus / "line_log").write_bytes(b"\0<inf> log\r\n" + frame(asked["info"]) + b"\x06\x09AA" + frame(asked["echo"]))
+    (corpus / "line_log").write_bytes(
+        b"\0<inf> log\r\n" + frame(asked["info"]) + b"\x06\x09AA" + frame(asked["echo"])
+    )
     for name, image in images().items():
         (corpus / f"image_{name}").write_bytes(b"\2" + image)
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from unit.codegen.agent.device import Device, build_library
 from unit.codegen.agent.images import Image
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import cbor2
+from unit.codegen.agent.images import CLASS, GRAPH, PUBLIC, VENDOR, digest_of
 
 from codegen.update_agent import AGENT, agent_sources, crypto_sources
 from edgekit.toolchain import compile_host
-from unit.codegen.agent.images import CLASS, GRAPH, PUBLIC, VENDOR, digest_of
 
 SECTOR = 4096
 NEVER = 0xFFFF_FFFF
@@ -71,7 +71,7 @@ def build_library(out: Path) -> ctypes.CDLL:
     return library
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The device answered with an error."""
 
     def __init__(self, group: int, code: int) -> None:
@@ -79,7 +79,7 @@ class Refused(Exception):
         self.group, self.code = group, code
 
 
-class Dead(Exception):
+class NoAnswerError(Exception):
     """The device did not answer."""
 
 
@@ -88,7 +88,9 @@ def frame(packet: bytes) -> bytes:
     whole = struct.pack(">H", len(packet) + 2) + packet + struct.pack(">H", binascii.crc_hqx(packet, 0))
     text = base64.b64encode(whole)
     lines = [text[at : at + 124] for at in range(0, len(text), 124)]
-    return b"".join((b"\x04\x14" if index else b"\x06\x09") + line + b"\n" for index, line in enumerate(lines))
+    return b"".join(
+        (b"\x04\x14" if index else b"\x06\x09") + line + b"\n" for index, line in enumerate(lines)
+    )
 
 
 def unframe(lines: bytes) -> Iterator[bytes]:
@@ -109,7 +111,9 @@ def unframe(lines: bytes) -> Iterator[bytes]:
             yield packet
 
 
-def packet(op: int, group: int, command: int, body: dict[str, Any] | bytes, sequence: int = 7, version: int = 1) -> bytes:
+def packet(
+    op: int, group: int, command: int, body: dict[str, Any] | bytes, sequence: int = 7, version: int = 1
+) -> bytes:
     """Return a packet of SMP."""
     content = body if isinstance(body, bytes) else cbor2.dumps(body)
     return struct.pack(">BBHHBB", op | version << 3, 0, len(content), group, sequence, command) + content
@@ -206,19 +210,21 @@ class Device:
         """Send a packet; returns the one that comes back."""
         answers = list(unframe(self.feed(frame(request))))
         if self.is_dead() or not answers:
-            raise Dead
+            raise NoAnswerError
         assert len(answers) == 1
         return answers[0]
 
-    def request(self, op: int, group: int, command: int, body: dict[str, Any] | bytes = b"\xa0") -> dict[str, Any]:
+    def request(
+        self, op: int, group: int, command: int, body: dict[str, Any] | bytes = b"\xa0"
+    ) -> dict[str, Any]:
         """Ask; returns the answer's map, or raises what it says is wrong."""
         answer = self.exchange(packet(op, group, command, body))
         assert struct.unpack_from(">BBHHBB", answer) == (op + 9, 0, len(answer) - 8, group, 7, command)
         content = cbor2.loads(answer[8:])
         if "err" in content:
-            raise Refused(content["err"]["group"], content["err"]["rc"])
+            raise RefusedError(content["err"]["group"], content["err"]["rc"])
         if "rc" in content and "ok" not in content:
-            raise Refused(0, content["rc"])
+            raise RefusedError(0, content["rc"])
         return content
 
     def upload(self, data: bytes, chunk: int = 900, start: int = 0, **first: Any) -> dict[str, Any]:

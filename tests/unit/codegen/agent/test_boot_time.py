@@ -5,13 +5,13 @@ import zlib
 
 import numpy as np
 import pytest
+from unit.codegen.agent.device import SECTOR
+from unit.codegen.agent.images import CLASS, GRAPH, PUBLIC, VENDOR, Image, digest_of, full_payload
 
 from codegen.toolchain import BOARD, board_source, compile_program
 from codegen.update_agent import AGENT, agent_sources, crypto_sources
 from edgekit.target import load_target
 from firmware_sim.simulator import simulate
-from unit.codegen.agent.device import SECTOR
-from unit.codegen.agent.images import CLASS, GRAPH, PUBLIC, VENDOR, Image, digest_of, full_payload
 
 SLOT_BYTES = 16 * SECTOR
 FITTING, SLOT_0, SLOT_1 = 2 * SECTOR, 3 * SECTOR, 3 * SECTOR + SLOT_BYTES
@@ -37,7 +37,10 @@ JOURNALS = {
     "one record": (sector([record(1, CONFIRMED)]) + sector([]), (0, CONFIRMED)),
     "full sector": (sector([record(i + 1, CONFIRMED) for i in range(170)]) + sector([]), (0, CONFIRMED)),
     "on trial": (sector([record(1, TEST, 1, 3)]) + sector([]), (1, TEST)),
-    "on trial, sector changes": (sector([record(i + 1, TEST, 1, 3) for i in range(170)]) + sector([]), (1, TEST)),
+    "on trial, sector changes": (
+        sector([record(i + 1, TEST, 1, 3) for i in range(170)]) + sector([]),
+        (1, TEST),
+    ),
     "given up": (sector([record(1, TEST, 1, 0)]) + sector([]), (0, REVERTED)),
     "a sector of torn records": (sector([record(1, CONFIRMED)]) + sector([TORN] * 20), (0, CONFIRMED)),
 }
@@ -55,7 +58,8 @@ def header() -> str:
     fields = [PUBLIC, VENDOR, CLASS, GRAPH]
     device = ", ".join("{" + ",".join(map(str, field)) + "}" for field in fields)
     return (
-        f"#define BOOT_JOURNALS {len(JOURNALS)}u\n#define BOOT_FITTING {FITTING}u\n#define BOOT_SLOT_0 {SLOT_0}u\n"
+        f"#define BOOT_JOURNALS {len(JOURNALS)}u\n#define BOOT_FITTING {FITTING}u\n"
+        f"#define BOOT_SLOT_0 {SLOT_0}u\n"
         f"#define BOOT_SLOT_1 {SLOT_1}u\n#define BOOT_SLOT_BYTES {SLOT_BYTES}u\n"
         + as_c("boot_flash", bytes(flash))
         + f"static const uint8_t boot_journals[{len(JOURNALS)}][8192] = {{{journals}}};\n"

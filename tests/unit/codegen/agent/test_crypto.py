@@ -35,19 +35,29 @@ RFC_8032 = {
     ),
 }
 
-# FIPS 180-4 examples and NIST's long message.
-NIST = {
-    256: {
-        b"abc": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-        b"": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq": "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
-        b"a" * 1_000_000: "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0",
-    },
-    512: {
-        b"abc": "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
-        b"a" * 1_000_000: "e718483d0ce769644e2e42c7bc15b4638e1f98b13b2044285632a803afa973ebde0ff244877ea60a4cb0432ce577c31beb009c5c2c49aa2e4eadb217ad8cc09b",
-    },
-}
+# FIPS 180-4's examples and NIST's long message: bits, message, digest.
+NIST = [
+    (256, b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+    (256, b"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+    (
+        256,
+        b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+        "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
+    ),
+    (256, b"a" * 1_000_000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"),
+    (
+        512,
+        b"abc",
+        "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
+        "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+    ),
+    (
+        512,
+        b"a" * 1_000_000,
+        "e718483d0ce769644e2e42c7bc15b4638e1f98b13b2044285632a803afa973eb"
+        "de0ff244877ea60a4cb0432ce577c31beb009c5c2c49aa2e4eadb217ad8cc09b",
+    ),
+]
 
 
 @pytest.fixture
@@ -80,10 +90,9 @@ def hashed(library, bits: int, pieces: list[bytes]) -> bytes:
     return digest.raw
 
 
-@pytest.mark.parametrize("bits", [256, 512])
-def test_hashes_of_the_standard(agent_library, bits):
-    for message, digest in NIST[bits].items():
-        assert hashed(agent_library, bits, [message]).hex() == digest
+@pytest.mark.parametrize(("bits", "message", "digest"), NIST, ids=range(len(NIST)))
+def test_hashes_of_the_standard(agent_library, bits, message, digest):
+    assert hashed(agent_library, bits, [message]).hex() == digest
 
 
 @pytest.mark.parametrize("bits", [256, 512])
@@ -145,7 +154,7 @@ def is_on_curve(y: int) -> bool:
 
 
 def test_keys_that_are_no_points_are_refused(verify):
-    # S = 0 and R = the neutral point hold for a key of the neutral point: only the key's encoding is wrong here.
+    # S = 0 and R = the neutral point hold for a key of the neutral point: only its encoding is wrong.
     neutral = (1).to_bytes(32, "little")
     trivial = neutral + bytes(32)
     assert verify(trivial, neutral, b"anything")
@@ -169,7 +178,25 @@ def field(library, name: str, *values: int) -> int:
     return sum(word << 32 * i for i, word in enumerate(out))
 
 
-EDGES = [0, 1, 18, 19, 37, 38, PRIME - 1, PRIME, PRIME + 1, PRIME + 18, 2**255 - 1, 2**255, 2 * PRIME - 1, 2 * PRIME, 2**256 - 39, 2**256 - 38, 2**256 - 1]
+EDGES = [
+    0,
+    1,
+    18,
+    19,
+    37,
+    38,
+    PRIME - 1,
+    PRIME,
+    PRIME + 1,
+    PRIME + 18,
+    2**255 - 1,
+    2**255,
+    2 * PRIME - 1,
+    2 * PRIME,
+    2**256 - 39,
+    2**256 - 38,
+    2**256 - 1,
+]
 
 
 def test_the_field_is_right_at_its_edges(agent_library):

@@ -4,9 +4,8 @@ import hashlib
 import struct
 
 import pytest
-
 from unit.codegen.agent.conftest import OLD
-from unit.codegen.agent.device import SECTOR, Device, Refused, packet
+from unit.codegen.agent.device import SECTOR, Device, RefusedError, packet
 from unit.codegen.agent.images import HEADER, OTHER_KEY, Image, digest_of, full_payload, tlv
 
 GOOD = Image()
@@ -16,7 +15,7 @@ SLOT = 4 * SECTOR
 def refusal(device: Device, image: bytes, **first: object) -> int:
     """Upload an image that must be refused; returns the error of the user group."""
     before = device.erased
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         device.upload(image, **first)
     assert refused.value.group == 64
     stays_old(device)
@@ -36,7 +35,7 @@ def put_and_test(device: Device, image: bytes) -> int:
     if len(image) < SLOT and 1 not in device.states():
         assert device.request(2, 64, 2, {"slot": 1})["rc"] == 20
         return 20
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         device.test(image)
     stays_old(device)
     return refused.value.code
@@ -75,11 +74,13 @@ def test_the_size_is_checked_before_anything_is_erased(device):
     assert refusal(device, image) == 24
     assert not device.was_erased
     for length in (2**31, 2**32 - 2):
-        with pytest.raises(Refused) as refused:
-            device.request(2, 1, 1, {"image": 1, "off": 0, "len": length, "data": image[:400], "sha": bytes(32)})
+        with pytest.raises(RefusedError) as refused:
+            device.request(
+                2, 1, 1, {"image": 1, "off": 0, "len": length, "data": image[:400], "sha": bytes(32)}
+            )
         assert (refused.value.group, refused.value.code) == (64, 24)
     for length in (0, 31):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RefusedError) as refused:
             device.request(2, 1, 1, {"image": 1, "off": 0, "len": length, "data": b"", "sha": bytes(32)})
         assert (refused.value.group, refused.value.code) == (64, 20)
     assert not device.erased[device.slot_at(1) // SECTOR]
@@ -137,12 +138,14 @@ def test_what_just_fits_is_taken(device, image):
 
 
 def variants() -> dict[str, bytes]:
-    """Return images whose TLVs are not the ones that are taken; signed by the right key where that is possible."""
+    """Return images with other TLVs than the ones that are taken; signed by the right key where possible."""
     made = {}
     protected = GOOD.protected()
     for index, value in enumerate(protected):
         made[f"without protected {index}"] = GOOD.build([*protected[:index], *protected[index + 1 :]])
-        made[f"twice protected {index}"] = GOOD.build([*protected[: index + 1], value, *protected[index + 1 :]])
+        made[f"twice protected {index}"] = GOOD.build(
+            [*protected[: index + 1], value, *protected[index + 1 :]]
+        )
         swapped = [*protected[:index], *protected[index + 1 :], value]
         if swapped != protected:
             made[f"moved protected {index}"] = GOOD.build(swapped)
@@ -155,7 +158,9 @@ def variants() -> dict[str, bytes]:
     for index, value in enumerate(plain):
         made[f"without plain {index}"] = GOOD.build(plain=[*plain[:index], *plain[index + 1 :]])
         made[f"twice plain {index}"] = GOOD.build(plain=[*plain, value])
-        made[f"moved plain {index}"] = GOOD.build(plain=[value, *plain[:index], *plain[index + 1 :]]) if index else b""
+        made[f"moved plain {index}"] = (
+            GOOD.build(plain=[value, *plain[:index], *plain[index + 1 :]]) if index else b""
+        )
     made["unsigned"] = GOOD.build(plain=plain[:1])
     made["pure signature"] = GOOD.build(plain=[*plain, tlv(0x25, b"\1")])
     made["without hash, key as it is"] = GOOD.build(plain=[tlv(0x10, digest), tlv(0x02, bytes(32)), plain[2]])
@@ -206,14 +211,14 @@ def test_a_file_that_is_not_the_promised_one_has_no_match(device):
 
 def test_the_slot_is_named_as_a_model(device):
     for number in (0, 2):
-        with pytest.raises(Refused) as refused:
-            device.upload(GOOD.build(), **{"image": number})
+        with pytest.raises(RefusedError) as refused:
+            device.upload(GOOD.build(), image=number)
         assert (refused.value.group, refused.value.code) == (1, 14)
 
 
 def test_an_upgrade_must_be_newer(device):
     for version in ((1, 0, 0, 0), (0, 9, 9, 9)):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RefusedError) as refused:
             device.upload(GOOD.but(version=version).build(), upgrade=True)
         assert (refused.value.group, refused.value.code) == (1, 27)
     assert not device.erased[device.slot_at(1) // SECTOR]
@@ -222,8 +227,15 @@ def test_an_upgrade_must_be_newer(device):
 
 
 def test_requests_that_miss_a_field_are_invalid(device):
-    for body in ({}, {"off": 0}, {"off": 0, "data": b""}, {"data": b"", "len": 5}, {"off": 0, "len": 5}, {"off": -1, "data": b""}):
-        with pytest.raises(Refused) as refused:
+    for body in (
+        {},
+        {"off": 0},
+        {"off": 0, "data": b""},
+        {"data": b"", "len": 5},
+        {"off": 0, "len": 5},
+        {"off": -1, "data": b""},
+    ):
+        with pytest.raises(RefusedError) as refused:
             device.request(2, 1, 1, body)
         assert (refused.value.group, refused.value.code) == (0, 3)
 
@@ -242,11 +254,15 @@ def test_repeated_and_early_chunks_change_nothing(device):
     assert device.request(2, 1, 1, {"off": 500, "data": b"x"}) == {"off": 0}
     assert device.request(2, 1, 1, first) == {"off": 500}
     assert device.request(2, 1, 1, first) == {"off": 500}
-    assert device.request(2, 1, 1, {"off": 0, "len": len(image), "sha": sha, "image": 1, "data": b""}) == {"off": 500}
+    assert device.request(2, 1, 1, {"off": 0, "len": len(image), "sha": sha, "image": 1, "data": b""}) == {
+        "off": 500
+    }
     assert device.request(2, 1, 1, {"off": 300, "data": image[300:500]}) == {"off": 500}
     assert device.request(2, 1, 1, {"off": 501, "data": b"y"}) == {"off": 500}
-    with pytest.raises(Refused) as refused:
-        device.request(2, 1, 1, {"off": 500, "data": image[500:1000], "len": len(image) - 1, "image": 1, "sha": sha})
+    with pytest.raises(RefusedError) as refused:
+        device.request(
+            2, 1, 1, {"off": 500, "data": image[500:1000], "len": len(image) - 1, "image": 1, "sha": sha}
+        )
     assert refused.value.code == 20
     at = 500
     while at < len(image):
@@ -263,7 +279,7 @@ def test_too_much_data_is_refused(device):
     at = 500
     while len(image) - at > 800:
         at = device.request(2, 1, 1, {"off": at, "data": image[at : at + 800]})["off"]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         device.request(2, 1, 1, {"off": at, "data": image[at:] + b"x"})
     assert (refused.value.group, refused.value.code) == (1, 31)
     assert device.request(2, 1, 1, {"off": at, "data": image[at:]}) == {"off": len(image)}
@@ -271,7 +287,13 @@ def test_too_much_data_is_refused(device):
 
 def test_erasing_forgets_the_upload(device):
     image = GOOD.build()
-    first = {"image": 1, "len": len(image), "sha": hashlib.sha256(image).digest(), "off": 0, "data": image[:500]}
+    first = {
+        "image": 1,
+        "len": len(image),
+        "sha": hashlib.sha256(image).digest(),
+        "off": 0,
+        "data": image[:500],
+    }
     device.request(2, 1, 1, first)
     device.request(2, 1, 5)
     assert device.request(2, 1, 1, {"off": 500, "data": b"x"}) == {"off": 0}
@@ -284,7 +306,9 @@ def test_block_hashes_let_an_upload_go_on_after_a_power_loss(device):
     offset = 0
     while offset < sent:
         first = {} if offset else {"image": 1, "len": len(image), "sha": hashlib.sha256(image).digest()}
-        offset = device.request(2, 1, 1, {"off": offset, "data": image[offset : offset + 500], **first})["off"]
+        offset = device.request(2, 1, 1, {"off": offset, "data": image[offset : offset + 500], **first})[
+            "off"
+        ]
     device.start()
     blocks = device.request(0, 64, 1, {"slot": 1, "off": 0})
     assert (blocks["bs"], blocks["off"], blocks["n"]) == (SECTOR, 0, 4)
@@ -301,7 +325,7 @@ def test_block_hashes_let_an_upload_go_on_after_a_power_loss(device):
 
 @pytest.mark.parametrize("body", [{"slot": 2}, {"slot": 1, "off": 1}, {"slot": 1, "off": SLOT + SECTOR}])
 def test_block_hashes_of_no_block_are_invalid(device, body):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         device.request(0, 64, 1, body)
     assert (refused.value.group, refused.value.code) == (0, 3)
 
@@ -313,7 +337,7 @@ def test_an_upload_that_skips_blocks_which_differ_is_found_out(device):
     changed[SECTOR + 5] ^= 1
     device.write(device.slot_at(1), bytes(changed))
     assert device.upload(image, start=2 * SECTOR)["match"] is False
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         device.test(image)
 
 
@@ -324,7 +348,9 @@ def test_imgtools_images_are_taken(device, tmp_path):
     from imgtool.version import decode_version
 
     made = GOOD
-    (tmp_path / "key.pem").write_bytes(made.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (tmp_path / "key.pem").write_bytes(
+        made.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
     (tmp_path / "model.bin").write_bytes(made.payload)
     key = keys.load(str(tmp_path / "key.pem"))
     built = image.Image(
@@ -339,7 +365,9 @@ def test_imgtools_images_are_taken(device, tmp_path):
         cid=made.kind.hex(),
     )
     built.load(str(tmp_path / "model.bin"))
-    own = {kind: value[4:] for kind, value in zip((0xA0, 0xA1, 0xA2, 0xA3), made.protected()[4:], strict=True)}
+    own = {
+        kind: value[4:] for kind, value in zip((0xA0, 0xA1, 0xA2, 0xA3), made.protected()[4:], strict=True)
+    }
     needed = {image.DEP_IMAGES_KEY: ["0"], image.DEP_VERSIONS_KEY: [decode_version("1.0.0")]}
     built.create(key, "hash", None, dependencies=needed, custom_tlvs=own)
     assert bytes(built.payload) == made.build()

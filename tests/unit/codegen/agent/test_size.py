@@ -17,6 +17,10 @@ def test_no_file_has_variables():
     for source in [*agent_sources(), *crypto_sources()]:
         text = source.read_text()
         assert "malloc" not in text
-        assert not [line for line in text.splitlines() if line.startswith("static") and line.endswith(";") and "const" not in line and "(" not in line]
+        assert not [
+            line
+            for line in text.splitlines()
+            if line.startswith("static") and line.endswith(";") and "const" not in line and "(" not in line
+        ]
         assert len(text.splitlines()) < 500
     assert len(list(AGENT.glob("ag_*.c"))) == len(agent_sources()) + len(crypto_sources())

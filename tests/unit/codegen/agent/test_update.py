@@ -1,11 +1,11 @@
 """A whole update, step by step."""
 
+import ctypes
 import hashlib
 
 import pytest
-
 from unit.codegen.agent.conftest import OLD
-from unit.codegen.agent.device import NO_SLOT, SECTOR, Refused
+from unit.codegen.agent.device import NO_SLOT, SECTOR, RefusedError
 from unit.codegen.agent.images import CLASS, GRAPH, KEY, VENDOR, Image, digest_of, key_hash
 
 NEW = Image(counter=6).build()
@@ -78,7 +78,7 @@ def test_an_image_that_is_not_confirmed_runs_three_times(device):
     device.test(NEW)
     assert [device.start() for _ in range(6)] == [1, 1, 1, 0, 0, 0]
     assert device.info()["floor"] == 4
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         device.confirm(NEW)
     assert (refused.value.group, refused.value.code) == (64, 32)
     device.update(NEW)
@@ -111,7 +111,7 @@ def test_the_self_test_of_a_bad_image_says_what_is_wrong(device):
 
 
 def test_the_host_may_revert(device):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         device.request(2, 64, 4)
     assert (refused.value.group, refused.value.code) == (0, 6)
     device.upload(NEW)
@@ -123,23 +123,23 @@ def test_the_host_may_revert(device):
     device.start()
     device.request(2, 64, 4)
     assert device.states()[0]["pending"]
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         device.confirm()
     assert refused.value.code == 32
     assert device.start() == 0
 
 
 def test_what_runs_and_what_a_trial_falls_back_to_cannot_be_overwritten(device):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         device.request(2, 1, 5, {"slot": 0})
     assert (refused.value.group, refused.value.code) == (1, 14)
     device.upload(NEW)
     device.test(NEW)
     for _ in range(2):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RefusedError) as refused:
             device.upload(OLD)
         assert (refused.value.group, refused.value.code) == (1, 9)
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RefusedError) as refused:
             device.request(2, 1, 5)
         assert (refused.value.group, refused.value.code) == (1, 28)
         device.start()
@@ -158,7 +158,7 @@ def test_what_runs_and_what_a_trial_falls_back_to_cannot_be_overwritten(device):
 )
 def test_wrong_state_writes_are_refused(device, body, error):
     device.upload(NEW)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         device.request(2, 1, 0, body)
     assert (refused.value.group, refused.value.code) == error
 
@@ -189,14 +189,20 @@ def test_a_first_image_that_fails_leaves_none_and_can_be_replaced(make_device):
     assert device.start() == 0
 
 
-def test_a_damaged_active_image_is_replaced_by_the_other_if_that_is_good(device):
+def test_an_active_image_that_is_not_the_confirmed_one_does_not_run(device):
     device.update(NEW)
-    device.write(device.slot_at(1), b"\0")
-    # Its counter is below the floor: no image runs.
+    # Signed, but not what the record names; and in the other slot is an image below the floor.
+    device.write(device.slot_at(1), OLD)
     assert device.start() == NO_SLOT
-    device = device
     device.write(device.slot_at(0), Image(counter=6, version=(9, 0, 0, 0)).build())
-    assert device.start() == 0
+    assert [device.start(), device.start()] == [0, 0]
+    assert device.states()[0]["confirmed"]
+
+
+def test_a_damaged_active_image_can_be_replaced(device):
+    device.write(device.slot_at(0), b"\0")
+    assert device.start() == NO_SLOT
+    device.update(NEW)
     assert device.start() == 0
 
 
@@ -208,8 +214,6 @@ def test_reset_answers_first(device):
 def test_the_guard_and_live_results(device):
     assert device.request(0, 64, 5) == {"lock": True}
     assert device.request(0, 64, 3) == {"heard": 0}
-    import ctypes
-
     device.library.host_device_set_adv(device.handle, (ctypes.c_int32 * 3)(-16384, 0, 8191), 70000)
     assert device.request(0, 64, 3) == {"adv": [-16384, 0, 8191], "heard": 70000}
 

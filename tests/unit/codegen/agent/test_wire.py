@@ -6,8 +6,7 @@ import struct
 
 import cbor2
 import pytest
-
-from unit.codegen.agent.device import Dead, Refused, frame, packet, unframe
+from unit.codegen.agent.device import NoAnswerError, RefusedError, frame, packet, unframe
 
 ECHO = packet(2, 0, 0, {"d": "hello"})
 
@@ -19,7 +18,7 @@ def answers(device, data: bytes) -> list[dict]:
 def test_echo_of_every_length(device):
     for length in (0, 1, 2, 23, 24, 80, 81, 82, 83, 84, 85, 200, 255, 256, 480):
         assert device.request(2, 0, 0, {"d": "x" * length}) == {"r": "x" * length}
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         device.request(2, 0, 0, {"d": "x" * 600})
     assert (refused.value.group, refused.value.code) == (0, 7)
 
@@ -31,7 +30,7 @@ def test_parameters_say_the_longest_packet(device):
     body = cbor2.dumps({"d": "y" * 300, "x": bytes(700 + content - 300)})
     assert 1020 <= len(body) + 8 <= 1024
     assert device.request(2, 0, 0, body) == {"r": "y" * 300}
-    with pytest.raises(Dead):
+    with pytest.raises(NoAnswerError):
         device.request(2, 0, 0, {"d": "", "x": bytes(1030)})
     assert device.request(2, 0, 0, {"d": "z"}) == {"r": "z"}
 
@@ -101,7 +100,14 @@ def test_frames_with_a_wrong_crc_length_or_header_have_no_answer(device):
     whole = struct.pack(">H", len(ECHO) + 2) + ECHO
     for bad in (whole + b"\0\0", whole + b"\x12\x34\x56\x78"):
         assert answers(device, b"\x06\x09" + base64.b64encode(bad) + b"\n") == []
-    for bad in (ECHO[:7], ECHO[:-1], ECHO + b"\0", b"\x0b" + ECHO[1:], b"\x09" + ECHO[1:], b"\x0e" + ECHO[1:]):
+    for bad in (
+        ECHO[:7],
+        ECHO[:-1],
+        ECHO + b"\0",
+        b"\x0b" + ECHO[1:],
+        b"\x09" + ECHO[1:],
+        b"\x0e" + ECHO[1:],
+    ):
         assert answers(device, frame(bad)) == [], bad
 
 
@@ -123,10 +129,23 @@ def test_the_answer_has_the_requests_sequence_and_command(device):
 
 @pytest.mark.parametrize(
     ("op", "group", "command"),
-    [(0, 0, 1), (0, 0, 5), (2, 0, 6), (0, 1, 1), (0, 1, 5), (2, 1, 3), (2, 64, 0), (0, 64, 2), (0, 64, 4), (0, 64, 6), (2, 65, 0), (2, 16384, 0)],
+    [
+        (0, 0, 1),
+        (0, 0, 5),
+        (2, 0, 6),
+        (0, 1, 1),
+        (0, 1, 5),
+        (2, 1, 3),
+        (2, 64, 0),
+        (0, 64, 2),
+        (0, 64, 4),
+        (0, 64, 6),
+        (2, 65, 0),
+        (2, 16384, 0),
+    ],
 )
 def test_what_is_not_there_is_not_supported(device, op, group, command):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         device.request(op, group, command)
     assert (refused.value.group, refused.value.code) == (0, 8)
 
@@ -149,7 +168,10 @@ HELLO = cbor2.dumps("d") + cbor2.dumps("hello")
         b"\xbb" + bytes(7) + b"\x01" + HELLO,
         b"\xa1\x61d\x78\x05hello",
         b"\xa1\x61d\x7b" + bytes(7) + b"\x05hello",
-        b"\xa2" + HELLO + cbor2.dumps("x") + cbor2.dumps({"a": [1, -2, {"b": None}, b"c", 1.5, True], "d": "no"}),
+        b"\xa2"
+        + HELLO
+        + cbor2.dumps("x")
+        + cbor2.dumps({"a": [1, -2, {"b": None}, b"c", 1.5, True], "d": "no"}),
         b"\xa2" + cbor2.dumps("x") + cbor2.dumps(cbor2.CBORTag(1, 5)) + HELLO,
         b"\xa2" + cbor2.dumps("x") + b"\x84\x80\xa0\x40\x60" + HELLO,
         b"\xa2" + cbor2.dumps("x") + b"\xf8\x20" + HELLO,

@@ -117,16 +117,15 @@ static int live(const ag_agent_t *agent, ag_writer_t *writer)
     return AG_OK;
 }
 
+/* Asked again, because the answer got lost, it does nothing more. */
 static int revert(ag_agent_t *agent, ag_writer_t *writer)
 {
-    const ag_boot_t *boot = &agent->boot;
-    int result;
-    if (boot->journal.last.state != AG_TEST) {
+    const unsigned state = agent->boot.journal.last.state;
+    if (state < AG_TEST || state == AG_CONFIRMED) {
         return AG_BAD_STATE;
     }
-    result = ag_boot_revert(&agent->boot, &agent->config->flash);
-    if (result != AG_OK) {
-        return USER(result);
+    if (state == AG_TEST && ag_boot_revert(&agent->boot, &agent->config->flash) != AG_OK) {
+        return USER(AG_FLASH_ERROR);
     }
     ag_put_map(writer, 0);
     return AG_OK;

@@ -116,7 +116,8 @@ def test_the_host_may_revert(device):
     assert (refused.value.group, refused.value.code) == (0, 6)
     device.upload(NEW)
     device.test(NEW)
-    device.request(2, 64, 4)
+    assert device.request(2, 64, 4) == {}
+    assert device.request(2, 64, 4) == {}
     assert not device.states()[1]["pending"]
     assert device.start() == 0
     device.test(NEW)

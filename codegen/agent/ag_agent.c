@@ -17,7 +17,7 @@ int ag_self_test(ag_agent_t *agent, unsigned slot)
         agent->tested = result == 0;
     }
     if (result != 0 && running && ag_boot_on_trial(&agent->boot)) {
-        (void)ag_boot_revert(&agent->boot, &agent->config->flash);
+        (void)ag_boot_revert(&agent->boot);
     }
     return result;
 }

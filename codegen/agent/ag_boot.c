@@ -13,14 +13,14 @@
 #include <string.h>
 
 /* Is the record's image in its slot? */
-static int is_there(const ag_flash_t *flash, const ag_record_t *record, ag_image_t *image)
+static int is_there(const ag_boot_t *boot, ag_image_t *image)
 {
-    return ag_image_read(image, flash, record->slot) == AG_OK &&
+    const ag_record_t *record = &boot->journal.last;
+    return ag_image_read(image, boot->flash, record->slot) == AG_OK &&
            memcmp(image->tlvs + AG_DIGEST, record->digest, sizeof record->digest) == 0;
 }
 
-static int append(ag_boot_t *boot, const ag_flash_t *flash, unsigned slot, unsigned state, uint32_t floor,
-                  const ag_image_t *image)
+static int append(ag_boot_t *boot, unsigned slot, unsigned state, uint32_t floor, const ag_image_t *image)
 {
     ag_record_t record;
     record.slot = (uint8_t)slot;
@@ -28,21 +28,21 @@ static int append(ag_boot_t *boot, const ag_flash_t *flash, unsigned slot, unsig
     record.boots = state == AG_TEST ? AG_TEST_BOOTS : 0u;
     record.floor = floor;
     memcpy(record.digest, image->tlvs + AG_DIGEST, sizeof record.digest);
-    return ag_journal_append(&boot->journal, flash, &record);
+    return ag_journal_append(&boot->journal, boot->flash, &record);
 }
 
 /* Run the first good image of these slots. */
-static void rescue(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *device, unsigned first, unsigned count)
+static void rescue(ag_boot_t *boot, unsigned first, unsigned count)
 {
     const int known = boot->journal.last.sequence != 0u;
-    const uint32_t floor = known ? boot->journal.last.floor : 0u;
+    const uint32_t floor = boot->journal.last.floor;
     ag_image_t image;
     unsigned slot;
     for (slot = first; slot < first + count; slot++) {
-        if (ag_image_check(&image, flash, slot, device, floor) == AG_OK) {
+        if (ag_image_check(&image, boot->flash, slot, boot->device, floor) == AG_OK) {
             const uint32_t counter = ag_read_u32(image.tlvs + AG_COUNTER);
             boot->running = (uint8_t)slot;
-            if (append(boot, flash, slot, known ? AG_REVERTED : AG_CONFIRMED, known ? floor : counter, &image) != AG_OK) {
+            if (append(boot, slot, known ? AG_REVERTED : AG_CONFIRMED, known ? floor : counter, &image) != AG_OK) {
                 boot->failed = 1;
             }
             return;
@@ -51,25 +51,25 @@ static void rescue(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *
 }
 
 /* The other slot, if there is an image in it. */
-static unsigned fallback(const ag_flash_t *flash, unsigned slot)
+static unsigned fallback(const ag_boot_t *boot, unsigned slot)
 {
     ag_image_t image;
-    return ag_image_read(&image, flash, slot ^ 1u) == AG_OK ? slot ^ 1u : AG_NO_SLOT;
+    return ag_image_read(&image, boot->flash, slot ^ 1u) == AG_OK ? slot ^ 1u : AG_NO_SLOT;
 }
 
 /* Count a start of an image on trial, or give it up; returns the slot that runs. */
-static unsigned try_once(ag_boot_t *boot, const ag_flash_t *flash)
+static unsigned try_once(ag_boot_t *boot)
 {
     ag_record_t record = boot->journal.last;
     if (record.boots == 0u) {
-        boot->failed = ag_boot_revert(boot, flash) != AG_OK;
-        return fallback(flash, record.slot);
+        boot->failed = ag_boot_revert(boot) != AG_OK;
+        return fallback(boot, record.slot);
     }
     record.boots--;
-    if (ag_journal_append(&boot->journal, flash, &record) != AG_OK) {
+    if (ag_journal_append(&boot->journal, boot->flash, &record) != AG_OK) {
         /* A trial that cannot be counted might never end. */
         boot->failed = 1;
-        return fallback(flash, record.slot);
+        return fallback(boot, record.slot);
     }
     return record.slot;
 }
@@ -80,23 +80,25 @@ void ag_boot_start(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *
     ag_image_t image;
     memset(boot, 0, sizeof *boot);
     boot->running = AG_NO_SLOT;
+    boot->flash = flash;
+    boot->device = device;
     if (ag_journal_open(&boot->journal, flash) != AG_OK) {
         boot->failed = 1;
         return;
     }
     if (boot->journal.last.sequence == 0u) {
-        rescue(boot, flash, device, 0, AG_SLOTS);
+        rescue(boot, 0, AG_SLOTS);
         return;
     }
     record = boot->journal.last;
     if (record.state == AG_GIVEN_UP) {
         return;
     }
-    if (!is_there(flash, &record, &image)) {
-        rescue(boot, flash, device, record.slot ^ 1u, 1);
+    if (!is_there(boot, &image)) {
+        rescue(boot, record.slot ^ 1u, 1);
         return;
     }
-    boot->running = (uint8_t)(record.state == AG_TEST ? try_once(boot, flash) : record.slot);
+    boot->running = (uint8_t)(record.state == AG_TEST ? try_once(boot) : record.slot);
 }
 
 int ag_boot_on_trial(const ag_boot_t *boot)
@@ -119,34 +121,34 @@ unsigned ag_boot_free_slot(const ag_boot_t *boot)
     return boot->running ^ 1u;
 }
 
-int ag_boot_test(ag_boot_t *boot, const ag_flash_t *flash, unsigned slot, const ag_device_t *device)
+int ag_boot_test(ag_boot_t *boot, unsigned slot)
 {
     const uint32_t floor = boot->journal.last.floor;
     ag_image_t image;
-    const int result = ag_image_check(&image, flash, slot, device, floor);
-    return result != AG_OK ? result : append(boot, flash, slot, AG_TEST, floor, &image);
+    const int result = ag_image_check(&image, boot->flash, slot, boot->device, floor);
+    return result != AG_OK ? result : append(boot, slot, AG_TEST, floor, &image);
 }
 
-int ag_boot_confirm(ag_boot_t *boot, const ag_flash_t *flash)
+int ag_boot_confirm(ag_boot_t *boot)
 {
     const ag_record_t record = boot->journal.last;
     ag_image_t image;
     uint32_t counter;
-    if (!is_there(flash, &record, &image)) {
+    if (!is_there(boot, &image)) {
         return AG_BAD_IMAGE;
     }
     counter = ag_read_u32(image.tlvs + AG_COUNTER);
-    return append(boot, flash, record.slot, AG_CONFIRMED, counter > record.floor ? counter : record.floor, &image);
+    return append(boot, record.slot, AG_CONFIRMED, counter > record.floor ? counter : record.floor, &image);
 }
 
-int ag_boot_revert(ag_boot_t *boot, const ag_flash_t *flash)
+int ag_boot_revert(ag_boot_t *boot)
 {
     ag_record_t record = boot->journal.last;
     const unsigned other = record.slot ^ 1u;
     ag_image_t image;
-    if (ag_image_read(&image, flash, other) == AG_OK) {
-        return append(boot, flash, other, AG_REVERTED, record.floor, &image);
+    if (ag_image_read(&image, boot->flash, other) == AG_OK) {
+        return append(boot, other, AG_REVERTED, record.floor, &image);
     }
     record.state = AG_GIVEN_UP;
-    return ag_journal_append(&boot->journal, flash, &record);
+    return ag_journal_append(&boot->journal, boot->flash, &record);
 }

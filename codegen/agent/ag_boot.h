@@ -13,9 +13,11 @@ typedef struct {
     ag_journal_t journal;
     uint8_t running; /* slot 0 or 1, or AG_NO_SLOT */
     uint8_t failed;  /* the journal cannot be read or written */
+    const ag_flash_t *flash;
+    const ag_device_t *device;
 } ag_boot_t;
 
-/* Decide which slot runs. */
+/* Decide which slot runs; flash and device stay constant from here on. */
 void ag_boot_start(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *device);
 
 /* 1 if the running image is on trial. */
@@ -26,12 +28,12 @@ int ag_boot_on_trial(const ag_boot_t *boot);
 unsigned ag_boot_free_slot(const ag_boot_t *boot);
 
 /* Check the image in the free slot and have it run at the next reset. */
-int ag_boot_test(ag_boot_t *boot, const ag_flash_t *flash, unsigned slot, const ag_device_t *device);
+int ag_boot_test(ag_boot_t *boot, unsigned slot);
 
 /* Keep the image on trial; its security counter becomes the floor. */
-int ag_boot_confirm(ag_boot_t *boot, const ag_flash_t *flash);
+int ag_boot_confirm(ag_boot_t *boot);
 
 /* Give up the image that is on trial or waits for it. */
-int ag_boot_revert(ag_boot_t *boot, const ag_flash_t *flash);
+int ag_boot_revert(ag_boot_t *boot);
 
 #endif

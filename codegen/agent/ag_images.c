@@ -97,7 +97,7 @@ static int confirm(ag_agent_t *agent)
     if (!agent->tested && ag_self_test(agent, agent->boot.running) != 0) {
         return USER(AG_HAS_REVERTED);
     }
-    result = ag_boot_confirm(&agent->boot, &agent->config->flash);
+    result = ag_boot_confirm(&agent->boot);
     return result == AG_OK ? AG_OK : USER(result);
 }
 
@@ -115,7 +115,7 @@ static int test(ag_agent_t *agent, unsigned slot)
     if (boot->failed) {
         return USER(AG_FLASH_ERROR);
     }
-    result = ag_boot_test(boot, &agent->config->flash, slot, &agent->config->device);
+    result = ag_boot_test(boot, slot);
     return result == AG_OK ? AG_OK : USER(result);
 }
 

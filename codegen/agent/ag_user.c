@@ -124,7 +124,7 @@ static int revert(ag_agent_t *agent, ag_writer_t *writer)
     if (state < AG_TEST || state == AG_CONFIRMED) {
         return AG_BAD_STATE;
     }
-    if (state == AG_TEST && ag_boot_revert(&agent->boot, &agent->config->flash) != AG_OK) {
+    if (state == AG_TEST && ag_boot_revert(&agent->boot) != AG_OK) {
         return USER(AG_FLASH_ERROR);
     }
     ag_put_map(writer, 0);

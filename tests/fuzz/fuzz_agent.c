@@ -93,9 +93,9 @@ static void take_image(host_device_t *device, const uint8_t *data, size_t size)
     if (ag_image_check(&image, &device->config.flash, 1, &device->config.device,
                        device->agent.boot.journal.last.floor) == AG_OK) {
         demand(image.total <= slot->bytes && image.hashed < image.total && image.payload < image.hashed);
-        demand(ag_boot_test(&device->agent.boot, &device->config.flash, 1, &device->config.device) == AG_OK);
+        demand(ag_boot_test(&device->agent.boot, 1) == AG_OK);
         demand(host_device_start(device) == 1u);
-        demand(ag_boot_confirm(&device->agent.boot, &device->config.flash) == AG_OK);
+        demand(ag_boot_confirm(&device->agent.boot) == AG_OK);
     }
 }
 

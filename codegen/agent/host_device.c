@@ -185,6 +185,7 @@ uint32_t host_device_feed(host_device_t *device, const uint8_t *bytes, uint32_t 
     return device->sent_bytes;
 }
 
+const ag_flash_t *host_device_access(const host_device_t *device) { return &device->config.flash; }
 uint8_t *host_device_flash(host_device_t *device) { return device->flash.bytes; }
 uint32_t host_device_flash_bytes(const host_device_t *device) { return device->flash.size; }
 const uint8_t *host_device_sent(const host_device_t *device) { return device->sent; }

@@ -53,6 +53,9 @@ unsigned host_device_start(host_device_t *device);
 /* Bytes come in on the line; answers go to `sent`, from its start. Returns how many bytes these are. */
 uint32_t host_device_feed(host_device_t *device, const uint8_t *bytes, uint32_t n);
 
+/* The agent's own way to the flash. */
+const ag_flash_t *host_device_access(const host_device_t *device);
+
 uint8_t *host_device_flash(host_device_t *device);
 uint32_t host_device_flash_bytes(const host_device_t *device);
 const uint8_t *host_device_sent(const host_device_t *device);

@@ -54,6 +54,7 @@ def build_library(out: Path) -> ctypes.CDLL:
         ("start", number, pointer),
         ("feed", number, pointer, ctypes.c_char_p, number),
         ("flash", pointer, pointer),
+        ("access", pointer, pointer),
         ("flash_bytes", number, pointer),
         ("sent", pointer, pointer),
         ("resets", number, pointer),

@@ -7,7 +7,7 @@ PACKAGES := edgekit wavllm_teacher distill quantize codegen firmware_sim
 # The test processes share the cores: more threads than that inside each one only get in the way.
 TEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint fuzz clean
 
 # Exit code 4 is a complete build whose report says which budget is exceeded: the demo shows the verdict.
 demo: $(INSTALLED)
@@ -20,6 +20,14 @@ test: lint
 
 test-slow: $(INSTALLED)
 	$(TEST) -m slow
+
+# Needs clang with libFuzzer (Debian: clang libclang-rt-14-dev). What it finds new stays in build/fuzz/corpus.
+FUZZ_SECONDS ?= 60
+fuzz:
+	mkdir -p build/fuzz/corpus
+	clang -std=c99 -Wall -Wextra -Werror -g -O2 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	-Icodegen/agent -Itests/fuzz codegen/agent/ag_*.c codegen/agent/host_device.c tests/fuzz/fuzz_agent.c -o build/fuzz/agent
+	build/fuzz/agent -max_len=4096 -timeout=10 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/corpus tests/fuzz/corpus
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -22,6 +22,7 @@ from edgekit.toolchain import (
 
 __all__ = [
     "BOARD",
+    "SIZE_FLAGS",
     "board_source",
     "compile_firmware",
     "compile_host",
@@ -39,6 +40,9 @@ _NATIVE_FLAGS = ("-fno-pie", "-pthread")
 """Addresses that are known when linking: constants with addresses stay constants."""
 _NATIVE_LINK_FLAGS = ("-no-pie", "-pthread", "-Wl,--gc-sections", "-Wl,-z,now")
 """Every function is bound before the start, not at its first call, which would take time and stack."""
+
+SIZE_FLAGS = ("-Os", "-Xclang", "-Oz")
+"""Clang's smallest code; Zig takes -Oz for -Os unless it is told so."""
 
 
 def find_cross_compiler() -> list[str]:
@@ -103,19 +107,22 @@ def compile_program(
     target: Target,
     out_elf: Path,
     defines: Mapping[str, str] | None = None,
+    *,
+    small: Sequence[Path] = (),
 ) -> Path:
     """Compile any C program with a `main` for the target; arguments and errors as `compile_firmware`.
 
-    The same sources give the same bytes, wherever they lie.
+    The same sources give the same bytes, wherever they lie. `small` are more C files, compiled for size.
     """
     link = _link_native if target.core.simulator == "native" else _link_firmware
     with tempfile.TemporaryDirectory() as work:
-        link(sources, include, target, Path(work), out_elf.resolve(), defines or {})
+        link(sources, small, include, target, Path(work), out_elf.resolve(), defines or {})
     return out_elf
 
 
 def _link_firmware(
     sources: Sequence[Path],
+    small: Sequence[Path],
     include: Sequence[Path],
     target: Target,
     work: Path,
@@ -128,6 +135,7 @@ def _link_firmware(
     flags += ["-fdebug-compilation-dir=."]
     own = [BOARD / "startup.c", BOARD / "memory.c"]
     objects = _compile([*compiler, *flags], [*own, *sources], folders, work)
+    objects += _compile([*compiler, *flags, *SIZE_FLAGS], small, folders, work)
     script = work / "firmware.ld"
     script.write_text(linker_script(target))
     link = ["-Wl,--gc-sections", "-Wl,-e,Reset_Handler", "-Wl,-z,max-page-size=4096", "-T", script.name]
@@ -136,6 +144,7 @@ def _link_firmware(
 
 def _link_native(
     sources: Sequence[Path],
+    small: Sequence[Path],
     include: Sequence[Path],
     target: Target,
     work: Path,
@@ -149,7 +158,7 @@ def _link_native(
     # The board's string.h stands in for the C library, which is here.
     flags = [*_CODE_FLAGS, *_NATIVE_FLAGS, *define_flags({**known, **defines}), *include_flags(folders)]
     flags += ["-iquote", str(BOARD.resolve())]
-    objects = _compile([*compiler, *flags], sources, [*folders, BOARD, work], work)
+    objects = _compile([*compiler, *flags], [*sources, *small], [*folders, BOARD, work], work)
     run_compiler([*compiler, *_NATIVE_LINK_FLAGS, *objects, "-o", str(out_elf)], work)
 
 
@@ -158,8 +167,8 @@ def _compile(
 ) -> list[str]:
     """Compile each source with paths relative to its folder; return the names of the objects."""
     objects = []
-    for index, source in enumerate(sources):
-        objects.append(f"{index}-{source.stem}.o")
+    for source in sources:
+        objects.append(f"{len(list(work.glob('*.o')))}-{source.stem}.o")
         paths = _prefix_map_flags([source.parent, *folders])
         command = [*compiler, *STRICT_FLAGS, *paths, "-c", str(source.resolve()), "-o", objects[-1]]
         run_compiler(command, work)

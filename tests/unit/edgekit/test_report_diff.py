@@ -11,7 +11,7 @@ from unit.edgekit.commands import error
 
 from edgekit import artifact
 from edgekit.report import assemble
-from edgekit.report.diff import Change, Diff, compare_reports
+from edgekit.report.diff import Change, Diff, VerdictChange, compare_reports
 from edgekit.report.schema import PLACE, validator, write_report
 from edgekit.report.terminal import render
 from edgekit.target import load_target
@@ -84,6 +84,14 @@ class TestData:
         turned = compare_reports(*reports)
         assert change(turned, "latency.longest_result_ms").judgement == "better"
         assert change(turned, "accuracy.student_vs_teacher.arousal").judgement == "worse"
+
+    def test_deadlines_of_reports_before_they_were_a_verdict(self, before, after):
+        old, new = (json.loads((build / PLACE).read_text()) for build in (before, after))
+        del old["verdict"]["missed_deadlines"]
+        assert "missed_deadlines" not in [row.budget for row in compare_reports(old, new).verdicts]
+        old["latency"]["schedule"]["missed_deadlines"] = 1
+        turned = VerdictChange("missed_deadlines", "fail", "pass")
+        assert turned in compare_reports(old, new).verdicts
 
     def test_verdicts_that_turned(self, diff):
         assert [(row.budget, row.before, row.after) for row in diff.verdicts] == [

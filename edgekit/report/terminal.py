@@ -71,6 +71,7 @@ class Fitting:
         rows: A cell for each.
         spare: Heads of columns that may go, the first of them first.
         sentences: Whether the first column may wrap.
+        gap: Cells between columns.
     """
 
     def __init__(
@@ -80,10 +81,12 @@ class Fitting:
         spare: Sequence[str],
         *,
         sentences: bool = False,
+        gap: int = GAP,
     ) -> None:
         self.columns = dict(zip(heads, zip(*rows, strict=True) if rows else [()] * len(heads), strict=True))
         self.spare = spare
         self.sentences = sentences
+        self.gap = gap
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table with the columns that fit."""
@@ -91,6 +94,7 @@ class Fitting:
         while spare and self._width_of(columns) > options.max_width:
             del columns[spare.pop(0)]
         table = _table(*columns)
+        table.padding = (0, self.gap, 0, 0)
         if self.sentences:
             table.columns[0].no_wrap, table.columns[0].min_width = False, LEAST_TEXT
         for row in zip(*columns.values(), strict=True):
@@ -102,7 +106,7 @@ class Fitting:
         widths = [max(cell_len(str(cell)) for cell in (head, *cells)) for head, cells in columns.items()]
         if self.sentences:
             widths[0] = LEAST_TEXT
-        return sum(widths) + GAP * (len(widths) - 1)
+        return sum(widths) + self.gap * (len(widths) - 1)
 
 
 def render(report: Report, diff: Diff | None = None) -> RenderableType:
@@ -209,14 +213,14 @@ def _changes(diff: Diff) -> list[RenderableType]:
     return lines
 
 
-def _change_table(first: str, rows: Sequence[Change], name: Callable[[Change], str]) -> Table:
-    table = _table(first, "before", "after", "change", "", "")
-    table.columns[0].overflow = "ellipsis"
+def _change_table(first: str, rows: Sequence[Change], name: Callable[[Change], str]) -> Fitting:
+    percent, judgement = " ", "  "
+    heads = (first, "before", "after", "change", percent, judgement)
+    cells: list[Sequence[str | Text]] = []
     for row in rows:
         judged = "" if row.judgement in ("neither", "undefined") else row.judgement
-        table.add_row(name(row), *cells_of(row), Text(judged, MARKS.get(row.judgement, "")))
-    table.padding = (0, 2, 0, 0)
-    return table
+        cells.append((name(row), *cells_of(row), Text(judged, MARKS.get(row.judgement, ""))))
+    return Fitting(heads, cells, ("before", percent, "after", judgement), sentences=True, gap=2)
 
 
 def _accuracy(report: Report) -> Table:

@@ -133,6 +133,16 @@ class TestForms:
         assert row.split()[3:] == ["20.0", "31.0", "+11.0", "+55.0", "%", "worse"]
         assert "…" not in "".join(lines)
 
+    @pytest.mark.parametrize("width", [60, 40, 30])
+    def test_narrow_terminals_keep_each_change(self, after, diff, width):
+        stream = io.StringIO()
+        Console(file=stream, width=width, highlight=False).print(render(assemble(after, TARGET), diff))
+        text = stream.getvalue()
+        changes = text[text.index("Changes since") : text.index("Accuracy (CCC")]
+        row = next(line for line in changes.splitlines() if line.startswith("core load, %"))
+        assert "+11.0" in row.split()
+        assert ("worse" in row) == (width > 30)
+
     def test_json_holds_it_and_keeps_the_schema(self, edgekit, before, after):
         ran = edgekit("report", after, "--diff", before, "--json")
         assert ran.code == 4

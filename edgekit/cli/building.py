@@ -60,7 +60,7 @@ def build(
     """Build firmware for a device, from audio to a report.
 
     Runs every stage whose inputs have changed and shows the report. Exit code 4 means that the build is
-    complete but exceeds a budget of the target.
+    complete but exceeds a budget of the target or misses a deadline.
     """
     from edgekit import pipeline
     from edgekit.target import load_target
@@ -104,7 +104,8 @@ def report(
 ) -> int:
     """Show the report of a build.
 
-    BUILD_DIR is a folder that edgekit build wrote. Exit code 4 means that a budget is exceeded.
+    BUILD_DIR is a folder that edgekit build wrote. Exit code 4 means that a budget is exceeded or a deadline
+    missed.
     """
     from edgekit.pipeline import built_target
     from edgekit.report import assemble

@@ -12,11 +12,20 @@ from edgekit.artifact import Artifact
 from edgekit.errors import ArtifactError
 from edgekit.graph.parity import LayerParity
 from edgekit.metrics import DIMENSIONS
-from edgekit.report.budget import target_limits
-from edgekit.report.costs import energy_assumptions, energy_of, latency_of, layers_of, schedule_of, timing_of
+from edgekit.report.budget import MISSED, NO_DEADLINE_MISSED, target_limits
+from edgekit.report.costs import (
+    energy_assumptions,
+    energy_of,
+    latency_of,
+    layers_of,
+    missed_deadlines_of,
+    schedule_of,
+    timing_of,
+)
 from edgekit.report.figures import Figure, Limit, Verdict
 from edgekit.report.model import Memory, QuantizationError, Report
-from edgekit.report.rows import Arena, Buffer, LayerError, Learning, Life, Parity, Remedy, Symbol
+from edgekit.report.remedies import remedies_of
+from edgekit.report.rows import Arena, Buffer, LayerError, Learning, Life, Parity, Symbol
 from edgekit.target import Target
 
 Values = Mapping[str, Any]
@@ -58,7 +67,7 @@ def assemble(folder: Path, target: Target, limits: Mapping[str, Limit] | None = 
     Args:
         folder: A build directory in which every stage has finished.
         target: The target that it was built for.
-        limits: Budgets that replace those of the target; the others stay.
+        limits: Budgets that replace those of the target; the others stay, and no deadline may be missed.
 
     Raises:
         ArtifactError: If a stage's artifact is missing, damaged, or made by an older edgekit.
@@ -73,12 +82,14 @@ def assemble(folder: Path, target: Target, limits: Mapping[str, Limit] | None = 
     words = _NATIVE if timing.cycles_basis == "measured" else _SIMULATED
     size, memory = _size(built, student, profile, words), _memory(built, profile, ops, words)
     latency, energy = latency_of(profile, timing, target), energy_of(profile, timing, target)
-    figures = {**size, **memory.figures, **latency, **energy}
-    wanted = target_limits(target) | dict(limits or {})
+    missed = {MISSED: missed_deadlines_of(profile, timing)}
+    figures = {**size, **memory.figures, **latency, **energy, **missed}
+    wanted = target_limits(target) | dict(limits or {}) | {MISSED: NO_DEADLINE_MISSED}
+    verdicts = tuple(Verdict(name, limit, figures[name]) for name, limit in wanted.items())
     return Report(
         target=_target(target),
-        verdicts=tuple(Verdict(name, limit, figures[name]) for name, limit in wanted.items()),
-        remedies=tuple(Remedy(**{**row, "over": tuple(row["over"])}) for row in found),
+        verdicts=verdicts,
+        remedies=remedies_of(found, verdicts),
         accuracy=_accuracy(teacher, student, graph, profile, words),
         size=size,
         memory=memory,

@@ -11,6 +11,9 @@ from edgekit.report.figures import Limit
 from edgekit.target import Budget, Target
 
 SOURCE = "source"
+MISSED = "missed_deadlines"
+"""The verdict that no target and no file can move."""
+NO_DEADLINE_MISSED = Limit(0, "every target")
 
 
 def target_limits(target: Target) -> dict[str, Limit]:

@@ -137,7 +137,7 @@ class LineChart:
 def gauge_of(verdict: Verdict) -> Gauge:
     """Return a budget's gauge."""
     value, limit, interval = verdict.actual.value or 0, verdict.limit.value, verdict.actual.interval
-    full = max(value, limit, *(interval or ())) * 1.02
+    full = max(value, limit, *(interval or ())) * 1.02 or 1
     error = (100 * interval[0] / full, 100 * (interval[1] - interval[0]) / full) if interval else None
     return Gauge(100 * value / full, 100 * limit / full, error)
 

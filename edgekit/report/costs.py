@@ -52,6 +52,13 @@ def latency_of(profile: Values, timing: Timing, target: Target) -> dict[str, Fig
     }
 
 
+def missed_deadlines_of(profile: Values, timing: Timing) -> Figure:
+    """Return how many blocks of audio are late: as certain as the cycles that make them so."""
+    schedule = profile["schedule"]
+    how = f"of {schedule['blocks']:,} blocks of audio laid out in time"
+    return Figure(schedule["missed_deadlines"], timing.cycles_basis, how)
+
+
 def _instructions(latency: Values) -> Figure:
     value = latency["instructions_per_second_of_audio"]
     how = "counted on the simulated core" if value is not None else "not counted on this computer itself"

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from edgekit.report import words
+from edgekit.report.budget import MISSED
 
 Json = Mapping[str, Any]
 Judgement = Literal["better", "worse", "same", "neither", "undefined"]
@@ -121,11 +122,19 @@ def compare_reports(before: Json, after: Json) -> Diff:
 
 
 def _verdicts(before: Json, after: Json) -> Iterator[VerdictChange]:
-    old, new = before["verdict"], after["verdict"]
-    for budget in {**new, **old}:
-        found = [each[budget]["verdict"] if budget in each else None for each in (old, new)]
+    for budget in {**after["verdict"], **before["verdict"]}:
+        found = [_verdict(each, budget) for each in (before, after)]
         if found[0] != found[1]:
             yield VerdictChange(budget, *found)
+
+
+def _verdict(report: Json, budget: str) -> str | None:
+    if budget in report["verdict"]:
+        return str(report["verdict"][budget]["verdict"])
+    if budget != MISSED:
+        return None
+    # Reports counted missed deadlines before these were a verdict.
+    return "fail" if report["latency"]["schedule"]["missed_deadlines"] else "pass"
 
 
 def _figures(report: Json) -> Iterator[tuple[str, float | None]]:

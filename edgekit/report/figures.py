@@ -67,13 +67,15 @@ class Verdict:
 
     @property
     def margin_percent(self) -> float | None:
-        """What is left of the budget in percent of it; negative by how much it is exceeded.
+        """What is left of the budget in percent of it; negative by how much it is exceeded; None of nothing.
 
         Example:
             >>> Verdict("flash_bytes", Limit(200, "target"), Figure(150, "measured", "")).margin_percent
             25.0
         """
-        return None if self.actual.value is None else 100 * (1 - self.actual.value / self.limit.value)
+        if self.actual.value is None or not self.limit.value:
+            return None
+        return 100 * (1 - self.actual.value / self.limit.value)
 
     @property
     def within_error(self) -> bool:

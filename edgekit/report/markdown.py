@@ -9,8 +9,8 @@ from edgekit.report.words import (
     COMPARISONS,
     agreement,
     costs_beside,
+    exceeded_of,
     interval_of,
-    late_of,
     margin_of,
     measured_on,
     name_of,
@@ -46,10 +46,9 @@ def render_markdown(report: Report, diff: Diff | None = None) -> str:
 
 
 def _head(report: Report) -> str:
-    over = ", ".join(name_of(verdict.budget) for verdict in report.exceeded)
+    over = exceeded_of(report)
     verdict = f"over budget: {over}" if over else "all budgets held"
-    late = late_of(report)
-    return f"## {_escaped(report.target['name'])}: {verdict}{late and '; '}{late}"
+    return f"## {_escaped(report.target['name'])}: {verdict}"
 
 
 def _escaped(text: str) -> str:
@@ -106,10 +105,10 @@ def _remedies(report: Report) -> str:
         (
             _escaped(row.change),
             _passed(row.held),
-            f"{number(row.core_load_percent)} %",
+            _escaped(f"~{number(row.core_load_percent)} %"),
             f"{number(row.total_ram_bytes)} bytes",
-            power_of(row),
-            "never" if row.longest_result_ms is None else f"{number(row.longest_result_ms)} ms",
+            _escaped(power_of(row, "~")),
+            _escaped("never" if row.longest_result_ms is None else f"~{number(row.longest_result_ms)} ms"),
             over_of(row),
             _escaped(row.how),
         )

@@ -36,7 +36,7 @@ def render_page(report: Report, diff: Diff | None = None) -> str:
             lanes=charts.lanes_of(report.schedule),
             learning=charts.learning_charts(report.learning),
             costs=words.costs_beside(report),
-            late=words.late_of(report),
+            exceeded=words.exceeded_of(report),
             settings=_settings(report),
         )
     )

@@ -25,6 +25,7 @@ class Remedy:
         held: Whether all budgets and deadlines would hold.
         over: The budgets that would not, and `deadlines` if any is missed.
         how: How this was found.
+        onnx_bytes: The size of model.onnx with it; None where it was not kept.
     """
 
     change: str
@@ -37,10 +38,12 @@ class Remedy:
     held: bool
     over: tuple[str, ...]
     how: str
+    onnx_bytes: int | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""
-        return {**asdict(self), "over": list(self.over)}
+        values = {**asdict(self), "over": list(self.over)}
+        return {name: value for name, value in values.items() if name != "onnx_bytes" or value is not None}
 
 
 @dataclass(frozen=True)

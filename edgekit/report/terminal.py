@@ -1,7 +1,8 @@
 """The report for a terminal: verdicts first, then what stands behind them; readable at 80 columns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
@@ -19,6 +20,7 @@ from edgekit.report.words import (
     UNDEFINED,
     agreement,
     costs_beside,
+    exceeded_of,
     interval_of,
     late_of,
     margin_of,
@@ -35,6 +37,9 @@ BAR_CELLS = 20
 MOST_SYMBOLS = 6
 MOST_BLOCKS = 8
 MOST_STEPS = 6
+LEAST_TEXT = 16
+"""Cells of a column of sentences, at the least."""
+GAP = 3
 LEGEND = "~ estimated, all else measured"
 MARKS = {"better": "green", "worse": "red"}
 
@@ -56,6 +61,52 @@ class Bar:
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         """Return the width that the column needs."""
         return Measurement(BAR_CELLS, BAR_CELLS)
+
+
+class Fitting:
+    """A table that leaves out columns where the terminal is too narrow for all.
+
+    Args:
+        heads: Of all columns.
+        rows: A cell for each.
+        spare: Heads of columns that may go, the first of them first.
+        sentences: Whether the first column may wrap.
+        gap: Cells between columns.
+    """
+
+    def __init__(
+        self,
+        heads: Sequence[str],
+        rows: Sequence[Sequence[str | Text]],
+        spare: Sequence[str],
+        *,
+        sentences: bool = False,
+        gap: int = GAP,
+    ) -> None:
+        self.columns = dict(zip(heads, zip(*rows, strict=True) if rows else [()] * len(heads), strict=True))
+        self.spare = spare
+        self.sentences = sentences
+        self.gap = gap
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table with the columns that fit."""
+        columns, spare = dict(self.columns), list(self.spare)
+        while spare and self._width_of(columns) > options.max_width:
+            del columns[spare.pop(0)]
+        table = _table(*columns)
+        table.padding = (0, self.gap, 0, 0)
+        if self.sentences:
+            table.columns[0].no_wrap, table.columns[0].min_width = False, LEAST_TEXT
+        for row in zip(*columns.values(), strict=True):
+            table.add_row(*row)
+        yield table
+
+    def _width_of(self, columns: Mapping[str, Sequence[str | Text]]) -> int:
+        """Return the cells that columns need so that no text is cut off."""
+        widths = [max(cell_len(str(cell)) for cell in (head, *cells)) for head, cells in columns.items()]
+        if self.sentences:
+            widths[0] = LEAST_TEXT
+        return sum(widths) + self.gap * (len(widths) - 1)
 
 
 def render(report: Report, diff: Diff | None = None) -> RenderableType:
@@ -90,14 +141,13 @@ def render(report: Report, diff: Diff | None = None) -> RenderableType:
 
 
 def _conclusion(report: Report) -> Text:
-    late = late_of(report)
-    names = ", ".join(name_of(verdict.budget) for verdict in report.exceeded)
-    budgets = f"Over budget: {names}" if names else "All budgets held"
-    return Text(f"{budgets}{late and '; '}{late} ({LEGEND}).", style="red" if names or late else "green")
+    over = exceeded_of(report)
+    budgets = f"Over budget: {over}" if over else "All budgets held"
+    return Text(f"{budgets} ({LEGEND}).", style="red" if over else "green")
 
 
 def _table(*columns: str, last_wraps: bool = False) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
     for index, column in enumerate(columns):
         wraps = last_wraps and index == len(columns) - 1
         right = index > 0 and not wraps
@@ -110,13 +160,13 @@ def _table(*columns: str, last_wraps: bool = False) -> Table:
     return table
 
 
-def _verdicts(report: Report) -> Table:
-    table = _table("budget", "verdict", "limit", "actual", "margin")
+def _verdicts(report: Report) -> Fitting:
+    rows: list[Sequence[str | Text]] = []
     for verdict in report.verdicts:
         unit = unit_of(verdict.budget)
         limit, actual = f"{number(verdict.limit.value)}{unit}", shown(verdict.actual, unit)
-        table.add_row(name_of(verdict.budget), _passed(verdict.held), limit, actual, margin_of(verdict))
-    return table
+        rows.append((name_of(verdict.budget), _passed(verdict.held), limit, actual, margin_of(verdict)))
+    return Fitting(("budget", "verdict", "limit", "actual", "margin"), rows, ("margin", "limit", "actual"))
 
 
 def _near(report: Report) -> list[RenderableType]:
@@ -133,20 +183,20 @@ def _passed(held: bool) -> Text:
     return Text(PASS, style="green") if held else Text(FAIL, style="bold red")
 
 
-def _remedies(remedies: Sequence[Remedy]) -> Table:
-    table = _table("change", "budgets", "load", "RAM", "power", "result in")
-    table.columns[0].no_wrap = False
-    for remedy in remedies:
-        wait = remedy.longest_result_ms
-        table.add_row(
-            Text.assemble(remedy.change, (f"\nover: {over_of(remedy)}" if remedy.over else "", "dim")),
-            _passed(remedy.held),
-            f"~{number(remedy.core_load_percent)} %",
-            number(remedy.total_ram_bytes),
-            power_of(remedy, "~"),
-            "never" if wait is None else f"~{number(wait)} ms",
+def _remedies(remedies: Sequence[Remedy]) -> Fitting:
+    heads = ("change", "budgets", "load", "RAM", "power", "result in")
+    rows: list[Sequence[str | Text]] = [
+        (
+            Text.assemble(row.change, (f"\nover: {over_of(row)}" if row.over else "", "dim")),
+            _passed(row.held),
+            f"~{number(row.core_load_percent)} %",
+            number(row.total_ram_bytes),
+            power_of(row, "~"),
+            "never" if row.longest_result_ms is None else f"~{number(row.longest_result_ms)} ms",
         )
-    return table
+        for row in remedies
+    ]
+    return Fitting(heads, rows, ("RAM", "power", "result in", "load"), sentences=True)
 
 
 def _changes(diff: Diff) -> list[RenderableType]:
@@ -163,14 +213,14 @@ def _changes(diff: Diff) -> list[RenderableType]:
     return lines
 
 
-def _change_table(first: str, rows: Sequence[Change], name: Callable[[Change], str]) -> Table:
-    table = _table(first, "before", "after", "change", "", "")
-    table.columns[0].overflow = "ellipsis"
+def _change_table(first: str, rows: Sequence[Change], name: Callable[[Change], str]) -> Fitting:
+    percent, judgement = " ", "  "
+    heads = (first, "before", "after", "change", percent, judgement)
+    cells: list[Sequence[str | Text]] = []
     for row in rows:
         judged = "" if row.judgement in ("neither", "undefined") else row.judgement
-        table.add_row(name(row), *cells_of(row), Text(judged, MARKS.get(row.judgement, "")))
-    table.padding = (0, 2, 0, 0)
-    return table
+        cells.append((name(row), *cells_of(row), Text(judged, MARKS.get(row.judgement, ""))))
+    return Fitting(heads, cells, ("before", percent, "after", judgement), sentences=True, gap=2)
 
 
 def _accuracy(report: Report) -> Table:
@@ -185,12 +235,13 @@ def _accuracy(report: Report) -> Table:
     return table
 
 
-def _parity(report: Report) -> Table:
-    table = _table("back end", "verdict", "layers", "values", "differ", "most LSB")
+def _parity(report: Report) -> Fitting:
+    heads = ("back end", "verdict", "layers", "values", "differ", "most LSB")
+    rows: list[Sequence[str | Text]] = []
     for backend, parity in report.parity.items():
         counts = parity.layers, parity.elements, parity.mismatches, parity.max_lsb
-        table.add_row(backend, _passed(parity.held), *(f"{count:,}" for count in counts))
-    return table
+        rows.append((backend, _passed(parity.held), *(f"{count:,}" for count in counts)))
+    return Fitting(heads, rows, ("layers", "values", "most LSB", "differ"))
 
 
 def _layers(report: Report) -> Table:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edgekit.report.budget import MISSED
 from edgekit.report.figures import Figure, Verdict
 from edgekit.report.rows import Remedy
 
@@ -109,10 +110,18 @@ def interval_of(figure: Figure, unit: str = "") -> str:
 
 
 def margin_of(verdict: Verdict) -> str:
-    """Return what is left of a budget in percent, or how many times it is needed where that says more."""
+    """Return what is left of a budget in percent, or how many times it is needed where that says more.
+
+    Of a limit of nothing, how many are over it.
+
+    Example:
+        >>> from edgekit.report.budget import MISSED, NO_DEADLINE_MISSED
+        >>> margin_of(Verdict(MISSED, NO_DEADLINE_MISSED, Figure(3, "measured", "")))
+        '3 over'
+    """
     margin = verdict.margin_percent
     if margin is None:
-        return UNDEFINED
+        return UNDEFINED if verdict.actual.value is None else f"{number(verdict.actual.value)} over"
     return f"x {1 - margin / 100:.1f}" if margin < -FAR_OVER_PERCENT else f"{margin:+.1f} %"
 
 
@@ -125,6 +134,12 @@ def late_of(report: "Report") -> str:
     """Return how many deadlines are missed; empty where none is."""
     missed, blocks = report.schedule.missed_deadlines, report.schedule.blocks
     return f"{missed:,} of {blocks:,} deadlines missed" if missed else ""
+
+
+def exceeded_of(report: "Report") -> str:
+    """Return the budgets that a build does not hold, with the count of missed deadlines; empty if it does."""
+    counts = {MISSED: f" ({report.schedule.missed_deadlines:,} of {report.schedule.blocks:,})"}
+    return ", ".join(f"{name_of(v.budget)}{counts.get(v.budget, '')}" for v in report.exceeded)
 
 
 def over_of(remedy: Remedy) -> str:

@@ -7,10 +7,18 @@ from rich.console import Console
 
 from edgekit.errors import ArtifactError
 from edgekit.report import STAGES, Figure, Limit, Report, Verdict, assemble
+from edgekit.report.schema import validator
 from edgekit.report.terminal import render
 from edgekit.target import load_target
 
-BUDGETS = ["total_ram_bytes", "flash_bytes", "onnx_bytes", "core_load_percent", "average_uw"]
+BUDGETS = [
+    "total_ram_bytes",
+    "flash_bytes",
+    "onnx_bytes",
+    "core_load_percent",
+    "average_uw",
+    "missed_deadlines",
+]
 COMPARISONS = ["teacher_vs_reference", "student_vs_teacher", "quantized_vs_student", "device_vs_graph"]
 TARGET = load_target("hearing-aid")
 REMEDY = {
@@ -164,8 +172,36 @@ class TestFigures:
 class TestVerdicts:
     def test_one_per_budget(self, report):
         assert [verdict.budget for verdict in report.verdicts] == BUDGETS
-        assert [verdict.limit.value for verdict in report.verdicts] == [32_768, 131_072, 60_000, 30.0, 522.0]
+        assert [verdict.limit.value for verdict in report.verdicts] == [
+            32_768,
+            131_072,
+            60_000,
+            30.0,
+            522.0,
+            0,
+        ]
         assert report.exceeded == ()
+
+    @pytest.mark.parametrize(("missed", "verdict"), [(0, "pass"), (1, "fail")])
+    def test_no_deadline_may_be_missed(self, tmp_path, build_files, make_build, missed, verdict):
+        build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = missed
+        report = assemble(make_build(tmp_path, build_files), TARGET)
+        assert [each.budget for each in report.exceeded] == ["missed_deadlines"] * missed
+        assert report.to_dict()["verdict"]["missed_deadlines"] == {
+            "verdict": verdict,
+            "within_error": False,
+            "limit": 0,
+            "limit_from": "every target",
+            "actual": missed,
+            "margin_percent": None,
+            "basis": "estimated",
+            "how": "of 1,000 blocks of audio laid out in time",
+        }
+
+    def test_no_limit_moves_that_of_missed_deadlines(self, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 1
+        limits = {"missed_deadlines": Limit(1_000, "ci.toml")}
+        assert assemble(make_build(tmp_path, build_files), TARGET, limits).exceeded
 
     def test_a_limit_within_the_error_of_an_estimate_is_said_so(self):
         near = Figure(29, "estimated", "", (26, 32))
@@ -184,6 +220,69 @@ class TestVerdicts:
     def test_held_at_the_limit_exactly(self):
         assert Verdict("x", Limit(10, ""), Figure(10, "measured", "")).held
         assert not Verdict("x", Limit(10, ""), Figure(None, "measured", "")).held
+
+
+class TestRemedies:
+    @pytest.fixture
+    def remedied(self, tmp_path, build_files, make_build):
+        """The report of a build whose load is exceeded: with rows tried, and with other limits."""
+        build_files["simulate"]["profile.json"]["latency"]["core_load_percent"] = 45.0
+
+        def assembled(*rows, **limits):
+            build_files["alternatives"]["remedies.json"] = {"remedies": list(rows)}
+            folder = make_build(tmp_path / f"build{len(list(tmp_path.iterdir()))}", build_files)
+            return assemble(folder, TARGET, {name: Limit(value, "ci.toml") for name, value in limits.items()})
+
+        return assembled
+
+    @pytest.mark.parametrize(
+        ("budget", "limit", "over"),
+        [
+            ("core_load_percent", 28.9, ("core_load_percent",)),
+            ("core_load_percent", 29.0, ()),
+            ("total_ram_bytes", 19_999, ("total_ram_bytes",)),
+            ("total_ram_bytes", 20_000, ()),
+            ("flash_bytes", 99_999, ("flash_bytes",)),
+            ("average_uw", 499.9, ("average_uw",)),
+            ("average_uw", 500.0, ()),
+        ],
+    )
+    def test_are_held_to_the_limits_of_the_report(self, remedied, budget, limit, over):
+        (remedy,) = remedied(REMEDY, **{budget: limit}).remedies
+        assert (remedy.over, remedy.held) == (over, not over)
+
+    def test_hold_where_a_limit_is_relaxed(self, remedied):
+        row = {**REMEDY, "flash_bytes": 140_000, "held": False, "over": ["flash_bytes"]}
+        assert not remedied(row).remedies[0].held
+        assert remedied(row, flash_bytes=140_000).remedies[0].held
+
+    def test_that_miss_deadlines_hold_nowhere(self, remedied):
+        (remedy,) = remedied({**REMEDY, "missed_deadlines": 1}).remedies
+        assert (remedy.over, remedy.held) == (("deadlines",), False)
+
+    def test_whose_power_is_not_known_do_not_hold_one(self, remedied):
+        (remedy,) = remedied({**REMEDY, "average_uw": None}).remedies
+        assert remedy.over == ("average_uw",)
+
+    def test_of_unknown_onnx_size_are_over_as_the_build_found(self, remedied):
+        (remedy,) = remedied({**REMEDY, "held": False, "over": ["onnx_bytes"]}).remedies
+        assert remedy.over == ("onnx_bytes",)
+        assert "onnx_bytes" not in remedy.to_dict()
+
+    def test_of_known_onnx_size_are_held_to_it(self, remedied):
+        row = {**REMEDY, "onnx_bytes": 61_000, "held": False, "over": ["onnx_bytes"]}
+        report = remedied(row, onnx_bytes=61_000)
+        assert report.remedies[0].held
+        validator().validate(report.to_dict())
+        assert remedied(row, onnx_bytes=60_999).remedies[0].over == ("onnx_bytes",)
+
+    def test_what_holds_comes_first(self, remedied):
+        rows = {**REMEDY, "change": "a"}, {**REMEDY, "change": "b", "flash_bytes": 90_000}
+        assert [row.change for row in remedied(*rows, flash_bytes=95_000).remedies] == ["b", "a"]
+
+    def test_are_absent_where_all_limits_hold(self, remedied):
+        assert remedied(REMEDY).remedies
+        assert remedied(REMEDY, core_load_percent=45).remedies == ()
 
 
 class TestJson:
@@ -278,7 +377,7 @@ class TestTerminal:
     def test_fits_80_columns_and_says_what_matters(self, report):
         text = shown(report)
         assert max(map(len, text.splitlines())) <= 80
-        assert "total RAM          pass    32,768 bytes    21,512 bytes   +34.4 %" in text
+        assert "total RAM             pass    32,768 bytes    21,512 bytes   +34.4 %" in text
         assert "~20.0 %" in text
         assert "student vs teacher" in text
         assert "n/a" in text
@@ -290,12 +389,13 @@ class TestTerminal:
     def test_says_what_is_exceeded(self, tmp_path, build_files, make_build):
         build_files["simulate"]["profile.json"]["latency"]["core_load_percent"] = 45.0
         text = shown(assemble(make_build(tmp_path, build_files), TARGET))
-        assert "core load          FAIL" in text
+        assert "core load             FAIL" in text
         assert "-50.0 %" in text
         assert "Over budget: core load" in text
 
     def test_verdicts_come_first_then_what_would_meet_them(self, tmp_path, build_files, make_build):
-        never = {**REMEDY, "longest_result_ms": None, "held": False, "over": ["flash_bytes", "deadlines"]}
+        never = {**REMEDY, "longest_result_ms": None, "flash_bytes": 131_073, "missed_deadlines": 1}
+        build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 997
         build_files["alternatives"]["remedies.json"] = {"remedies": [REMEDY, never]}
         lines = shown(assemble(make_build(tmp_path, build_files), TARGET)).splitlines()
         assert lines[0] == "hearing-aid"
@@ -317,6 +417,28 @@ class TestTerminal:
         assert lines[at + 3].endswith("never")
         assert lines[at + 4].rstrip() == "over: flash, deadlines"
         assert max(map(len, lines)) <= 80
+
+    @pytest.mark.parametrize("width", [60, 40, 30])
+    def test_narrow_ones_keep_verdicts_and_changes(self, tmp_path, build_files, make_build, width):
+        profile = build_files["simulate"]["profile.json"]
+        profile["schedule"]["missed_deadlines"] = 997
+        change = "hop 128 and a window of 0.5 s every 0.8 s"
+        row = {**REMEDY, "change": change, "flash_bytes": 140_000, "average_uw": 3_121.0}
+        build_files["alternatives"]["remedies.json"] = {"remedies": [row]}
+        lines = shown(assemble(make_build(tmp_path, build_files), TARGET), width=width).splitlines()
+        at = lines.index("What would meet the budgets")
+        verdicts, remedies = lines[: at - 1], lines[at + 1 : lines.index("", at)]
+        assert sum(" pass" in line for line in verdicts) == 5
+        assert sum(" FAIL" in line for line in verdicts) == 1
+        assert " FAIL" in remedies[1]
+        assert not any("…" in line for line in [*verdicts, *remedies])
+        told = " ".join(" ".join(remedies[1:]).split())
+        for word in (*change.split(), "over:", "flash,", "average", "power"):
+            assert word in told
+        assert ("~997" in "".join(verdicts)) == (width == 60)
+        held = [line for line in lines if line.startswith(("onnx", "tflite", "c-host", "simulated-core"))]
+        assert all(" pass" in line for line in held[:4])
+        assert max(map(len, lines)) <= width
 
     def test_without_remedies_there_is_no_such_section(self, report):
         assert "What would meet" not in shown(report)
@@ -341,10 +463,9 @@ class TestTerminal:
     def test_missed_deadlines_are_part_of_the_conclusion(self, tmp_path, build_files, make_build):
         build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 997
         text = shown(assemble(make_build(tmp_path, build_files), TARGET))
-        assert text.rstrip().splitlines()[-2:] == [
-            "All budgets held; 997 of 1,000 deadlines missed (~ estimated, all else ",
-            "measured).",
-        ]
+        assert "missed deadlines      FAIL               0            ~997   997 over" in text
+        conclusion = "Over budget: missed deadlines (997 of 1,000) (~ estimated, all else measured)."
+        assert text.rstrip().splitlines()[-1] == conclusion
 
     def test_shows_the_first_blocks_and_when_they_are_due(self, report):
         rows = [line.split() for line in shown(report).splitlines()]

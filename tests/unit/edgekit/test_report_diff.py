@@ -11,7 +11,7 @@ from unit.edgekit.commands import error
 
 from edgekit import artifact
 from edgekit.report import assemble
-from edgekit.report.diff import Change, Diff, compare_reports
+from edgekit.report.diff import Change, Diff, VerdictChange, compare_reports
 from edgekit.report.schema import PLACE, validator, write_report
 from edgekit.report.terminal import render
 from edgekit.target import load_target
@@ -85,6 +85,14 @@ class TestData:
         assert change(turned, "latency.longest_result_ms").judgement == "better"
         assert change(turned, "accuracy.student_vs_teacher.arousal").judgement == "worse"
 
+    def test_deadlines_of_reports_before_they_were_a_verdict(self, before, after):
+        old, new = (json.loads((build / PLACE).read_text()) for build in (before, after))
+        del old["verdict"]["missed_deadlines"]
+        assert "missed_deadlines" not in [row.budget for row in compare_reports(old, new).verdicts]
+        old["latency"]["schedule"]["missed_deadlines"] = 1
+        turned = VerdictChange("missed_deadlines", "fail", "pass")
+        assert turned in compare_reports(old, new).verdicts
+
     def test_verdicts_that_turned(self, diff):
         assert [(row.budget, row.before, row.after) for row in diff.verdicts] == [
             ("core_load_percent", "pass", "fail")
@@ -124,6 +132,16 @@ class TestForms:
         row = next(line for line in lines[at:] if line.startswith("core load, %"))
         assert row.split()[3:] == ["20.0", "31.0", "+11.0", "+55.0", "%", "worse"]
         assert "…" not in "".join(lines)
+
+    @pytest.mark.parametrize("width", [60, 40, 30])
+    def test_narrow_terminals_keep_each_change(self, after, diff, width):
+        stream = io.StringIO()
+        Console(file=stream, width=width, highlight=False).print(render(assemble(after, TARGET), diff))
+        text = stream.getvalue()
+        changes = text[text.index("Changes since") : text.index("Accuracy (CCC")]
+        row = next(line for line in changes.splitlines() if line.startswith("core load, %"))
+        assert "+11.0" in row.split()
+        assert ("worse" in row) == (width > 30)
 
     def test_json_holds_it_and_keeps_the_schema(self, edgekit, before, after):
         ran = edgekit("report", after, "--diff", before, "--json")

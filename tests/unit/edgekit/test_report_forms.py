@@ -9,8 +9,8 @@ import pytest
 from builds import arena
 from unit.edgekit.commands import error
 
-from edgekit.errors import ConfigError
-from edgekit.report import assemble, charts
+from edgekit.errors import ArtifactError, ConfigError
+from edgekit.report import Figure, Limit, Verdict, assemble, charts
 from edgekit.report.budget import load_budget
 from edgekit.report.markdown import render_markdown
 from edgekit.report.page import render_page
@@ -87,7 +87,10 @@ class TestPage:
     def test_the_conclusion_counts_missed_deadlines(self, tmp_path, build_files, make_build):
         build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 997
         text = render_page(assemble(make_build(tmp_path, build_files), TARGET))
-        assert '<p class="conclusion fail">All 5 budgets held. 997 of 1,000 deadlines missed.</p>' in text
+        conclusion = "1 of 6 budgets exceeded: missed deadlines (997 of 1,000)."
+        assert f'<p class="conclusion fail">{conclusion}</p>' in text
+        assert '<td class="num" role="cell" data-label="margin">997 over</td>' in text
+        assert "<small>every target</small>" in text
 
     def test_has_every_section(self, report):
         assert Page(render_page(report)).headings == [
@@ -162,6 +165,10 @@ class TestCharts:
         assert gauge.error[0] / gauge.width == pytest.approx(0.9)
         assert sum(gauge.error) == pytest.approx(100 / 1.02)
 
+    def test_a_gauge_of_nothing_of_nothing_is_empty(self):
+        verdict = Verdict("missed_deadlines", Limit(0, ""), Figure(0, "measured", ""))
+        assert charts.gauge_of(verdict) == charts.Gauge(0, 0, None)
+
     def test_maps_fill_the_budget(self, report):
         for found in (charts.ram_map(report), charts.flash_map(report)):
             assert sum(piece.width for piece in found.segments) == pytest.approx(100)
@@ -219,8 +226,14 @@ class TestMarkdown:
         text = render_markdown(over)
         assert text.startswith("## hearing-aid: over budget: core load\n\n| budget |")
         assert text.index("### What would meet the budgets") < text.index("<details>")
-        row = r"| hop \<128\> | **FAIL** | 29.0 % | 20,000 bytes | 500.0 uW | never | model.onnx, deadlines |"
-        assert rf"{row} simulated \| twice |" in text
+        row = r"| hop \<128\> | **FAIL** | \~29.0 % | 20,000 bytes | \~500.0 uW | never |"
+        assert rf"{row} model.onnx, deadlines | simulated \| twice |" in text
+
+    def test_missed_deadlines_have_a_verdict(self, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 997
+        text = render_markdown(assemble(make_build(tmp_path, build_files), TARGET))
+        assert text.startswith("## hearing-aid: over budget: missed deadlines (997 of 1,000)\n")
+        assert r"| missed deadlines | **FAIL** | 0 | every target | \~997 | 997 over |" in text
 
     def test_names_the_timing_profile_and_its_error(self, report):
         assert report.timing.statement in render_markdown(report)
@@ -265,6 +278,30 @@ class TestBudgetFile:
         file.write_text("core_load_percent = 50\n")
         assert edgekit("report", build).code == 4
         assert edgekit("report", build, "--budget", file).code == 0
+
+    def test_cannot_forgive_a_missed_deadline(self, edgekit, tmp_path, build_files, make_build, file):
+        build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 997
+        build = make_build(tmp_path / "build", build_files)
+        file.write_text("core_load_percent = 1_000\n")
+        for form in ([], ["--json"], ["--markdown"]):
+            ran = edgekit("report", build, "--budget", file, *form)
+            assert ran.code == 4
+            assert "997" in ran.out
+        file.write_text("missed_deadlines = 1_000\n")
+        ran = edgekit("report", build, "--budget", file)
+        assert ran.code == 2
+        assert "unknown key missed_deadlines" in error(ran)[0]
+
+    def test_reaches_what_would_meet_the_budgets(self, edgekit, tmp_path, build_files, make_build, file):
+        build_files["simulate"]["profile.json"]["latency"]["core_load_percent"] = 45.0
+        row = {**REMEDY, "missed_deadlines": 0, "held": True, "over": []}
+        build_files["alternatives"]["remedies.json"] = {"remedies": [row]}
+        build = make_build(tmp_path / "build", build_files)
+        file.write_text("flash_bytes = 99_999\n")
+        (found,) = json.loads(edgekit("report", build, "--budget", file, "--json").out)["remedies"]
+        assert (found["held"], found["over"]) == (False, ["flash_bytes"])
+        file.write_text("core_load_percent = 45\n")
+        assert "What would meet" not in edgekit("report", build, "--budget", file).out
 
     def test_says_what_a_key_may_have_meant(self, edgekit, build_dir, file):
         file.write_text("flash_byte = 90_000\n")
@@ -318,3 +355,36 @@ class TestSchema:
     def test_written_and_read_again(self, report, tmp_path):
         write_report(tmp_path / "report.json", report.to_dict())
         assert read_report(tmp_path / "report.json") == report.to_dict()
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("latency.core_load_percent.value", -1),
+            ("latency.layers", []),
+            ("latency.layers.0.cycles_interval", [2, 1]),
+            ("latency.schedule.model_load_percent", -1),
+            ("memory.total_ram_bytes.value", -1),
+            ("memory.total_ram_bytes.interval", [-1, 1]),
+            ("size.flash_bytes.value", -1),
+            ("energy.average_uw.interval", [2, 1]),
+            ("quantization_error.layers", []),
+            ("remedies.0.core_load_percent", -1),
+            ("verdict.missed_deadlines.limit", 1),
+            ("verdict.flash_bytes.limit", -1),
+            ("verdict.flash_bytes.actual", -1),
+        ],
+    )
+    def test_knows_what_cannot_be(self, over, tmp_path, path, value):
+        values = json.loads(json.dumps(over.to_dict()))
+        (tmp_path / "report.json").write_text(json.dumps(values))
+        read_report(tmp_path / "report.json")
+        *groups, name = path.split(".")
+        inner = values
+        for group in groups:
+            inner = inner[int(group) if group.isdigit() else group]
+        inner[name] = value
+        (tmp_path / "report.json").write_text(json.dumps(values))
+        with pytest.raises(ArtifactError, match=r"damaged \(\$\."):
+            read_report(tmp_path / "report.json")
+        with pytest.raises(jsonschema.ValidationError):
+            write_report(tmp_path / "again.json", values)

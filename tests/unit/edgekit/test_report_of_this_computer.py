@@ -50,6 +50,7 @@ def report(host_dir):
 
 @pytest.fixture
 def mended(tmp_path, host_files, make_build):
+    host_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 3
     host_files["alternatives"]["remedies.json"] = {"remedies": [REMEDY]}
     return assemble(make_build(tmp_path / "mended", host_files, "host"), HOST)
 
@@ -79,7 +80,8 @@ def test_what_is_not_known_is_absent_and_says_why(report):
         assert report.energy[name].how == "the power of target host is not known"
     assert report.assumptions == {}
     budgets = [verdict.budget for verdict in report.verdicts]
-    assert budgets == ["total_ram_bytes", "flash_bytes", "onnx_bytes", "core_load_percent"]
+    held = ["total_ram_bytes", "flash_bytes", "onnx_bytes", "core_load_percent", "missed_deadlines"]
+    assert budgets == held
 
 
 def test_its_layers_are_one_row(report):
@@ -110,6 +112,7 @@ def test_the_terminal_marks_what_is_measured(mended):
     assert rows["all"][1:4] == ["10,000,000", "100.0", "%"]
     assert "cycles are nanoseconds measured on this computer" in " ".join(lines)
     assert any(line.startswith("hop 128") and "n/a" in line for line in lines)
+    assert rows["missed"] == ["missed", "deadlines", "FAIL", "0", "3", "3", "over"]
     assert any(line.startswith("core load") and " 20.0 %" in line for line in lines)
     assert any(line.startswith("instructions per second") and " n/a " in line for line in lines)
     assert "Energy rests on" not in lines
@@ -127,7 +130,7 @@ def test_the_page_and_markdown_say_so(mended):
     assert "in all</th>" not in page
     assert "cycles (measured)" in text
     assert "Energy rests on" not in text
-    assert "| hop 128 | pass | 29.0 % | 20,000 bytes | n/a |" in text
+    assert "| hop 128 | pass | \\~29.0 % | 20,000 bytes | n/a |" in text
 
 
 def test_layers_and_energy_are_compared_only_where_they_are_known(report, tmp_path, make_build):

@@ -53,8 +53,8 @@ def read_flips(
         seed: Decides what is random.
 
     Raises:
-        ConfigError: If one cannot be read, is outside its place or the audio, cannot be done there, or is there
-            twice, which would undo it.
+        ConfigError: If one cannot be read, is outside its place or the audio, cannot be done there, or is
+            given twice, which would undo it.
     """
     chosen = random.Random(seed)  # noqa: S311 - no secret
     found: dict[Flip, str] = {}

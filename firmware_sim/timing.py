@@ -151,12 +151,10 @@ def instruction_cycles(timing: CoreTiming, mnemonic: str, operands: str, *, pipe
     if mnemonic in _LOAD_MULTIPLES or mnemonic in _STORE_MULTIPLES:
         registers = operands[operands.index("{") :]
         return 1 + registers.count(",") + 1 + len(_WIDE.findall(registers))
-    if mnemonic in _FLOAT_MEMORY:
-        return 3 if _WIDE.match(operands) else 2
+    if mnemonic.startswith("v"):
+        return _float_cycles(timing, mnemonic, operands)
     if mnemonic in _PAIRS:
         return 3
-    if mnemonic.startswith("v"):
-        return _float_cycles(timing, mnemonic)
     if mnemonic in _DIVISIONS:
         return timing.divide
     if mnemonic in _LONG_MULTIPLIES:
@@ -168,7 +166,9 @@ def instruction_cycles(timing: CoreTiming, mnemonic: str, operands: str, *, pipe
     return 1
 
 
-def _float_cycles(timing: CoreTiming, mnemonic: str) -> int:
+def _float_cycles(timing: CoreTiming, mnemonic: str, operands: str) -> int:
+    if mnemonic in _FLOAT_MEMORY:
+        return 3 if _WIDE.match(operands) else 2
     if _FLOAT_DIVIDE.fullmatch(mnemonic):
         return timing.float_divide
     return timing.float_multiply_accumulate if _FLOAT_MULTIPLY_ACCUMULATE.fullmatch(mnemonic) else 1

@@ -2,10 +2,12 @@
 
 import contextlib
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_S = 0.05
 
 
 @contextlib.contextmanager
@@ -35,3 +37,43 @@ def interrupts_after(stop: Callable[[], None] = lambda: None) -> Iterator[None]:
             signal.signal(number, handler)
     if arrived:
         signal.raise_signal(arrived[0])
+
+
+@contextlib.contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Have a thread stop native code on Ctrl-C and SIGTERM: their handlers do not run while it does.
+
+    Args:
+        stop: Asks the block to end early; called from the signal on, until the block ends.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    woken, wakes = socket.socketpair()
+    with woken, wakes:
+        wakes.setblocking(False)
+        before = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+        watcher = threading.Thread(target=_stop_on_signals, args=(woken, stop))
+        watcher.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            wakes.shutdown(socket.SHUT_WR)
+            watcher.join()
+
+
+def _stop_on_signals(woken: socket.socket, stop: Callable[[], None]) -> None:
+    asked = False
+    while True:
+        try:
+            numbers = woken.recv(64)
+        except TimeoutError:
+            numbers = None
+        if numbers == b"":
+            return
+        asked = asked or any(number in SIGNALS for number in numbers or b"")
+        if asked:
+            # Again and again: native code that is about to begin does not notice.
+            woken.settimeout(_AGAIN_S)
+            stop()

@@ -7,12 +7,24 @@
  */
 #include "block_counter.h"
 
+/* Whether a block begins with an instruction of the code, and ends in the code. */
+static int is_code(const block_counter_t *counter, uint64_t offset, uint32_t size)
+{
+    const uint64_t begin = offset >> 1;
+    return offset < counter->code_bytes && size <= counter->code_bytes - offset &&
+           counter->instructions_before[begin + 1u] != counter->instructions_before[begin];
+}
+
 void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *user)
 {
     block_counter_t *counter = user;
     const uint64_t offset = address - counter->code_origin;
-    if (offset + size > counter->code_bytes) {
-        return; /* not code: the core faults at the first instruction, and the simulator reports that */
+    if (!is_code(counter, offset, size)) {
+        /* Counted by nobody, it might run for ever. */
+        counter->no_code = 1;
+        counter->no_code_address = address;
+        (void)counter->stop(engine);
+        return;
     }
     const uint32_t begin = (uint32_t)offset >> 1;
     const uint32_t end = ((uint32_t)offset + size) >> 1;

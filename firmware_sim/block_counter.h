@@ -34,6 +34,7 @@ typedef struct {
     uint32_t taken_branch_cycles;
     uint32_t limit_reached;
     uint64_t instruction_limit;
+    uint64_t no_code_address; /* where the core was stopped, if no_code */
     int (*stop)(void *engine);
     /* Running state. */
     uint64_t instructions;
@@ -43,6 +44,7 @@ typedef struct {
     uint64_t next_address; /* of the instruction behind the previous block */
     uint32_t region;
     uint32_t begin; /* halfword that the running block begins at */
+    uint32_t no_code; /* set when a block begins where no instruction of the code does */
 } block_counter_t;
 
 void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *user);

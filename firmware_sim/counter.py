@@ -54,6 +54,7 @@ class _Counter(ctypes.Structure):
         ("taken_branch_cycles", ctypes.c_uint32),
         ("limit_reached", ctypes.c_uint32),
         ("instruction_limit", ctypes.c_uint64),
+        ("no_code_address", ctypes.c_uint64),
         ("stop", ctypes.c_void_p),
         ("instructions", ctypes.c_uint64),
         ("cycles", ctypes.c_uint64),
@@ -62,6 +63,7 @@ class _Counter(ctypes.Structure):
         ("next_address", ctypes.c_uint64),
         ("region", ctypes.c_uint32),
         ("begin", ctypes.c_uint32),
+        ("no_code", ctypes.c_uint32),
     )
 
 
@@ -110,8 +112,8 @@ class BlockCounter:
             ctypes.addressof(self._regions),
             self._places.ctypes.data,
             timing.taken_branch,
-            0,
-            instruction_limit,
+            limit_reached=0,
+            instruction_limit=instruction_limit,
         )
 
     def attach(self, engine: "Uc", entry: int, flash: range) -> None:
@@ -158,6 +160,11 @@ class BlockCounter:
     def limit_reached(self) -> bool:
         """Whether the core was stopped at the instruction limit."""
         return bool(self._counter.limit_reached)
+
+    @property
+    def no_code(self) -> int | None:
+        """The address that the core was stopped at because it is no code; None if it was not."""
+        return int(self._counter.no_code_address) if self._counter.no_code else None
 
     def counts(self) -> Sequence[Count]:
         """Return the counts of each region."""

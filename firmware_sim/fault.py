@@ -7,8 +7,13 @@ from edgekit.errors import SimulationError
 from firmware_sim.debug_info import DebugInfo, Frame, Registers, Stack
 from firmware_sim.regions import BUG_HINT
 
+SLEEPS = "the firmware sleeps, and nothing wakes it"
+WAITS_FOR_EVENT = "the firmware sleeps: it waits for an event that nothing sends"
+BAD_RETURN = "return from an exception outside of one"
 _NAMES = (*(f"r{number}" for number in range(13)), "sp", "lr", "pc")
 _IN_A_ROW = 4
+_UNDEFINED = 0xDE
+"""The high byte of UDF of 2 bytes."""
 _INNERMOST, _OUTERMOST = 12, 4
 """Frames that are shown of a stack that is deeper than both together."""
 
@@ -37,7 +42,9 @@ def fault(what: str, machine: Machine, info: DebugInfo) -> SimulationError:
         info: The firmware's debug information.
     """
     stack = info.stack_of(machine.registers, machine.read)
-    place = _place(next((frame for frame in stack.frames if frame.is_code), stack.frames[0]))
+    # An undefined instruction may be data to the assembler: what has a line is in a function all the same.
+    shown = (frame for frame in stack.frames if frame.is_code or frame.line)
+    place = _place(next(shown, stack.frames[0]))
     details = ("call stack:", *_stack_lines(stack), "registers:", *_register_lines(machine))
     return SimulationError(f"{what}, in {place}", BUG_HINT, details)
 
@@ -45,6 +52,18 @@ def fault(what: str, machine: Machine, info: DebugInfo) -> SimulationError:
 def runaway(limit: int) -> str:
     """Return what happened where a block of audio does not end."""
     return f"runaway: {limit:,} instructions in one block of audio"
+
+
+def no_code(address: int, halfword: int | None) -> str:
+    """Return what happened where the core went to an address at which no instruction begins.
+
+    Args:
+        address: The address.
+        halfword: What is there; None if unknown. An undefined instruction that was written as data is one.
+    """
+    if halfword is not None and halfword >> 8 == _UNDEFINED:
+        return "undefined instruction"
+    return f"jump to {address:#x}, which is no code"
 
 
 def _place(frame: Frame) -> str:

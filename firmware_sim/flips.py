@@ -13,7 +13,7 @@ from firmware_sim.program import Program, Symbol
 PLACES = {"weights": "edgekit_model_data", "state": "state"}
 """Where bits can be flipped, and the symbol that lies there."""
 SYNTAX = "weights:BYTE.BIT, state:BYTE.BIT@SAMPLE, or random*COUNT for BYTE.BIT"
-_FLIP = re.compile(r"(\w+):(?:(\d+)\.(\d+)|random\*(\d+))(?:@(\d+))?")
+_FLIP = re.compile(r"(\w+):(?:([0-9]{1,12})\.([0-9]{1,12})|random\*([0-9]{1,12}))(?:@([0-9]{1,12}))?")
 _BITS = 8
 
 
@@ -53,10 +53,18 @@ def read_flips(
         seed: Decides what is random.
 
     Raises:
-        ConfigError: If one cannot be read, is outside its place or the audio, or cannot be done there.
+        ConfigError: If one cannot be read, is outside its place or the audio, cannot be done there, or is
+            given twice, which would undo it.
     """
     chosen = random.Random(seed)  # noqa: S311 - no secret
-    return tuple(flip for text in texts for flip in _read(text, program, target, samples, chosen))
+    found: dict[Flip, str] = {}
+    for text in texts:
+        for flip in _read(text, program, target, samples, chosen):
+            if flip in found:
+                what = f"--flip {text}: {flip} is given twice, also by {found[flip]}"
+                raise ConfigError(what, "leave one out, or choose random bits by another --seed")
+            found[flip] = text
+    return tuple(found)
 
 
 def _read(text: str, program: Program, target: Target, samples: int, chosen: random.Random) -> list[Flip]:

@@ -101,6 +101,13 @@ class Program:
         """Return the function of an address, and the address, for messages."""
         return f"{self.function_at(address)} (pc {address:#x})"
 
+    def halfword_at(self, address: int) -> int | None:
+        """Return the halfword at an address of the code; None elsewhere."""
+        offset = address - self.code_origin
+        if not 0 <= offset <= len(self.code) - 2:
+            return None
+        return int.from_bytes(self.code[offset : offset + 2], "little")
+
     def stack_bytes_of(self, stack: bytes) -> int:
         """Return the high-water mark of a stack that was filled with `PAINT`, from its memory at the end."""
         used = np.flatnonzero(np.frombuffer(stack, np.uint8) != PAINT)

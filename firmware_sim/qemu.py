@@ -17,8 +17,8 @@ import numpy.typing as npt
 from edgekit.errors import SimulationError
 from edgekit.target import Target
 from firmware_sim.counter import PLACE, Count
-from firmware_sim.debug_info import DebugInfo
-from firmware_sim.fault import fault, runaway
+from firmware_sim.debug_info import PC, DebugInfo
+from firmware_sim.fault import BAD_RETURN, SLEEPS, WAITS_FOR_EVENT, fault, no_code, runaway
 from firmware_sim.files import read_results, read_traces, write_audio
 from firmware_sim.places import Places, count_places
 from firmware_sim.program import Program
@@ -41,7 +41,7 @@ _CAUSES = {
     12: "the stack cannot be written",
     16: "undefined instruction",
     17: "jump to what is no Thumb code",
-    18: "bad return from an exception",
+    18: BAD_RETURN,
     19: "an instruction of a coprocessor that is switched off",
     20: "stack overflow",
     24: "unaligned access",
@@ -146,11 +146,11 @@ def _rows(report: list[list[str]], kind: str) -> Iterator[tuple[int, ...]]:
 def _require_end(run: QemuRun, qemu: Qemu, report: list[list[str]]) -> None:
     """Raise the error of a run that did not come to its end: it is run again, up to there."""
     own, last, last_but_one = next(_rows(report, "own"))
-    for kind in ("fault", "sleep", "limit"):
+    for kind in ("fault", "sleep", "event", "nowhere", "limit"):
         if not any(_rows(report, kind)):
             continue
-        # A core that sleeps has executed its last block; one at the limit would repeat it.
-        steps = {"fault": None, "sleep": own - last - 1, "limit": 0}[kind]
+        # A core that sleeps has executed its last block up to there; one that was stopped would repeat it.
+        steps = {"fault": None, "sleep": own - last - 1, "event": own - last - 1}.get(kind, 0)
 
         def prepare(work: Path, hold_ms: int) -> None:
             run.prepare(work, last_but_one, hold_ms)
@@ -158,7 +158,9 @@ def _require_end(run: QemuRun, qemu: Qemu, report: list[list[str]]) -> None:
         stopped = machine_before_end(qemu, prepare, last, run.fault_handler, steps)
         what = {
             "fault": _said(stopped, run.program),
-            "sleep": "the firmware sleeps, and nothing wakes it",
+            "sleep": SLEEPS,
+            "event": WAITS_FOR_EVENT,
+            "nowhere": no_code(pc := stopped.machine.registers[PC], run.program.halfword_at(pc)),
             "limit": runaway(run.block_instruction_limit),
         }[kind]
         raise fault(what, stopped.machine, run.info)

@@ -28,6 +28,8 @@ const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
 void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, void (*call)(uint64_t id, struct qemu_plugin_tb *tb));
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, void (*call)(unsigned int cpu, void *user),
                                           int flags, void *user);
+void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *instruction,
+                                            void (*call)(unsigned int cpu, void *user), int flags, void *user);
 void qemu_plugin_register_vcpu_idle_cb(uint64_t id, void (*call)(uint64_t id, unsigned int cpu));
 void qemu_plugin_register_atexit_cb(uint64_t id, void (*call)(uint64_t id, void *user), void *user);
 
@@ -97,10 +99,11 @@ static void stop(const char *end)
     }
 }
 
-static int stop_at_limit(void *engine)
+/* What the block counter calls. */
+static int stop_here(void *engine)
 {
     (void)engine;
-    stop("limit");
+    stop(counter.no_code != 0u ? "nowhere" : "limit");
     return 0;
 }
 
@@ -133,11 +136,26 @@ static void on_block(unsigned int cpu, void *user)
     }
 }
 
+/* QEMU goes on after a WFE. Nothing here sends events: the core would wait, at that instruction of the block. */
+static void on_wait(unsigned int cpu, void *user)
+{
+    (void)cpu;
+    progress->instructions = before_last + (uintptr_t)user + 1u;
+    stop("event");
+}
+
 /* What QEMU calls its size has bytes of the next one too, where that one crosses a page. */
 static uint64_t size_of(const struct qemu_plugin_insn *instruction)
 {
     const uint8_t *bytes = qemu_plugin_insn_data(instruction);
     return bytes[1] >= 0xE8u ? 4u : 2u;
+}
+
+static int is_wait(const struct qemu_plugin_insn *instruction)
+{
+    const uint8_t *bytes = qemu_plugin_insn_data(instruction);
+    return (bytes[0] == 0x20u && bytes[1] == 0xBFu) ||
+           (bytes[0] == 0xAFu && bytes[1] == 0xF3u && bytes[2] == 0x02u && bytes[3] == 0x80u);
 }
 
 static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
@@ -148,8 +166,15 @@ static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
     const uint64_t address = qemu_plugin_insn_vaddr(first);
     const uint64_t bytes = qemu_plugin_insn_vaddr(last) + size_of(last) - address;
     const uint64_t packed = instructions << 48 | address << 16 | bytes;
+    uint64_t index;
     (void)id;
     qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, 0, (void *)(uintptr_t)packed);
+    for (index = 0; index < instructions; index++) {
+        struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(tb, index);
+        if (is_wait(instruction)) {
+            qemu_plugin_register_vcpu_insn_exec_cb(instruction, on_wait, 0, (void *)(uintptr_t)index);
+        }
+    }
 }
 
 /* No interrupt is enabled: a core that sleeps never wakes. */
@@ -207,7 +232,7 @@ int qemu_plugin_install(uint64_t id, const struct qemu_info_t *info, int argc, c
     counter.places = calloc(head.halfwords + 1u, sizeof *counter.places);
     counter.taken_branch_cycles = head.taken_branch_cycles;
     counter.instruction_limit = head.block_instruction_limit;
-    counter.stop = stop_at_limit;
+    counter.stop = stop_here;
     counter.next_address = head.entry;
     (void)fclose(tables);
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgekit.errors import AudioError, SimulationError
-from edgekit.interrupts import interrupts_after
+from edgekit.interrupts import interrupts_after, stopped_by_signals
 from edgekit.target import Target
 from firmware_sim.counter import BlockCounter
 from firmware_sim.debug_info import DebugInfo
 from firmware_sim.device import REGISTERS_ADDRESS, REGISTERS_BYTES, Device
 from firmware_sim.division_trap import DivisionTrap
-from firmware_sim.fault import fault, runaway
+from firmware_sim.fault import SLEEPS, fault, no_code, runaway
 from firmware_sim.flips import Flip, flip_loaded, flips_by_sample
 from firmware_sim.native import refuse_counting, run_natively
 from firmware_sim.places import Places, count_places
@@ -25,10 +25,17 @@ from firmware_sim.qemu import run_in_qemu
 from firmware_sim.regions import BUG_HINT, default_regions, region_table
 from firmware_sim.result import SimResult
 from firmware_sim.timing import Waits, cost_table, timing_of
-from firmware_sim.unicorn_faults import SUPERVISOR_CALL, machine_of, said, said_of_exception, unicorn
+from firmware_sim.unicorn_faults import (
+    EVENT_WAITS,
+    SUPERVISOR_CALL,
+    machine_of,
+    said,
+    said_of_exception,
+    unicorn,
+)
 
 if TYPE_CHECKING:
-    from unicorn.unicorn_py3.unicorn import Uc
+    from unicorn.unicorn_py3.unicorn import Uc, UcError
 
 _NEVER = 0xFFFF_FFFE
 LIMIT = 4_000_000_000
@@ -183,7 +190,7 @@ class _Run:
         self._emulate()
         exit_code = self.device.exit_code
         if exit_code is None:
-            raise self._fault("the firmware sleeps, and nothing wakes it", passed=True)
+            raise self._fault(SLEEPS, passed=True)
         if len(self.snapshots) < 2:
             raise SimulationError(
                 f"the firmware ended with {exit_code} before it had read its audio", BUG_HINT
@@ -244,18 +251,39 @@ class _Run:
         memory = self.target.memory
         flash = range(memory.flash_origin, memory.flash_origin + memory.flash_bytes)
         self.counter.attach(self.engine, entry & ~1, flash)
+        refused: UcError | None = None
         try:
-            with interrupts_after(self.engine.emu_stop):
+            stop = self.engine.emu_stop
+            with interrupts_after(stop), stopped_by_signals(stop):
                 self.engine.emu_start(entry, _NEVER)
         except uc.UcError as error:
-            raise self._fault(said(error.errno, self.access, self.program)) from error
+            refused = error
+        self._require_no_fault(refused)
+
+    def _require_no_fault(self, refused: "UcError | None") -> None:
+        at = self.engine.reg_read(unicorn().arm_const.UC_ARM_REG_PC)
+        if self.counter.no_code is not None:
+            at = self.counter.no_code
+            raise self._fault(no_code(at, self.program.halfword_at(at)))
+        if refused is not None:
+            waits = any(self._executes(at - len(wait), wait) for wait in EVENT_WAITS)
+            what = said(refused.errno, self.access, self.program, waits=waits)
+            raise self._fault(what, passed=waits) from refused
         if self.exception is not None:
             passed = self.exception == SUPERVISOR_CALL
-            raise self._fault(said_of_exception(self.exception), passed=passed)
+            raise self._fault(said_of_exception(self.exception, at), passed=passed)
         if self.divisions.trapped:
             raise self._fault("division by zero")
         if self.counter.limit_reached:
             raise self._fault(runaway(self.block_instruction_limit))
+
+    def _executes(self, address: int, instruction: bytes) -> bool:
+        """Return whether that instruction begins at an address."""
+        offset, before = address - self.program.code_origin, self.costs.instructions_before
+        if not 0 <= offset < 2 * len(self.costs.entry_cycles):
+            return False
+        begins = bool(before[offset // 2 + 1] != before[offset // 2])
+        return begins and self.program.code.startswith(instruction, offset)
 
     def _fault(self, what: str, *, passed: bool = False) -> SimulationError:
         return fault(what, machine_of(self.engine, self.target.memory, passed=passed), self.info)

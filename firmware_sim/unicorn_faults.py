@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from edgekit.errors import ConfigError
 from edgekit.target import Memory
 from firmware_sim.debug_info import PC
-from firmware_sim.fault import Machine
+from firmware_sim.fault import BAD_RETURN, WAITS_FOR_EVENT, Machine, no_code
 from firmware_sim.program import Program
 
 if TYPE_CHECKING:
@@ -14,13 +14,20 @@ if TYPE_CHECKING:
 
 _STACK_OVERFLOW_BYTES = 1 << 16
 """An access so near below the stack is taken for one of its frames."""
-_WIDE_SLEEPS = (bytes.fromhex("aff30280"), bytes.fromhex("aff30380"))
+EVENT_WAITS = (bytes.fromhex("20bf"), bytes.fromhex("aff30280"))
+"""WFE of 2 and of 4 bytes."""
+_WIDE_SLEEPS = (EVENT_WAITS[1], bytes.fromhex("aff30380"))
 """WFE and WFI of 4 bytes."""
+_PREFETCH_ABORT = 3
 SUPERVISOR_CALL = 2
 _EXCEPTIONS = {
     SUPERVISOR_CALL: "supervisor call",
     7: "breakpoint",
+    8: BAD_RETURN,
+    17: "an instruction of a coprocessor that is switched off",
+    18: "jump to what is no Thumb code",
     19: "stack overflow",
+    22: "unaligned access",
 }
 
 
@@ -40,22 +47,24 @@ def unicorn() -> ModuleType:
     return unicorn
 
 
-def said(error: int, access: tuple[int, int] | None, program: Program) -> str:
+def said(error: int, access: tuple[int, int] | None, program: Program, *, waits: bool) -> str:
     """Return what happened, in words.
 
     Args:
         error: Unicorn's number of the error.
         access: Address and bytes of the access that failed; None if none did.
         program: The firmware.
+        waits: Whether it has just executed a WFE.
     """
     uc = unicorn()
     if error == uc.UC_ERR_INSN_INVALID:
-        return "undefined instruction"
+        # Unicorn has no events, so it refuses to wait for one.
+        return WAITS_FOR_EVENT if waits else "undefined instruction"
     if access is None:
         return f"fault {error} of the core"
     address, size = access
     if error in (uc.UC_ERR_FETCH_PROT, uc.UC_ERR_FETCH_UNMAPPED):
-        return f"jump to {address:#x}, which is no code"
+        return no_code(address, None)
     if error == uc.UC_ERR_WRITE_PROT:
         return f"write of {size} bytes to flash at {address:#x}"
     if 0 < program.stack_limit - address <= _STACK_OVERFLOW_BYTES:
@@ -64,8 +73,10 @@ def said(error: int, access: tuple[int, int] | None, program: Program) -> str:
     return f"bad pointer: {kind} of {size} bytes at {address:#x}, where no memory is"
 
 
-def said_of_exception(number: int) -> str:
-    """Return what happened, in words, where the core took an exception."""
+def said_of_exception(number: int, address: int) -> str:
+    """Return what happened, in words, where the core took an exception at an address."""
+    if number == _PREFETCH_ABORT:
+        return no_code(address, None)
     return _EXCEPTIONS.get(number, f"exception {number} of the core")
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from edgekit.interrupts import interrupts_after
+from edgekit.interrupts import interrupts_after, stopped_by_signals
 
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
@@ -78,3 +78,29 @@ def test_in_another_thread_it_stays_out_of_the_way():
     thread.start()
     thread.join()
     assert done == [True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_native_code_that_calls_nothing_is_stopped(number: signal.Signals):
+    flag = threading.Event()
+    handled: list[int] = []
+    before = signal.signal(number, lambda found, _: handled.append(found))
+    try:
+        with stopped_by_signals(flag.set):
+            signal.raise_signal(number)
+            assert flag.wait(10)
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        signal.signal(number, before)
+
+
+def test_other_threads_have_no_signals_to_be_stopped_by():
+    def run() -> None:
+        with stopped_by_signals(lambda: None):
+            done.append(signal.getsignal(signal.SIGINT))
+
+    done: list[object] = []
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert len(done) == 1

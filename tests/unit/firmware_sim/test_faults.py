@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +31,7 @@ MOST_S = 30
 
 BAD_READ, FLASH, UNDEFINED, OVERFLOW, RUNAWAY, IN_RAM, SLEEP = range(1, 8)
 DIVISION, TIGHT, BAD_WRITE, BAD_STACK, CALL, BREAKPOINT = range(8, 14)
+IN_FLASH, LITERAL, EVENT, BAD_RETURN, NO_EXCEPTION, AS_DATA = range(14, 20)
 FAULTS = {
     FLASH: "to flash at 0x",
     UNDEFINED: "undefined instruction",
@@ -41,6 +44,9 @@ FAULTS = {
     BAD_WRITE: "bad pointer: ",
     CALL: "supervisor call",
     BREAKPOINT: "breakpoint",
+    IN_FLASH: ", which is no code",
+    EVENT: "waits for an event that nothing sends",
+    AS_DATA: "undefined instruction",
 }
 NAMES = {
     FLASH: "write to flash",
@@ -54,6 +60,9 @@ NAMES = {
     BAD_WRITE: "bad pointer",
     CALL: "supervisor call",
     BREAKPOINT: "breakpoint",
+    IN_FLASH: "loop in flash",
+    EVENT: "wait for an event",
+    AS_DATA: "undefined instruction as data",
 }
 
 
@@ -103,7 +112,7 @@ def test_faults_end_with_place_stack_and_registers(fault: int, core: str, failed
     assert error.exit_code == 8
     assert FAULTS[fault] in error.what
     shown = frames(error)
-    if fault == IN_RAM:
+    if fault in (IN_RAM, IN_FLASH):
         assert shown.pop(0)[1] == "no code"
     function, line = shown[0]
     assert function == "fault"
@@ -116,6 +125,46 @@ def test_faults_end_with_place_stack_and_registers(fault: int, core: str, failed
     assert list(found) == [*(f"r{n}" for n in range(13)), "sp", "lr", "pc", "xpsr"]
     assert found["sp"] % 4 == 0
     assert found["xpsr"] & 1 << 24, "the Thumb bit"
+
+
+M3 = "cortex-m3"
+"""Has no stack limit, nor the multiplications of the others."""
+
+
+@pytest.mark.parametrize("core", [*CORES, M3])
+def test_a_loop_of_data_among_the_code_ends(core: str, failed) -> None:
+    error = failed(LITERAL, core)
+    pc = registers(error)["pc"]
+    assert error.what == f"jump to {pc:#x}, which is no code, in fault at {line_of('FAULT 15')}"
+    assert frames(error)[0] == ("fault", line_of("FAULT 15"))
+
+
+@pytest.mark.parametrize("core", [*CORES, M3])
+@pytest.mark.parametrize("fault", [BAD_RETURN, NO_EXCEPTION])
+def test_returns_to_nowhere_say_what_they_are(fault: int, core: str, failed) -> None:
+    said = failed(fault, core).what
+    nowhere = "jump to what is no code" if core == "cortex-m55" else "jump to 0xdeadbeee, which is no code"
+    # QEMU's core takes no such return from there for one.
+    outside = nowhere if core == "cortex-m55" else "return from an exception outside of one"
+    assert said.startswith(f"{nowhere if fault == BAD_RETURN else outside}, in ")
+
+
+@pytest.mark.parametrize("fault", [IN_FLASH, EVENT])
+def test_a_cortex_m3_says_the_same(fault: int, failed) -> None:
+    assert FAULTS[fault] in failed(fault, M3).what
+
+
+@pytest.mark.parametrize("core", CORES[:2])
+def test_ctrl_c_ends_code_that_calls_nothing(core: str, build_program: Callable[..., Path]) -> None:
+    """As if the limit were never reached: nothing in the loop calls Python, which would handle the signal."""
+    target = target_of(core)
+    elf = build_program("faults", target, {"FAULT": str(TIGHT)})
+    timer = threading.Timer(0.5, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        simulate(elf, target, PCM, {"all": ["main"]}, block_instruction_limit=1 << 60)
+    assert time.monotonic() - started < MOST_S
 
 
 @pytest.mark.parametrize("core", CORES[:2])

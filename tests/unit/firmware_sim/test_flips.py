@@ -38,7 +38,6 @@ def test_a_flip_of_a_weight_changes_what_it_multiplies(fake_firmware: Path, targ
     total = int(PCM.astype(int).sum())
     # Its first weight, 1, becomes 3.
     assert adv_with(fake_firmware, target, "weights:0.1") == (int(3 * total / 1000), PCM.min(), PCM.max())
-    assert adv_with(fake_firmware, target, "weights:0.1", "weights:0.1")[0] == int(total / 1000)
 
 
 @pytest.mark.parametrize("sample", [0, 512, 700, 999])
@@ -88,6 +87,9 @@ def test_random_flips_depend_on_the_seed_alone(program: Program, target: Target)
         ("weights:random*129", "129 bits", "1 to 128"),
         ("flash:0.0", "there is no flash", "weights, state"),
         ("weights:0", "cannot be read", "weights:BYTE.BIT"),
+        ("weights:\u0661.0", "cannot be read", "weights:BYTE.BIT"),
+        ("weights:0.\u0967", "cannot be read", "weights:BYTE.BIT"),
+        (f"weights:{'9' * 5000}.0", "cannot be read", "weights:BYTE.BIT"),
         ("weights:-1.0", "cannot be read", "weights:BYTE.BIT"),
         ("", "cannot be read", "weights:BYTE.BIT"),
     ],
@@ -101,6 +103,30 @@ def test_what_cannot_be_flipped_is_an_error(
     assert what in caught.value.what
     assert hint in caught.value.hint
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("weights:0.1", "weights:0.1"),
+        ("weights:0.1", "weights:00.01"),
+        ("state:1.2", "state:1.2@0"),
+        ("weights:random*128", "weights:3.7"),
+        ("weights:3.7", "weights:random*128"),
+    ],
+)
+def test_a_bit_that_is_given_twice_is_an_error(
+    texts: tuple[str, ...], program: Program, target: Target
+) -> None:
+    with pytest.raises(ConfigError, match=r"--flip .* is given twice, also by ") as caught:
+        read_flips(texts, program, target, 1000, 0)
+    assert caught.value.exit_code == 2
+
+
+def test_a_bit_can_be_flipped_back(fake_firmware: Path, program: Program, target: Target) -> None:
+    assert len(read_flips(["state:1.2@5", "state:1.2@6"], program, target, 1000, 0)) == 2
+    there_and_back = adv_with(fake_firmware, target, f"state:{SUM_BYTE}.7@65", f"state:{SUM_BYTE}.7@66")
+    assert there_and_back[0] == int(int(PCM.astype(int).sum()) / 1000)
 
 
 @needs_qemu

@@ -22,6 +22,25 @@ M4 = TIMINGS["cortex-m4"]
         ("cortex-m4", "smlal", "r0, r1, r2, r3", 1),
         ("cortex-m4", "udiv", "r0, r1, r2", 7),
         ("cortex-m4", "b", "#0", 1),
+        ("cortex-m4", "ldm", "r9, {r10, r11}", 3),
+        ("cortex-m33", "ldaex", "r0, [r1]", 2),
+        ("cortex-m33", "ldaexb", "r0, [r1]", 2),
+        ("cortex-m33", "stlexh", "r0, r1, [r2]", 1),
+        ("cortex-m4", "vldr", "s0, [r0]", 2),
+        ("cortex-m4", "vldr", "d0, [r0]", 3),
+        ("cortex-m4", "vstr", "s0, [r0]", 2),
+        ("cortex-m4", "vstr", "d10, [r0]", 3),
+        ("cortex-m4", "vldmia", "r0!, {s0, s1, s2}", 4),
+        ("cortex-m4", "vpop", "{d8, d9, d10}", 7),
+        ("cortex-m4", "vpush", "{d8}", 3),
+        ("cortex-m4", "vdiv", "s0, s1, s2", 14),
+        ("cortex-m4", "vsqrt", "s0, s1", 14),
+        ("cortex-m4", "vmla", "s0, s1, s2", 3),
+        ("cortex-m4", "vnmls", "s0, s1, s2", 3),
+        ("cortex-m4", "vfma", "s0, s1, s2", 3),
+        ("cortex-m4", "vfnms", "s0, s1, s2", 3),
+        ("cortex-m4", "vmul", "s0, s1, s2", 1),
+        ("cortex-m4", "vmov", "s0, r0", 1),
         ("cortex-m3", "mla", "r0, r1, r2, r3", 2),
         ("cortex-m3", "smull", "r0, r1, r2, r3", 5),
         ("cortex-m3", "umlal", "r0, r1, r2, r3", 7),
@@ -35,6 +54,47 @@ def test_cycles_follow_the_table(core: str, mnemonic: str, operands: str, cycles
 def test_load_behind_a_load_is_pipelined_except_on_the_m0() -> None:
     assert instruction_cycles(M4, "ldrh", "r0, [r1]", pipelined=True) == 1
     assert instruction_cycles(TIMINGS["cortex-m0"], "ldrh", "r0, [r1]", pipelined=True) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "cycles"),
+    [
+        ("0860 0868", [1, 1]),  # str r0, [r1]   ldr r0, [r1]
+        ("0cc9 0868", [3, 1]),  # ldm r1!, {r2, r3}   ldr r0, [r1]
+        ("0cc1 0868", [3, 1]),  # stm r1!, {r2, r3}   ldr r0, [r1]
+        ("d1e90023 0868", [3, 1]),  # ldrd r2, r3, [r1]   ldr r0, [r1]
+        ("c1e90023 0868", [3, 1]),  # strd r2, r3, [r1]   ldr r0, [r1]
+        ("91ed000a 0868", [2, 1]),  # vldr s0, [r1]   ldr r0, [r1]
+        ("0868 0860", [2, 1]),  # ldr r0, [r1]   str r0, [r1]
+        ("0868 0cc9", [2, 3]),  # ldr r0, [r1]   ldm r1!, {r2, r3}
+        ("0868 d1e90023", [2, 3]),  # ldr r0, [r1]   ldrd r2, r3, [r1]
+        ("0868 00bf 0868", [2, 1, 2]),  # ldr r0, [r1]   nop   ldr r0, [r1]
+    ],
+)
+def test_loads_behind_any_access_of_memory_are_pipelined(code: str, cycles: list[int]) -> None:
+    content = bytes.fromhex(code)
+    table = cost_table(M4, content, 0, [(0, len(content))])
+    begins = np.flatnonzero(np.diff(table.instructions_before))
+    assert (table.cycles_before[begins + 1] - table.cycles_before[begins]).tolist() == cycles
+    assert table.cycles_before[-1] == sum(cycles)
+
+
+@pytest.mark.parametrize(
+    ("code", "cycles"),
+    [
+        ("91ed000b", 3),  # vldr d0, [r1]
+        ("bdec048b", 5),  # vpop {d8, d9}
+        ("2ded028a", 3),  # vpush {s16, s17}
+        ("80ee810a", 14),  # vdiv.f32 s0, s1, s2
+        ("b1eee00a", 14),  # vsqrt.f32 s0, s1
+        ("00ee810a", 3),  # vmla.f32 s0, s1, s2
+        ("a0ee810a", 3),  # vfma.f32 s0, s1, s2
+        ("d1e8ef0f", 2),  # ldaex r0, [r1]
+    ],
+)
+def test_the_disassembler_and_the_table_have_the_same_names(code: str, cycles: int) -> None:
+    content = bytes.fromhex(code)
+    assert cost_table(M4, content, 0, [(0, len(content))]).cycles_before[-1] == cycles
 
 
 def test_costs_are_prefix_sums_over_halfwords() -> None:

@@ -9,6 +9,10 @@ uint32_t outer(volatile uint32_t *pointer);
 extern const uint32_t table[2];
 const uint32_t table[2] = {1, 2};
 
+/* "b ." and more: no code, because nobody has compiled it. */
+extern const uint16_t loop[4];
+const uint16_t loop[4] = {0xE7FE, 0xE7FE, 0xE7FE, 0xE7FE};
+
 static int16_t block[64];
 
 __attribute__((noinline)) uint32_t fault(volatile uint32_t *pointer, uint32_t depth)
@@ -42,6 +46,18 @@ __attribute__((noinline)) uint32_t fault(volatile uint32_t *pointer, uint32_t de
     __asm__ volatile("svc #1"); /* FAULT 12 */
 #elif FAULT == 13
     __asm__ volatile("bkpt #1"); /* FAULT 13 */
+#elif FAULT == 14
+    ((void (*)(void))((uintptr_t)loop | 1u))(); /* FAULT 14 */
+#elif FAULT == 15
+    __asm__ volatile("b 2f\n\t.balign 4\n1:\t.word 0xE7FEE7FE\n2:\tadr r0, 1b\n\tadds r0, #1\n\tbx r0"); /* FAULT 15 */
+#elif FAULT == 16
+    __asm__ volatile("wfe"); /* FAULT 16 */
+#elif FAULT == 17
+    __asm__ volatile("push {%0}\n\tpop {pc}" ::"r"(0xDEADBEEFu)); /* FAULT 17 */
+#elif FAULT == 18
+    __asm__ volatile("mov r0, %0\n\tbx r0" ::"r"(0xFFFFFFF9u) : "r0"); /* FAULT 18 */
+#elif FAULT == 19
+    __asm__ volatile(".hword 0xDE00"); /* FAULT 19 */
 #elif FAULT == 9
     __asm__ volatile("b ."); /* FAULT 9 */
 #endif

@@ -36,7 +36,7 @@ def test_a_layer_is_the_peers_and_its_results_are_spread(title):
 
 @pytest.mark.parametrize("n_fft", [64, 128])
 def test_a_student_keeps_its_budgets_after_hours_too(n_fft, tmp_path):
-    """Of its shape, weights random: 16 KB, at hop 32 24 KB of code, no more cycles than in the first second."""
+    """Of its shape, random weights: 16 KB, at hop 32 24 KB of code, no more cycles than at first."""
     shape = {"bands": 26, "channels": 13, "depth": (3, 4), "int4": True, "n_fft": n_fft}
     (tmp_path / "student").mkdir()
     (tmp_path / "c").mkdir()

@@ -49,7 +49,7 @@ class TestHelp:
         assert "Commands:" in ran.err
 
     def test_version(self, edgekit):
-        assert edgekit("--version").out == "edgekit, version 0.1.0\n"
+        assert edgekit("--version").out == "edgekit, version 0.2.0\n"
 
     def test_imports_nothing_heavy(self):
         code = "import sys; from edgekit.cli import main; main(['--help']); print(*sys.modules)"

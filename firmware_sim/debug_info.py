@@ -17,7 +17,7 @@ from elftools.elf.elffile import ELFFile
 
 from edgekit.errors import SimulationError
 from firmware_sim.inlining import InlinedCall, Line, file_of, inlined_calls
-from firmware_sim.program import Program
+from firmware_sim.program import UNDEFINED, Program
 
 SP, LR, PC = 13, 14, 15
 _THUMB = 1
@@ -153,7 +153,13 @@ class DebugInfo:
         return above, ""
 
     def _is_code(self, address: int) -> bool:
-        return any(start <= address < end for start, end in self._program.instruction_ranges)
+        ranges = self._program.instruction_ranges
+        return self._is_undefined(address) or any(start <= address < end for start, end in ranges)
+
+    def _is_undefined(self, address: int) -> bool:
+        """Return whether UDF of 2 bytes is there, which compilers also write as data."""
+        halfword = self._program.halfword_at(address)
+        return halfword is not None and halfword >> 8 == UNDEFINED
 
     def _entry_of(self, address: int) -> FDE | None:
         index = bisect.bisect_right(self._entry_starts, address) - 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from edgekit.errors import SimulationError
 from firmware_sim.debug_info import DebugInfo, Frame, Registers, Stack
+from firmware_sim.program import UNDEFINED
 from firmware_sim.regions import BUG_HINT
 
 SLEEPS = "the firmware sleeps, and nothing wakes it"
@@ -12,8 +13,6 @@ WAITS_FOR_EVENT = "the firmware sleeps: it waits for an event that nothing sends
 BAD_RETURN = "return from an exception outside of one"
 _NAMES = (*(f"r{number}" for number in range(13)), "sp", "lr", "pc")
 _IN_A_ROW = 4
-_UNDEFINED = 0xDE
-"""The high byte of UDF of 2 bytes."""
 _INNERMOST, _OUTERMOST = 12, 4
 """Frames that are shown of a stack that is deeper than both together."""
 
@@ -42,7 +41,7 @@ def fault(what: str, machine: Machine, info: DebugInfo) -> SimulationError:
         info: The firmware's debug information.
     """
     stack = info.stack_of(machine.registers, machine.read)
-    # An undefined instruction may be data to the assembler: what has a line is in a function all the same.
+    # A literal pool is no code, but it has a line and lies in a function.
     shown = (frame for frame in stack.frames if frame.is_code or frame.line)
     place = _place(next(shown, stack.frames[0]))
     details = ("call stack:", *_stack_lines(stack), "registers:", *_register_lines(machine))
@@ -61,7 +60,7 @@ def no_code(address: int, halfword: int | None) -> str:
         address: The address.
         halfword: What is there; None if unknown. An undefined instruction that was written as data is one.
     """
-    if halfword is not None and halfword >> 8 == _UNDEFINED:
+    if halfword is not None and halfword >> 8 == UNDEFINED:
         return "undefined instruction"
     return f"jump to {address:#x}, which is no code"
 

@@ -17,6 +17,8 @@ from edgekit.errors import SimulationError
 
 PAINT = 0xA5
 """What RAM is filled with before a run."""
+UNDEFINED = 0xDE
+"""The high byte of UDF of 2 bytes."""
 _THUMB = 1
 REBUILD = "run edgekit build again; the firmware must keep its symbol table"
 

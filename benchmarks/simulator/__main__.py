@@ -40,6 +40,7 @@ Written by `python -m benchmarks.simulator` with edgekit {__version__}, on speec
   {{cpus}}, and a load of {{load:.1f}} while this was measured.
 - Each time is the least of three runs, by the wall and by the processor. A second of audio includes reading
   the firmware and its costs.
+- Where loads from flash wait, every load of the core is slower to simulate: they are counted one by one.
 - *Bare* is unicorn with the same memories and audio, nothing counted and no fault caught, in the same run.
 """
 COUNTS = """## Instructions: unicorn and QEMU
@@ -94,9 +95,12 @@ def _speed_part(graphs: dict[str, Graph], work: Path) -> str:
     head += ["M instructions per s", "per s of processor", "bare, per s of processor", "counting by bare"]
     rows = [line(head), line(["---"] * len(head))]
     for title, graph in graphs.items():
-        for name in ("m33", "m55"):
+        for name in ("m33", "m4", "m55"):
             show(f"speed of {title}", 0, 1)
-            rows.append(_speed_row(title, graph, core(name).target, core(name).label, work))
+            label = core(name).label
+            if core(name).target.timing.data_wait_cycles:
+                label += ", waits of flash"
+            rows.append(_speed_row(title, graph, core(name).target, label, work))
     return "## Speed\n\n" + "\n".join(rows) + "\n"
 
 

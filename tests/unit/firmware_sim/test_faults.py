@@ -253,9 +253,12 @@ def test_the_command_prints_it_all_and_exits_with_8(
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_inlined_functions_have_frames(core: str, build_program: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("defines", [{}, {"AS_DATA": "1"}], ids=["instruction", "data"])
+def test_inlined_functions_have_frames(
+    defines: dict[str, str], core: str, build_program: Callable[..., Path]
+) -> None:
     target = target_of(core)
-    error = failure(build_program("inlined", target), target)
+    error = failure(build_program("inlined", target, defines), target)
     source = SOURCE.with_name("inlined.c")
     assert frames(error) == [
         ("inner", f"{line_of('FAULT', source)}, inlined"),

@@ -1,6 +1,7 @@
 """Update images for tests: the facts of a device, and images put together by hand, right or wrong."""
 
 import hashlib
+import random
 import struct
 import uuid
 from dataclasses import replace
@@ -40,6 +41,17 @@ DEVICE = DeviceFacts(
     firmware=Version(0, 9, 0),
     key_hash=KEY.public.hash,
 )
+TOLD = {
+    "class": MODEL.device_class.hex,
+    "vendor": MODEL.vendor.hex,
+    "abi": [1, 2, MODEL.abi.kernels],
+    "graph": MODEL.graph.hex(),
+    "floor": 7,
+    "ram": 20_000,
+    "key": KEY.public.hash.hex(),
+    "fit": bytes(32).hex(),
+}
+"""What a device that takes the model says of itself, for `smp_server`."""
 
 Entries = list[tuple[int, bytes]]
 
@@ -99,6 +111,12 @@ def assemble(
     if unprotected is None:
         unprotected = signature_entries(covered, key)
     return covered + area(0x6907, unprotected)
+
+
+def model_image(size: int = 61_440, seed: int = 1, facts: Facts = MODEL, key: PrivateKey = KEY) -> bytes:
+    """Return a model image with weights of a size, drawn by a seed."""
+    facts = replace(facts, needs=replace(facts.needs, weights_bytes=size))
+    return assemble(protected_entries(facts), random.Random(seed).randbytes(size), key=key)
 
 
 def signature_entries(covered: bytes, key: PrivateKey = KEY) -> Entries:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgekit.cli import options
-from edgekit.errors import ArtifactError, DeviceError, VerifyError, WrongTargetError
+from edgekit.cli.images import image_of
+from edgekit.errors import DeviceError, VerifyError, WrongTargetError
 
 if TYPE_CHECKING:
     from edgekit.progress import Progress
-    from edgekit.uploader.contents import Contents
     from edgekit.uploader.device import Device, Info, Slot
+    from edgekit.uploader.facts import Kind
+    from edgekit.uploader.image import Image
     from edgekit.uploader.install import Outcome
 
 AUTO = "auto"
@@ -96,43 +98,38 @@ def flash() -> None:
     help="Keep the image once it has passed its self-test (default), or leave it on trial.",
 )
 @options.json_option
-def upload(image: Path, port: str, baud: int, kind: str | None, confirm: bool, as_json: bool) -> None:
+def upload(image: Path, port: str, baud: int, kind: "Kind | None", confirm: bool, as_json: bool) -> None:
     """Install an image, and keep it if it passes its test.
 
     Steps: check, erase, write, read back, restart, test, confirm. IMAGE is a signed image, BUILD_DIR a
     folder that edgekit build wrote.
     """
-    from edgekit.uploader.contents import read_contents
+    from edgekit.uploader.container import read_image
+    from edgekit.uploader.image import check_digest, parse
     from edgekit.uploader.install import install
     from edgekit.uploader.preflight import check
 
-    contents = read_contents(_image_file(image, kind or "model"))
-    if kind is not None and contents.number != IMAGES.index(kind):
-        raise WrongTargetError(f"{image}: not a {kind} image", f"give --image {IMAGES[contents.number]}")
+    file = image_of(image, kind or "model")
+    made = parse(read_image(file), str(file))
+    check_digest(made)
+    if kind is not None and made.facts.kind != kind:
+        raise WrongTargetError(f"{image}: not a {kind} image", f"give --image {made.facts.kind}")
     with _connected(port, baud) as (device, progress):
-        outcome = install(device, contents, lambda info: check(contents, info), confirm, progress)
+        outcome = install(device, made, lambda info: check(made, info), confirm, progress)
     if as_json:
-        options.print_json(_outcome(outcome, contents))
+        options.print_json(_outcome(outcome, made))
     else:
-        click.echo(_sentence(outcome, contents))
+        click.echo(_sentence(outcome, made))
 
 
-def _image_file(path: Path, kind: str) -> Path:
-    if not path.is_dir():
-        return path
-    file = path / "firmware" / f"{kind}.signed.bin"
-    if not file.is_file():
-        raise ArtifactError(f"{path}: no {file.relative_to(path)}", "run edgekit build")
-    return file
+def _outcome(outcome: "Outcome", image: "Image") -> dict[str, Any]:
+    version = str(image.facts.version)
+    named = {"image": image.facts.kind, "version": version, "digest": image.digest.hex()}
+    return {**named, **asdict(outcome)}
 
 
-def _outcome(outcome: "Outcome", contents: "Contents") -> dict[str, Any]:
-    image = IMAGES[contents.number]
-    return {"image": image, "version": contents.version, "digest": contents.digest.hex(), **asdict(outcome)}
-
-
-def _sentence(outcome: "Outcome", contents: "Contents") -> str:
-    name = f"{IMAGES[contents.number]} {contents.version} ({contents.digest.hex()[:12]})"
+def _sentence(outcome: "Outcome", image: "Image") -> str:
+    name = f"{image.facts.kind} {image.facts.version} ({image.digest.hex()[:12]})"
     if outcome.result == "already active":
         return f"{name} is already active, nothing to do"
     sent = f"{outcome.sent_bytes:,} of {outcome.image_bytes:,} bytes sent in {outcome.duration_s:.1f} s"

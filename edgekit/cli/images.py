@@ -75,7 +75,7 @@ def sign(source: Path, key: Path | None, kind: "Kind", counter: int | None, out:
     from edgekit.uploader.image import parse, sign_again
     from edgekit.uploader.keys import DEVELOPMENT_KEY, load_private
 
-    file = _image_of(source, kind)
+    file = image_of(source, kind)
     private = load_private(key or DEVELOPMENT_KEY)
     data = sign_again(parse(read_image(file), str(file)), private, counter)
     try:
@@ -146,7 +146,7 @@ def verify(file: Path, key: Path, build: Path | None, target: str | None, as_jso
     _print_image(found, {"checked": checked}, as_json)
 
 
-def _image_of(source: Path, kind: "Kind") -> Path:
+def image_of(source: Path, kind: "Kind") -> Path:
     """Return an image: that of a build directory, whose checksums must be right, or the file itself."""
     from edgekit import artifact
     from edgekit.report import STAGES
@@ -172,7 +172,7 @@ def _of_build(build: Path, kind: "Kind") -> "DeviceFacts":
     from edgekit.uploader.image import DeviceFacts, parse
 
     target = built_target(build)
-    files = {"firmware": _image_of(build, "firmware"), "installed": _image_of(build, kind)}
+    files = {"firmware": image_of(build, "firmware"), "installed": image_of(build, kind)}
     facts = {name: parse(read_image(file), str(file)).facts for name, file in files.items()}
     firmware = facts["firmware"]
     return DeviceFacts(

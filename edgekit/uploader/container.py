@@ -4,6 +4,7 @@ Read strictly: every boundary is checked, and whatever is not as edgekit and img
 `edgekit.uploader.facts` says what the TLVs mean, `edgekit.uploader.image` which of them an image must have.
 """
 
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ MOST_BYTES = 64 << 20
 
 _HEADER = struct.Struct("<IIHHIIBBHII")
 _TLV = struct.Struct("<HH")
+_VERSION = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.([0-9]{1,5})(?:[.+]([0-9]{1,10}))?")
 SIGN_HINT = "make one with edgekit build, or edgekit image sign"
 AGAIN_HINT = "copy or download it again, or run edgekit build again"
 
@@ -32,6 +34,8 @@ class Version(NamedTuple):
     Example:
         >>> str(Version(1, 2, 3)), str(Version(1, 2, 3, 4))
         ('1.2.3', '1.2.3+4')
+        >>> Version.parse("1.2.3.4") == Version.parse("1.2.3+4") == (1, 2, 3, 4)
+        True
     """
 
     major: int
@@ -41,6 +45,18 @@ class Version(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}.{self.revision}" + (f"+{self.build}" if self.build else "")
+
+    @classmethod
+    def parse(cls, text: str) -> "Version":
+        """Return a version as edgekit writes it, or as devices do: they have a dot before the build number.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        found = _VERSION.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text!r} is no version")
+        return cls(*(int(number) for number in found.groups("0")))
 
     @property
     def numbers(self) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import smp_server
-from unit.edgekit.uploader.images import INFO, image
+from images import TOLD, model_image
 
 
 class Served:
@@ -18,10 +18,10 @@ class Served:
 
     def __init__(self, folder: Path, **config: Any) -> None:
         self.link, self.stats = folder / "port", folder / "stats.json"
-        told = {"link": str(self.link), "stats": str(self.stats), "info": INFO} | config
+        told = {"link": str(self.link), "stats": str(self.stats), "info": TOLD} | config
         if "installed" not in told:
             old = folder / "old.bin"
-            old.write_bytes(image(size=30_000, seed=99))
+            old.write_bytes(model_image(size=30_000, seed=99))
             told["installed"] = str(old)
         settings = folder / "server.json"
         settings.write_text(json.dumps(told))

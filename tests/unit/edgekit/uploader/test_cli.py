@@ -11,9 +11,10 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from images import model_image
 from unit.edgekit.commands import error
-from unit.edgekit.uploader.images import image
 
+from edgekit import artifact
 from edgekit.cli.app import main
 from edgekit.cli.progress import PlainProgress
 
@@ -23,7 +24,7 @@ FAST = ("--baud", 921_600)
 @pytest.fixture
 def new(tmp_path):
     file = tmp_path / "new.bin"
-    file.write_bytes(image(30_000))
+    file.write_bytes(model_image(30_000))
     return file
 
 
@@ -39,12 +40,12 @@ class TestUpload:
         ran = edgekit("flash", new, "--port", served.port, *FAST)
         assert ran.code == 0
         assert ran.out.startswith("model 1.2.3+4 (")
-        assert "is installed in slot 1: 30,292 of 30,292 bytes sent in" in ran.out
+        assert "is installed in slot 1: 30,344 of 30,344 bytes sent in" in ran.out
         phases = [line for line in ran.err.splitlines() if not line.startswith("writing")]
         assert phases == [
             *("connecting", "checking", "reading back", "restarting", "self-test", "confirming")
         ]
-        assert "writing (bytes) 30,292/30,292, 100 %" in ran.err
+        assert "writing (bytes) 30,344/30,344, 100 %" in ran.err
         assert "KiB/s" in ran.err
         assert served.stop()["confirmed"]
 
@@ -75,15 +76,22 @@ class TestUpload:
         assert not served.stop()["confirmed"]
 
     def test_of_a_build(self, edgekit, serve, tmp_path):
-        folder = tmp_path / "build" / "firmware"
-        folder.mkdir(parents=True)
-        assert error(edgekit("flash", tmp_path / "build")) == (
-            f"{tmp_path / 'build'}: no firmware/model.signed.bin",
-            "run edgekit build",
-        )
-        (folder / "model.signed.bin").write_bytes(image(5000))
+        build = tmp_path / "build"
+        with artifact.writing(build / "firmware", "firmware", {}, {}) as work:
+            (work / "model.signed.bin").write_bytes(model_image(5000))
         served = serve()
-        assert edgekit("flash", tmp_path / "build", "--port", served.port, *FAST).code == 0
+        assert edgekit("flash", build, "--port", served.port, *FAST).code == 0
+
+    def test_of_a_build_without_images(self, edgekit, tmp_path):
+        what, hint = error(edgekit("flash", tmp_path))
+        assert what.startswith(f"{tmp_path / 'firmware'}: no firmware artifact here")
+        assert hint.startswith("run edgekit build")
+
+    def test_of_a_build_that_was_damaged(self, edgekit, tmp_path):
+        with artifact.writing(tmp_path / "firmware", "firmware", {}, {}) as work:
+            (work / "model.signed.bin").write_bytes(model_image(5000))
+        (tmp_path / "firmware" / "model.signed.bin").write_bytes(model_image(5000, seed=2))
+        assert "checksum differs" in error(edgekit("flash", tmp_path))[0]
 
     def test_the_other_kind_of_image(self, edgekit, new):
         ran = edgekit("flash", new, "--image", "firmware")
@@ -94,6 +102,14 @@ class TestUpload:
         assert edgekit("flash", tmp_path / "none.bin").code == 2
         (tmp_path / "bad.bin").write_bytes(bytes(100))
         assert edgekit("flash", tmp_path / "bad.bin").code == 20
+
+    def test_a_damaged_image(self, edgekit, new):
+        data = bytearray(new.read_bytes())
+        data[1000] ^= 1
+        new.write_bytes(data)
+        ran = edgekit("flash", new)
+        assert ran.code == 20
+        assert error(ran)[0].startswith(f"{new}: damaged: its SHA-256 is ")
 
     def test_no_port(self, edgekit, new):
         ran = edgekit("flash", new, "--port", "/dev/nothing")
@@ -141,7 +157,7 @@ class TestDevice:
         served = serve(mv=1300)
         ran = edgekit("flash", "info", "--port", served.port)
         assert "battery_mv    1,300\n" in ran.out
-        assert "abi           1.2, kernels 0000c0de\n" in ran.out
+        assert "abi           1.2, kernels 12345678\n" in ran.out
         assert "model         slot 0: 1.2.3.4 (active, confirmed) " in ran.out
         shown = json.loads(edgekit("flash", "info", "--port", served.port, "--json").out)
         assert shown["device"]["battery_mv"] == 1300

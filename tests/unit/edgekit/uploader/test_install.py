@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from unit.edgekit.uploader.images import INFO, image
+from images import TOLD, model_image
 
 from edgekit.errors import (
     ConfigError,
@@ -15,8 +15,8 @@ from edgekit.errors import (
     WrongKeyError,
 )
 from edgekit.uploader import session as session_module
-from edgekit.uploader.contents import read_contents
 from edgekit.uploader.device import open_device
+from edgekit.uploader.image import parse
 from edgekit.uploader.install import install
 from edgekit.uploader.preflight import check
 
@@ -25,10 +25,8 @@ CLEAN = {"violations": 0, "active": 1, "confirmed": True}
 
 
 @pytest.fixture
-def new(tmp_path):
-    file = tmp_path / "new.bin"
-    file.write_bytes(image(40_000))
-    return read_contents(file)
+def new():
+    return parse(model_image(40_000))
 
 
 def update(served, new, confirm=True, checking=check, progress=None):
@@ -91,11 +89,9 @@ class TestWithoutFaults:
         served = serve(installed="")
         ends_well(served, new, update(served, new))
 
-    def test_the_old_slot_is_erased_first(self, serve, new, tmp_path):
+    def test_the_old_slot_is_erased_first(self, serve, new):
         served = serve()
-        other = tmp_path / "other.bin"
-        other.write_bytes(image(40_000, seed=5))
-        update(served, read_contents(other))
+        update(served, parse(model_image(40_000, seed=5)))
         shown = []
         outcome = update(served, new, progress=shown)
         assert ("erasing", 0, 1) in shown
@@ -104,10 +100,8 @@ class TestWithoutFaults:
         assert (stats["active"], stats["digests"][0]) == (0, new.digest.hex())
         assert stats["violations"] == 0
 
-    def test_full_to_the_last_byte(self, serve, tmp_path):
-        file = tmp_path / "full.bin"
-        file.write_bytes(image(18 * SECTOR - len(image(0))))
-        new = read_contents(file)
+    def test_full_to_the_last_byte(self, serve):
+        new = parse(model_image(18 * SECTOR - len(model_image(0))))
         assert len(new.data) == 18 * SECTOR
         served = serve()
         ends_well(served, new, update(served, new))
@@ -134,11 +128,9 @@ class TestAgain:
         stats = served.stop()
         assert (stats["active"], stats["confirmed"]) == (1, False)
 
-    def test_another_one_on_trial_is_in_the_way(self, serve, new, tmp_path):
+    def test_another_one_on_trial_is_in_the_way(self, serve, new):
         served = serve()
-        other = tmp_path / "other.bin"
-        other.write_bytes(image(9000, seed=5))
-        update(served, read_contents(other), confirm=False)
+        update(served, parse(model_image(9000, seed=5)), confirm=False)
         with pytest.raises(DeviceError, match="is on trial; nothing on the device has changed"):
             update(served, new)
 
@@ -148,7 +140,7 @@ class TestRefusedBeforeAnything:
         ("config", "kind"),
         [
             ({"mv": 1149}, ConfigError),
-            ({"info": INFO | {"key": bytes(32).hex()}}, WrongKeyError),
+            ({"info": TOLD | {"key": bytes(32).hex()}}, WrongKeyError),
             ({"slot_bytes": 8 * SECTOR}, TooBigError),
         ],
         ids=["battery", "key", "size"],
@@ -207,11 +199,9 @@ class TestFaults:
         ends_well(served, new, outcome)
         assert outcome.sent_bytes > len(new.data) + 20_000
 
-    def test_a_slow_erase(self, serve, new, tmp_path):
+    def test_a_slow_erase(self, serve, new):
         served = serve(erase_s=0.15)
-        other = tmp_path / "other.bin"
-        other.write_bytes(image(40_000, seed=5))
-        update(served, read_contents(other))
+        update(served, parse(model_image(40_000, seed=5)))
         update(served, new)
         stats = served.stop()
         # Eight sectors of the image that was there, each once: the order was not given twice.

@@ -5,10 +5,10 @@ import random
 import signal
 
 import pytest
-from unit.edgekit.uploader.images import image
+from images import model_image
 
-from edgekit.uploader.contents import read_contents
 from edgekit.uploader.device import open_device
+from edgekit.uploader.image import parse
 from edgekit.uploader.install import install
 from edgekit.uploader.preflight import check
 
@@ -67,11 +67,9 @@ def no_longer_than(limit_s):
 )
 def test_an_update_under_faults(serve, tmp_path, seed):
     config, size = faults(seed)
-    file = tmp_path / "new.bin"
-    file.write_bytes(image(size, seed=seed))
-    new = read_contents(file)
+    new = parse(model_image(size, seed=seed))
     old = tmp_path / "spare.bin"
-    old.write_bytes(image(25_000, seed=7))
+    old.write_bytes(model_image(25_000, seed=7))
     served = serve(**config, spare=str(old) if seed % 2 else "")
     with no_longer_than(LIMIT_S):
         device = open_device(served.port, 921_600)

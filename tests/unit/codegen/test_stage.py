@@ -95,7 +95,12 @@ def test_program_for_this_computer_equals_the_graph_on_every_layer(graph, graph_
     host = load_target("host")
     made = stage.generate(graph_dir, host, tmp_path / "c")
     firmware = stage.build_firmware(made.path, graph_dir, host, KEY, tmp_path / "firmware")
-    assert set(firmware.manifest.files) == {"firmware.elf", "firmware_traced.elf", "model.bin"}
+    assert set(firmware.manifest.files) == {
+        "firmware.elf",
+        "firmware_traced.elf",
+        "model.bin",
+        "model.signed.bin",
+    }
     checked = check_layers(firmware.file("firmware_traced.elf"), host, graph, [noise(0.3)])
     assert {row.backend for row in checked.rows} == {"native-program"}
     assert {row.layer for row in checked.rows} >= {"l1", "l2", "pool", "lin", "spectrum"}

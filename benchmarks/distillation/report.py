@@ -40,7 +40,7 @@ its test speakers and from edgekit's synthetic speech; the last weights are kept
 chooses anything.
 
 CCC of arousal / dominance / valence against the {TEACHER} teacher, over whole clips of speakers never trained
-on. Differences of about .02 between rows are not a finding: see the row with another seed.
+on. Differences of about .03 between rows are not a finding: see the row with another seed.
 """
 
 

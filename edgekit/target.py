@@ -375,6 +375,11 @@ class Target:
         """Blocks of audio from the beginning of one window to that of the next; 0 in a continuous policy."""
         return self._blocks(self.policy.every_s)
 
+    @property
+    def audio_buffer_bytes(self) -> int:
+        """RAM of the audio that may wait, as int16 samples."""
+        return 2 * self.policy.buffer_blocks * self.audio.block_samples
+
     def _blocks(self, seconds: float) -> int:
         return math.ceil(seconds * self.audio.sample_rate_hz / self.audio.block_samples)
 

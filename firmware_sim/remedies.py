@@ -71,8 +71,7 @@ class Remedy:
     @property
     def total_ram_bytes(self) -> int:
         """RAM of the firmware and of the audio that waits."""
-        target = self.plan.target
-        return self.candidate.ram_bytes + 2 * target.policy.buffer_blocks * target.audio.block_samples
+        return self.candidate.ram_bytes + self.plan.target.audio_buffer_bytes
 
     @property
     def flash_bytes(self) -> int:
@@ -215,7 +214,7 @@ def _in_windows(candidate: Candidate, target: Target) -> Iterator[Remedy]:
 def _window(candidate: Candidate, target: Target, window_s: float) -> Remedy | None:
     """Return the shortest period of windows of a length that holds load, power and deadlines, if any does."""
     budget, blocks = target.budget, len(candidate.block_cycles)
-    heard = math.ceil(window_s * target.audio.sample_rate_hz / target.audio.block_samples)
+    heard = _listening(target, window_s, window_s, 1).window_blocks
     cycles = sum(candidate.block_cycles[index % blocks] for index in range(heard))
     allowed = target.core.clock_hz * budget.core_load_percent / 100
     if target.power is not None and budget.average_uw is not None:

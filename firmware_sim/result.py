@@ -110,14 +110,9 @@ class SimResult:
         return sum(section.size_bytes for section in self.program.sections if section.writable)
 
     @property
-    def audio_buffer_bytes(self) -> int:
-        """RAM of the audio that may wait under the target's policy."""
-        return 2 * self.target.policy.buffer_blocks * self.target.audio.block_samples
-
-    @property
     def total_ram_bytes(self) -> int:
         """RAM of variables, the stack's high-water mark, and the audio that may wait."""
-        return self.static_bytes + self.stack_bytes + self.audio_buffer_bytes
+        return self.static_bytes + self.stack_bytes + self.target.audio_buffer_bytes
 
     @property
     def flash_bytes(self) -> int:
@@ -193,7 +188,7 @@ class SimResult:
         return {
             "static_bytes": self.static_bytes,
             "stack_bytes": self.stack_bytes,
-            "audio_buffer_bytes": self.audio_buffer_bytes,
+            "audio_buffer_bytes": self.target.audio_buffer_bytes,
             "stack_reserved_bytes": self.program.stack_top - self.program.stack_limit,
             "total_ram_bytes": self.total_ram_bytes,
             "symbols": _by_size([symbol for symbol in self.program.objects if symbol.section in writable]),

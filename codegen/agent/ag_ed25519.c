@@ -75,6 +75,15 @@ static void modulo_order(uint32_t out[8], const uint8_t number[64])
     }
 }
 
+/* The point whose x, y, t and z are the products ef, gh, eh and fg. */
+static void multiply_out(point_t *out, const ag_field_t e, const ag_field_t f, const ag_field_t g, const ag_field_t h)
+{
+    ag_field_mul(out->x, e, f);
+    ag_field_mul(out->y, g, h);
+    ag_field_mul(out->t, e, h);
+    ag_field_mul(out->z, f, g);
+}
+
 /* out = a + b, for any two points; `out` may be one of them. */
 static void add(point_t *out, const point_t *a, const point_t *b)
 {
@@ -94,10 +103,7 @@ static void add(point_t *out, const point_t *a, const point_t *b)
     ag_field_add(g, g, g);
     ag_field_sub(f, g, t);
     ag_field_add(g, g, t);
-    ag_field_mul(out->x, e, f);
-    ag_field_mul(out->y, g, h);
-    ag_field_mul(out->t, e, h);
-    ag_field_mul(out->z, f, g);
+    multiply_out(out, e, f, g, h);
 }
 
 /* a = a + a. */
@@ -114,10 +120,7 @@ static void twice(point_t *a)
     ag_field_mul(t, a->z, a->z);
     ag_field_add(t, t, t);
     ag_field_add(f, t, g);
-    ag_field_mul(a->x, e, f);
-    ag_field_mul(a->y, g, h);
-    ag_field_mul(a->t, e, h);
-    ag_field_mul(a->z, f, g);
+    multiply_out(a, e, f, g, h);
 }
 
 static void make_point(point_t *out, const ag_field_t x, const ag_field_t y)

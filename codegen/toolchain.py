@@ -22,7 +22,9 @@ from edgekit.toolchain import (
 
 __all__ = [
     "BOARD",
+    "NETWORK_MAIN",
     "SIZE_FLAGS",
+    "board_defines",
     "board_source",
     "compile_firmware",
     "compile_host",
@@ -43,6 +45,10 @@ _NATIVE_LINK_FLAGS = ("-no-pie", "-pthread", "-Wl,--gc-sections", "-Wl,-z,now")
 
 SIZE_FLAGS = ("-Os", "-Xclang", "-Oz")
 """Clang's smallest code; Zig takes -Oz for -Os unless it is told so."""
+
+
+NETWORK_MAIN = "network_main.c"
+"""The board's main loop of a network without audio."""
 
 
 def find_cross_compiler() -> list[str]:
@@ -73,7 +79,7 @@ def compile_firmware(
         target: The device.
         out_elf: The ELF file to write; has debug information and no absolute path.
         defines: Preprocessor definitions, `EDGEKIT_TRACE` for example.
-        main: The board's main loop: of a model that hears audio, or `network_main.c`.
+        main: The board's main loop: of a model that hears audio, or `NETWORK_MAIN`.
 
     Returns:
         `out_elf`.
@@ -82,14 +88,16 @@ def compile_firmware(
         ConfigError: If there is no compiler for the target, or the C does not compile or fit.
     """
     board = [BOARD / main, board_source(target)]
+    if main != NETWORK_MAIN:
+        board.append(BOARD / "audio.c")
     return compile_program(
-        [*board, *sources], include, target, out_elf, {**_policy(target), **(defines or {})}
+        [*board, *sources], include, target, out_elf, {**board_defines(target), **(defines or {})}
     )
 
 
-def _policy(target: Target) -> dict[str, str]:
-    """Return what the board's main loop has to know of the target."""
-    known = {"BLOCK_SAMPLES": target.audio.block_samples}
+def board_defines(target: Target) -> dict[str, str]:
+    """Return the definitions that the board's main loop and audio queue are compiled with."""
+    known = {"BLOCK_SAMPLES": target.audio.block_samples, "BUFFER_BLOCKS": target.policy.buffer_blocks}
     if target.policy.mode == "window":
         known |= {"WINDOW_BLOCKS": target.window_blocks, "EVERY_BLOCKS": target.every_blocks}
     return {f"EDGEKIT_BOARD_{name}": f"{value}u" for name, value in known.items()}

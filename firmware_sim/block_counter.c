@@ -15,10 +15,22 @@ static int is_code(const block_counter_t *counter, uint64_t offset, uint32_t siz
            counter->instructions_before[begin + 1u] != counter->instructions_before[begin];
 }
 
+static int is_interrupted(const block_counter_t *counter)
+{
+    const double waits = counter->fetch_wait_cycles * (double)counter->taken_branches +
+                         counter->data_wait_cycles * (double)counter->flash_reads;
+    return (double)counter->cycles + waits >= counter->interrupt_at;
+}
+
 void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *user)
 {
     block_counter_t *counter = user;
     const uint64_t offset = address - counter->code_origin;
+    if (is_interrupted(counter)) {
+        counter->interrupted = 1;
+        (void)counter->stop(engine);
+        return;
+    }
     if (!is_code(counter, offset, size)) {
         /* Counted by nobody, it might run for ever. */
         counter->no_code = 1;

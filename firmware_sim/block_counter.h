@@ -36,6 +36,9 @@ typedef struct {
     uint64_t instruction_limit;
     uint64_t no_code_address; /* where the core was stopped, if no_code */
     int (*stop)(void *engine);
+    double fetch_wait_cycles; /* added to the cycles for each taken branch, and */
+    double data_wait_cycles;  /* for each load from flash */
+    double interrupt_at;      /* cycles, waits included, at which an interrupt comes; infinite if none does */
     /* Running state. */
     uint64_t instructions;
     uint64_t cycles;
@@ -45,6 +48,7 @@ typedef struct {
     uint32_t region;
     uint32_t begin; /* halfword that the running block begins at */
     uint32_t no_code; /* set when a block begins where no instruction of the code does */
+    uint32_t interrupted; /* set when the core was stopped for the interrupt; the block did not begin */
 } block_counter_t;
 
 void edgekit_count_block(void *engine, uint64_t address, uint32_t size, void *user);

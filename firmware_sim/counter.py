@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+import math
 import os
 import platform
 import sys
@@ -56,6 +57,9 @@ class _Counter(ctypes.Structure):
         ("instruction_limit", ctypes.c_uint64),
         ("no_code_address", ctypes.c_uint64),
         ("stop", ctypes.c_void_p),
+        ("fetch_wait_cycles", ctypes.c_double),
+        ("data_wait_cycles", ctypes.c_double),
+        ("interrupt_at", ctypes.c_double),
         ("instructions", ctypes.c_uint64),
         ("cycles", ctypes.c_uint64),
         ("taken_branches", ctypes.c_uint64),
@@ -64,6 +68,7 @@ class _Counter(ctypes.Structure):
         ("region", ctypes.c_uint32),
         ("begin", ctypes.c_uint32),
         ("no_code", ctypes.c_uint32),
+        ("interrupted", ctypes.c_uint32),
     )
 
 
@@ -114,6 +119,9 @@ class BlockCounter:
             timing.taken_branch,
             limit_reached=0,
             instruction_limit=instruction_limit,
+            fetch_wait_cycles=waits.fetch_cycles,
+            data_wait_cycles=waits.data_cycles,
+            interrupt_at=math.inf,
         )
 
     def attach(self, engine: "Uc", entry: int, flash: range) -> None:
@@ -144,6 +152,26 @@ class BlockCounter:
     def allow(self, instructions: int) -> None:
         """Set the limit to that many instructions more."""
         self._counter.instruction_limit = self._counter.instructions + instructions
+
+    def interrupt_at(self, cycles: float) -> None:
+        """Have the core stopped at the first block that begins with so many cycles; never, if infinite."""
+        self._counter.interrupt_at = cycles
+
+    def take_interrupt(self) -> bool:
+        """Return whether the core was stopped for an interrupt, and forget it."""
+        taken = bool(self._counter.interrupted)
+        self._counter.interrupted = 0
+        return taken
+
+    def jump(self, address: int) -> tuple[int, int]:
+        """Note that the core goes on elsewhere without a branch; return what `back` needs."""
+        before = self._counter.next_address, self._counter.region
+        self._counter.next_address = address
+        return before
+
+    def back(self, before: tuple[int, int]) -> None:
+        """Note that the core is back from a `jump`."""
+        self._counter.next_address, self._counter.region = before
 
     @property
     def instructions(self) -> int:

@@ -21,6 +21,12 @@ from firmware_sim.program import UNDEFINED, Program
 
 SP, LR, PC = 13, 14, 15
 _THUMB = 1
+_EXCEPTION_RETURNS = 0xFFFF_FF80
+_SAVED = (0, 1, 2, 3, 12, LR, PC)
+"""Registers of the frame that a core saves when it is interrupted, in order; the status follows."""
+_FRAME_WORDS = 8
+_ALIGNED = 1 << 9
+"""In that status: four bytes were left out in front of the frame."""
 _MOST_FRAMES = 100_000
 
 Registers = dict[int, int]
@@ -98,6 +104,11 @@ class DebugInfo:
             if above is None:
                 return Stack(tuple(frames), ends)
             at, innermost = above, False
+            if is_exception_return(above[PC]):
+                interrupted = _interrupted(above, read)
+                if interrupted is None:
+                    return Stack(tuple(frames), "what was interrupted cannot be read from the stack")
+                at, innermost = interrupted, True
         return Stack(tuple(frames), f"more than {_MOST_FRAMES} calls")
 
     def _frames(self, at: Registers, address: int) -> Iterator[Frame]:
@@ -146,7 +157,7 @@ class DebugInfo:
         return self._checked(above, at)
 
     def _checked(self, above: Registers, at: Registers) -> tuple[Registers | None, str]:
-        if not self._is_code(above[PC] - 2):
+        if not is_exception_return(above[PC]) and not self._is_code(above[PC] - 2):
             return None, f"the caller would be at {above[PC]:#x}, which is no code: the stack is damaged"
         if above[SP] < at[SP]:
             return None, "the stack would grow downwards: it is damaged"
@@ -223,6 +234,21 @@ class DebugInfo:
                 if line is not None:
                     yield before.address, state.address, line
             before = None if state.end_sequence else state
+
+
+def is_exception_return(address: int) -> bool:
+    """Return whether an address is what the link register holds in a handler, bit 0 left out or not."""
+    return address >= _EXCEPTION_RETURNS
+
+
+def _interrupted(at: Registers, read: Callable[[int], int | None]) -> Registers | None:
+    """Return the registers of what an exception interrupted, from the frame that the core has saved."""
+    words = [read(at[SP] + 4 * index) for index in range(_FRAME_WORDS)]
+    if None in words:
+        return None
+    *saved, status = (word or 0 for word in words)
+    above = {**at, **dict(zip(_SAVED, saved, strict=True))}
+    return {**above, SP: at[SP] + 4 * _FRAME_WORDS + (4 if status & _ALIGNED else 0)}
 
 
 def _row_of(entry: FDE, address: int) -> dict[Any, Any]:

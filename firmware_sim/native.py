@@ -28,8 +28,8 @@ LEAST_LIMIT_S = 60.0
 LIMIT_PER_AUDIO = 20
 """A program that takes so many times the duration of its audio, and the least, has hung."""
 _WEIGHTS, _WEIGHTS_SECTION = "edgekit_model_data", ".model"
-_OWN_SOURCE = re.compile(r"(edgekit_|ek_).*\.c|(network_)?main\.c")
-_OWN_NAME = re.compile(r"(edgekit_|ek_).*|firmware_main")
+_OWN_SOURCE = re.compile(r"(edgekit_|ek_).*\.c|(network_)?main\.c|audio\.c")
+_OWN_NAME = re.compile(r"(edgekit_|ek_).*|firmware_main|audio_(interrupt|next)")
 """The firmware's files and functions; all else is the board's, the compiler's and the C library's."""
 _KINDS = ("STT_FUNC", "STT_OBJECT")
 

@@ -7,6 +7,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -233,6 +234,7 @@ int qemu_plugin_install(uint64_t id, const struct qemu_info_t *info, int argc, c
     counter.taken_branch_cycles = head.taken_branch_cycles;
     counter.instruction_limit = head.block_instruction_limit;
     counter.stop = stop_here;
+    counter.interrupt_at = HUGE_VAL;
     counter.next_address = head.entry;
     (void)fclose(tables);
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);

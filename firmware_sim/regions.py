@@ -13,7 +13,20 @@ LAYER_PREFIX = "edgekit_layer_"
 """Functions of the engine with this prefix are its layers, each a region of its own."""
 BUG_HINT = "a bug in the firmware's C: build its traced host version with sanitizers and run that"
 
-_BOARD = ("Reset_Handler", "Default_Handler", "main", "board_read_audio", "board_write_adv", "board_exit")
+_BOARD = (
+    "Reset_Handler",
+    "Default_Handler",
+    "main",
+    "audio_interrupt",
+    "audio_next",
+    "board_read_audio",
+    "board_skip_audio",
+    "board_start_audio",
+    "board_take_audio",
+    "board_wait",
+    "board_write_adv",
+    "board_exit",
+)
 _ENGINE = ("edgekit_init", "edgekit_push", "edgekit_read", "edgekit_heard", "edgekit_reset", "edgekit_step")
 
 

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from edgekit.target import Target, Timing
+from firmware_sim.clock import InTime
 from firmware_sim.counter import Count
 from firmware_sim.device import Adv
 from firmware_sim.program import Program, Symbol
@@ -13,6 +14,8 @@ from firmware_sim.timing import timing_of
 
 ALL_LAYERS = "all"
 """The only row of a run in which layers are not told apart."""
+AUDIO_QUEUE = "audio_queue"
+"""The firmware's variable that audio waits in."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class SimResult:
         startup_cycles: Cycles before the first block of audio.
         block_cycles: Cycles of each block of audio; what comes after the end of the audio is in the last one.
         block_instructions: Instructions of each block of audio; None where they are not counted.
-        stack_bytes: Stack high-water mark.
+        stack_bytes: Stack high-water mark, and what an interrupt at that point needs where there is one.
+        in_time: What a second run found, in which audio interrupted the model by the clock (`run_in_time`).
     """
 
     target: Target
@@ -47,6 +51,7 @@ class SimResult:
     block_cycles: tuple[int, ...]
     block_instructions: tuple[int, ...] | None
     stack_bytes: int
+    in_time: InTime | None = None
 
     @property
     def adv(self) -> Adv | None:
@@ -106,13 +111,23 @@ class SimResult:
 
     @property
     def static_bytes(self) -> int:
-        """RAM of variables."""
-        return sum(section.size_bytes for section in self.program.sections if section.writable)
+        """RAM of variables, without the audio that may wait."""
+        writable = sum(section.size_bytes for section in self.program.sections if section.writable)
+        return writable - self._queue_bytes
+
+    @property
+    def _queue_bytes(self) -> int:
+        return sum(symbol.size_bytes for symbol in self.program.objects if symbol.name == AUDIO_QUEUE)
+
+    @property
+    def audio_buffer_bytes(self) -> int:
+        """RAM of the audio that may wait: the firmware's queue, or what the target's policy asks for."""
+        return self._queue_bytes or self.target.audio_buffer_bytes
 
     @property
     def total_ram_bytes(self) -> int:
         """RAM of variables, the stack's high-water mark, and the audio that may wait."""
-        return self.static_bytes + self.stack_bytes + self.target.audio_buffer_bytes
+        return self.static_bytes + self.stack_bytes + self.audio_buffer_bytes
 
     @property
     def flash_bytes(self) -> int:
@@ -136,7 +151,10 @@ class SimResult:
             },
             "layers": self._layers(),
             "latency": self._latency(),
-            "schedule": self.schedule.to_dict(),
+            "schedule": {
+                **self.schedule.to_dict(),
+                "in_time": None if self.in_time is None else self.in_time.to_dict(),
+            },
             "energy": self._energy(),
             "memory": self._memory(),
             "flash": self._flash(),
@@ -188,7 +206,7 @@ class SimResult:
         return {
             "static_bytes": self.static_bytes,
             "stack_bytes": self.stack_bytes,
-            "audio_buffer_bytes": self.target.audio_buffer_bytes,
+            "audio_buffer_bytes": self.audio_buffer_bytes,
             "stack_reserved_bytes": self.program.stack_top - self.program.stack_limit,
             "total_ram_bytes": self.total_ram_bytes,
             "symbols": _by_size([symbol for symbol in self.program.objects if symbol.section in writable]),

@@ -169,7 +169,7 @@ def schedule(block_cycles: Sequence[int], target: Target, samples: int | None = 
     Returns:
         The schedule of at least `STEADY_ROUNDS` times the run, or of `LEAST_WINDOWS` windows.
     """
-    core, costs = _core(target), _costs(block_cycles, target)
+    core, costs = core_of(target), _costs(block_cycles, target)
     works: list[Work] = []
     done = 0
     for index, cycles in enumerate(costs):
@@ -198,7 +198,8 @@ def average_uw(plan: Schedule) -> float | None:
     return None if power is None else plan.model_cycles / 1e6 * power.active_uw_per_mhz
 
 
-def _core(target: Target) -> Core:
+def core_of(target: Target) -> Core:
+    """Return the core of a target as the audio path shares it."""
     audio = target.audio
     block = target.core.clock_hz * audio.block_samples / audio.sample_rate_hz
     taken = round(block * (100 - audio.core_share_percent) / 100)

@@ -1,43 +1,26 @@
 """Running a firmware on a simulated core, instruction by instruction."""
 
-import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.errors import AudioError, SimulationError
-from edgekit.interrupts import interrupts_after, stopped_by_signals
+from edgekit.errors import AudioError
 from edgekit.target import Target
-from firmware_sim.counter import BlockCounter
+from firmware_sim.clock import Clock
 from firmware_sim.debug_info import DebugInfo
-from firmware_sim.device import REGISTERS_ADDRESS, REGISTERS_BYTES, Device
-from firmware_sim.division_trap import DivisionTrap
-from firmware_sim.fault import SLEEPS, fault, no_code, runaway
-from firmware_sim.flips import Flip, flip_loaded, flips_by_sample
+from firmware_sim.flips import Flip, flip_loaded
 from firmware_sim.native import refuse_counting, run_natively
-from firmware_sim.places import Places, count_places
-from firmware_sim.program import PAINT, Program, read_program
+from firmware_sim.places import Places
+from firmware_sim.program import read_program
 from firmware_sim.qemu import run_in_qemu
-from firmware_sim.regions import BUG_HINT, default_regions, region_table
+from firmware_sim.regions import default_regions
 from firmware_sim.result import SimResult
-from firmware_sim.timing import Waits, cost_table, timing_of
-from firmware_sim.unicorn_faults import (
-    EVENT_WAITS,
-    SUPERVISOR_CALL,
-    machine_of,
-    said,
-    said_of_exception,
-    unicorn,
-)
+from firmware_sim.run import Run
+from firmware_sim.schedule import LEAST_WINDOWS, core_of
 
-if TYPE_CHECKING:
-    from unicorn.unicorn_py3.unicorn import Uc, UcError
-
-_NEVER = 0xFFFF_FFFE
 LIMIT = 4_000_000_000
 """Instructions within one block of audio that are a runaway, if nothing else is said."""
 
@@ -130,9 +113,55 @@ def profile(
     if target.core.simulator == "qemu":
         result, places = run_in_qemu(program, info, target, pcm, chosen, block_instruction_limit, trace=trace)
     else:
-        run = _Run(program, info, target, pcm, chosen, trace, block_instruction_limit, flips)
+        run = Run(program, info, target, pcm, chosen, trace, block_instruction_limit, flips)
         result, places = run.result(), run.places()
     return Profile(result, places, info)
+
+
+def run_in_time(result: SimResult, elf: Path, pcm: npt.NDArray[np.int16]) -> SimResult:
+    """Run a firmware once more, with audio that arrives by the target's clock and interrupts the model.
+
+    The audio path, which is not ours, is not executed: at each interrupt the clock is set forward by what it
+    takes. Audio that finds no place is lost, as on the device. Under a window policy the audio is that of
+    each of `LEAST_WINDOWS` windows, and silence is between them.
+
+    Args:
+        result: What `simulate` found, where audio waits until the firmware wants it.
+        elf: The firmware.
+        pcm: The audio.
+
+    Returns:
+        The same with `in_time`; as it was where nothing can interrupt: in QEMU, and on this computer itself.
+
+    Raises:
+        SimulationError: As `simulate`.
+    """
+    target = result.target
+    if target.core.simulator != "unicorn":
+        return result
+    program = result.program
+    run = Run(
+        program,
+        DebugInfo(elf, program),
+        target,
+        _in_windows(pcm, target) if target.every_blocks else pcm,
+        default_regions(program),
+        trace=False,
+        block_instruction_limit=LIMIT,
+        flips=(),
+        clock=Clock(core_of(target)),
+    )
+    made = run.result()
+    return replace(result, in_time=run.in_time(len(made.results)))
+
+
+def _in_windows(pcm: npt.NDArray[np.int16], target: Target) -> npt.NDArray[np.int16]:
+    """Return the audio of some windows, up to the end of the last one."""
+    block = target.audio.block_samples
+    period = np.zeros(target.every_blocks * block, np.int16)
+    window = target.window_blocks * block
+    period[:window] = np.resize(pcm, window)
+    return np.tile(period, LEAST_WINDOWS)[: (LEAST_WINDOWS - 1) * len(period) + window]
 
 
 def _require_audio(pcm: npt.NDArray[np.int16]) -> None:
@@ -140,181 +169,3 @@ def _require_audio(pcm: npt.NDArray[np.int16]) -> None:
         raise AudioError(
             f"the simulator wants int16 samples, got {pcm.dtype} {pcm.shape}", "pass one channel"
         )
-
-
-def waits_of(target: Target) -> Waits:
-    """Return the waits of a target's memory."""
-    return Waits(target.timing.fetch_wait_cycles, target.timing.data_wait_cycles)
-
-
-@dataclass
-class _Run:
-    """One run: the core, its memories, devices and counters."""
-
-    program: Program
-    info: DebugInfo
-    target: Target
-    pcm: npt.NDArray[np.int16]
-    regions: Mapping[str, Sequence[str]]
-    trace: bool
-    block_instruction_limit: int
-    flips: Sequence[Flip]
-    snapshots: list[tuple[int, int]] = field(default_factory=list)
-    access: tuple[int, int] | None = None
-    exception: int | None = None
-
-    def __post_init__(self) -> None:
-        program, timing = self.program, timing_of(self.target.timing.table)
-        self.costs = cost_table(timing, program.code, program.code_origin, program.instruction_ranges)
-        self.counter = BlockCounter(
-            self.costs,
-            program.code_origin,
-            timing,
-            waits_of(self.target),
-            region_table(program, self.regions),
-            len(self.regions),
-            self.block_instruction_limit,
-        )
-        self.divisions = DivisionTrap(program, self.costs)
-        self.device = Device(
-            self.pcm,
-            self.target.audio.block_samples,
-            self._read_memory if self.trace else None,
-            self._on_block,
-            lambda: self.engine.emu_stop(),
-            flips_by_sample(self.flips, self._flip),
-        )
-        self.engine = self._make_core()
-
-    def result(self) -> SimResult:
-        self._emulate()
-        exit_code = self.device.exit_code
-        if exit_code is None:
-            raise self._fault(SLEEPS, passed=True)
-        if len(self.snapshots) < 2:
-            raise SimulationError(
-                f"the firmware ended with {exit_code} before it had read its audio", BUG_HINT
-            )
-        # What it does once the audio has ended (an utterance's network) is work on the last block.
-        self.snapshots[-1] = (self.counter.instructions, self.counter.cycles)
-        instructions, cycles = (np.diff(values).tolist() for values in zip(*self.snapshots, strict=True))
-        return SimResult(
-            target=self.target,
-            program=self.program,
-            exit_code=exit_code,
-            samples=len(self.pcm),
-            results=tuple(self.device.results),
-            traces=tuple(self.device.traces),
-            regions=dict(zip(self.regions, self.counter.counts(), strict=True)),
-            startup_cycles=self.snapshots[0][1],
-            block_cycles=tuple(cycles),
-            block_instructions=tuple(instructions),
-            stack_bytes=self.program.stack_bytes_of(self._read_stack()),
-        )
-
-    def places(self) -> Places:
-        """Return the counts of every instruction."""
-        taken = timing_of(self.target.timing.table).taken_branch
-        waits = waits_of(self.target)
-        return count_places(self.program.code_origin, self.costs, self.counter.places(), taken, waits)
-
-    def _make_core(self) -> "Uc":
-        uc = unicorn()
-        memory, program = self.target.memory, self.program
-        models = {
-            "cortex-m0": uc.arm_const.UC_CPU_ARM_CORTEX_M0,
-            "cortex-m3": uc.arm_const.UC_CPU_ARM_CORTEX_M3,
-            "cortex-m4": uc.arm_const.UC_CPU_ARM_CORTEX_M4,
-            "cortex-m33": uc.arm_const.UC_CPU_ARM_CORTEX_M33,
-        }
-        engine: Uc = uc.Uc(uc.UC_ARCH_ARM, uc.UC_MODE_THUMB | uc.UC_MODE_MCLASS, models[self.target.core.cpu])
-        try:
-            engine.mem_map(memory.flash_origin, memory.flash_bytes, uc.UC_PROT_READ | uc.UC_PROT_EXEC)
-            engine.mem_map(memory.ram_origin, memory.ram_bytes, uc.UC_PROT_READ | uc.UC_PROT_WRITE)
-            engine.mmio_map(REGISTERS_ADDRESS, REGISTERS_BYTES, self._on_read, None, self._on_write, None)
-            # RAM holds anything after power-up; the known pattern also shows later how deep the stack went.
-            engine.mem_write(memory.ram_origin, bytes([PAINT]) * memory.ram_bytes)
-            for address, data in program.segments:
-                engine.mem_write(address, data)
-        except uc.UcError as error:
-            what = f"the firmware does not fit the memories of {self.target.name} ({error})"
-            raise SimulationError(what, "run edgekit codegen again for this target") from error
-        engine.hook_add(uc.UC_HOOK_MEM_INVALID, self._on_access)
-        engine.hook_add(uc.UC_HOOK_INTR, self._on_exception)
-        self.divisions.attach(engine)
-        return engine
-
-    def _emulate(self) -> None:
-        uc = unicorn()
-        stack_top, entry = struct.unpack("<II", self._read_memory(self.target.memory.flash_origin, 8))
-        self.engine.reg_write(uc.arm_const.UC_ARM_REG_SP, stack_top)
-        memory = self.target.memory
-        flash = range(memory.flash_origin, memory.flash_origin + memory.flash_bytes)
-        self.counter.attach(self.engine, entry & ~1, flash)
-        refused: UcError | None = None
-        try:
-            stop = self.engine.emu_stop
-            with interrupts_after(stop), stopped_by_signals(stop):
-                self.engine.emu_start(entry, _NEVER)
-        except uc.UcError as error:
-            refused = error
-        self._require_no_fault(refused)
-
-    def _require_no_fault(self, refused: "UcError | None") -> None:
-        at = self.engine.reg_read(unicorn().arm_const.UC_ARM_REG_PC)
-        if self.counter.no_code is not None:
-            at = self.counter.no_code
-            raise self._fault(no_code(at, self.program.halfword_at(at)))
-        if refused is not None:
-            waits = any(self._executes(at - len(wait), wait) for wait in EVENT_WAITS)
-            what = said(refused.errno, self.access, self.program, waits=waits)
-            raise self._fault(what, passed=waits) from refused
-        if self.exception is not None:
-            passed = self.exception == SUPERVISOR_CALL
-            raise self._fault(said_of_exception(self.exception, at), passed=passed)
-        if self.divisions.trapped:
-            raise self._fault("division by zero")
-        if self.counter.limit_reached:
-            raise self._fault(runaway(self.block_instruction_limit))
-
-    def _executes(self, address: int, instruction: bytes) -> bool:
-        """Return whether that instruction begins at an address."""
-        offset, before = address - self.program.code_origin, self.costs.instructions_before
-        if not 0 <= offset < 2 * len(self.costs.entry_cycles):
-            return False
-        begins = bool(before[offset // 2 + 1] != before[offset // 2])
-        return begins and self.program.code.startswith(instruction, offset)
-
-    def _fault(self, what: str, *, passed: bool = False) -> SimulationError:
-        return fault(what, machine_of(self.engine, self.target.memory, passed=passed), self.info)
-
-    def _read_stack(self) -> bytes:
-        limit, top = self.program.stack_limit, self.program.stack_top
-        return self._read_memory(limit, top - limit)
-
-    def _read_memory(self, address: int, size: int) -> bytes:
-        return bytes(self.engine.mem_read(address, size))
-
-    def _on_block(self) -> None:
-        self.snapshots.append((self.counter.instructions, self.counter.cycles))
-        self.counter.allow(self.block_instruction_limit)
-
-    def _on_read(self, _engine: object, offset: int, _size: int, _data: object) -> int:
-        return self.device.read(offset)
-
-    def _on_write(self, _engine: object, offset: int, _size: int, value: int, _data: object) -> None:
-        self.device.write(offset, value)
-
-    def _on_access(
-        self, _engine: object, _access: int, address: int, size: int, _value: int, _data: object
-    ) -> bool:
-        self.access = (address, size)
-        return False
-
-    def _on_exception(self, engine: "Uc", number: int, _data: object) -> None:
-        self.exception = number
-        engine.emu_stop()
-
-    def _flip(self, flip: Flip) -> None:
-        (before,) = self._read_memory(flip.address, 1)
-        self.engine.mem_write(flip.address, bytes([before ^ 1 << flip.bit]))

@@ -82,7 +82,7 @@ def simulate_build(
     """
     from edgekit.graph import heard_pieces, load_graph, run, window_samples
     from edgekit.graph.cost import macs
-    from firmware_sim.simulator import simulate
+    from firmware_sim.simulator import run_in_time, simulate
 
     source, graph_artifact = artifact.read(firmware, "firmware"), artifact.read(graph_dir, "quantize")
     label_set, graph = read_labels(labels), load_graph(graph_dir)
@@ -94,7 +94,8 @@ def simulate_build(
         progress("profile", 0, len(clips) + 1)
         length = window or target.window_blocks * target.audio.block_samples
         audio = np.concatenate(clips)[: length or round(config.profile_s * SAMPLE_RATE_HZ)]
-        result = simulate(source.file("firmware.elf"), target, audio)
+        elf = source.file("firmware.elf")
+        result = run_in_time(simulate(elf, target, audio), elf, audio)
         counts = macs(graph, run(graph, {"pcm": audio}), len(result.results))
         # Fewer clips give more of each: 2 s in all, wherever there is so much held-out audio.
         short = heard_pieces(graph, clips, round(config.parity_s * SAMPLE_RATE_HZ / len(clips)))

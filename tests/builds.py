@@ -189,6 +189,13 @@ def schedule() -> dict[str, object]:
         "blocks": 1_000,
         "deadline_ms": 4.0,
         "buffer_bytes": 128,
+        "in_time": {
+            "audio_s": 2.0,
+            "blocks": 500,
+            "lost_blocks": 0,
+            "results": 496,
+            "longest_result_ms": 3.5,
+        },
         "timeline": [
             {"arrival_ms": 4.0, "begin_ms": 4.0, "end_ms": 7.0, "due_ms": 8.0, "missed": False},
             {"arrival_ms": 8.0, "begin_ms": 8.0, "end_ms": 13.0, "due_ms": 12.0, "missed": True},

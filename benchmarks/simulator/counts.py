@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codegen.emit import emit_sources, model_sources
-from codegen.toolchain import BOARD, compile_firmware, compile_program
+from codegen.toolchain import BOARD, board_defines, compile_firmware, compile_program
 from edgekit.graph import Graph
 from edgekit.target import Target, load_target
 from firmware_sim.debug_info import DebugInfo
@@ -18,8 +18,18 @@ from firmware_sim.regions import default_regions
 from firmware_sim.result import SimResult
 from firmware_sim.simulator import LIMIT, profile
 
-BOARD_FUNCTIONS = ("start", "board_read_audio", "board_begin_block", "board_write_adv", "board_exit")
-"""What differs: a board of registers in unicorn, one of files in QEMU, and their variables to clear."""
+BOARD_FUNCTIONS = (
+    "start",
+    "audio_next",
+    "board_start_audio",
+    "board_wait",
+    "board_read_audio",
+    "board_begin_block",
+    "board_take_audio",
+    "board_write_adv",
+    "board_exit",
+)
+"""What differs: a board of registers and an interrupt in unicorn, one of files in QEMU."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +84,8 @@ def both_boards(graph: Graph, folder: Path) -> Boards:
         (folder / name).write_text(text, encoding="utf-8")
     sources = model_sources(folder)
     unicorn = compile_firmware(sources, [folder], target, folder / "unicorn.elf")
-    board = [BOARD / "main.c", BOARD / "board_semihosting.c"]
-    defines = {"EDGEKIT_BOARD_BLOCK_SAMPLES": f"{target.audio.block_samples}u"}
+    board = [BOARD / name for name in ("main.c", "audio.c", "board_semihosting.c")]
+    defines = board_defines(target)
     qemu = compile_program([*board, *sources], [folder], target, folder / "qemu.elf", defines)
     return Boards(target, unicorn, qemu)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,12 @@ from edgekit.target import Target
 from firmware_sim import simulate
 from firmware_sim.device import REGISTERS_ADDRESS, REGISTERS_BYTES, Device
 from firmware_sim.division_trap import SYSTEM_CONTROL, SYSTEM_CONTROL_BYTES
+from firmware_sim.interrupt import AUDIO_VECTOR, enter, leave
 from firmware_sim.program import read_program
 from firmware_sim.unicorn_faults import unicorn
+
+if TYPE_CHECKING:
+    from unicorn.unicorn_py3.unicorn import Uc
 
 RUNS = 3
 _NEVER = 0xFFFF_FFFE
@@ -81,6 +86,22 @@ def bare(elf: Path, target: Target, pcm: NDArray[np.int16]) -> Time:
             engine.mem_write(address, data)
         top, entry = struct.unpack("<II", bytes(engine.mem_read(memory.flash_origin, 8)))
         engine.reg_write(arm.UC_ARM_REG_SP, top)
-        engine.emu_start(entry, _NEVER)
+        engine.hook_add(uc.UC_HOOK_INTR, lambda _engine, _number, _data: engine.emu_stop())
+        handler = int.from_bytes(engine.mem_read(memory.flash_origin + 4 * AUDIO_VECTOR, 4), "little")
+        begin: int = entry
+        while device.exit_code is None:
+            begin = _go_on(engine, device, begin, handler)
 
     return timed(run)
+
+
+def _go_on(engine: "Uc", device: Device, begin: int, handler: int) -> int:
+    """Run until the firmware waits, or returns from the interrupt; return where it goes on."""
+    uc = unicorn()
+    try:
+        engine.emu_start(begin, _NEVER)
+    except uc.UcError:  # it waits
+        device.arrive()
+        enter(engine, handler)
+        return handler
+    return 0 if device.exit_code is not None else leave(engine)

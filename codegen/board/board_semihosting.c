@@ -4,6 +4,7 @@
  * audio: samples of a block as uint32, then int16 samples. results: {samples heard, arousal, dominance, valence} as int32. traces: {layer, bytes} as
  * uint32, then the bytes. stack: the stack's memory as it is at the end.
  */
+#include "audio.h"
 #include "board.h"
 
 #define SYS_OPEN 0x01u
@@ -16,10 +17,10 @@
 
 extern const uint8_t __stack_limit[], __stack_top[];
 
-void board_begin_block(uint32_t *left);
+void board_begin_block(uint32_t *rest);
 
 static int32_t heard;
-static uint32_t block_samples;
+static uint32_t block_samples, left;
 
 static uint32_t call(uint32_t operation, const uint32_t *arguments)
 {
@@ -49,14 +50,14 @@ static void write_file(uint32_t file, const void *data, size_t bytes)
 }
 
 /* The simulator counts each call as the beginning of a block. */
-__attribute__((noinline)) void board_begin_block(uint32_t *left)
+__attribute__((noinline)) void board_begin_block(uint32_t *rest)
 {
-    *left = block_samples;
+    *rest = block_samples;
 }
 
 size_t board_read_audio(int16_t *block, size_t capacity)
 {
-    static uint32_t file, left;
+    static uint32_t file;
     uint32_t wanted, n;
     if (file == 0u) {
         file = open_file("audio", 5u, READ_BINARY);
@@ -70,6 +71,31 @@ size_t board_read_audio(int16_t *block, size_t capacity)
     left = n < wanted ? 0u : left - n;
     heard += (int32_t)n;
     return n;
+}
+
+size_t board_skip_audio(void)
+{
+    int16_t skipped[16];
+    size_t n, all = 0;
+    do {
+        n = board_read_audio(skipped, sizeof skipped / sizeof *skipped);
+        all += n;
+    } while (n > 0u && left > 0u);
+    return all;
+}
+
+void board_start_audio(void)
+{
+}
+
+/* Nothing interrupts here: audio arrives when the firmware waits for it. */
+void board_wait(void)
+{
+    audio_interrupt();
+}
+
+void board_take_audio(void)
+{
 }
 
 void board_write_adv(const int16_t adv_q14[3])

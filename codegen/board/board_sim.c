@@ -13,6 +13,9 @@
 #define TRACE_LAYER REGISTER(0x20u)
 #define TRACE_ADDRESS REGISTER(0x24u)
 #define TRACE_BYTES REGISTER(0x28u) /* w: the simulator copies that memory now */
+#define AUDIO_SKIP REGISTER(0x2Cu)  /* w: what is left of the current block is not wanted */
+#define AUDIO_TAKEN REGISTER(0x30u) /* w: work begins on the oldest block that was read */
+#define AUDIO_START REGISTER(0x34u) /* w: from now on an interrupt, the first of the vector table, for every block */
 
 size_t board_read_audio(int16_t *block, size_t capacity)
 {
@@ -24,6 +27,31 @@ size_t board_read_audio(int16_t *block, size_t capacity)
         block[i] = (int16_t)(int32_t)AUDIO_SAMPLE;
     }
     return n;
+}
+
+size_t board_skip_audio(void)
+{
+    const size_t n = AUDIO_AVAILABLE;
+    AUDIO_SKIP = 1;
+    return n;
+}
+
+void board_start_audio(void)
+{
+    AUDIO_START = 1;
+}
+
+void board_wait(void)
+{
+    /* Not WFI: the interrupt may have been after the caller's last look, which an event outlasts. */
+#if defined(__arm__)
+    __asm__ volatile("wfe" ::: "memory");
+#endif
+}
+
+void board_take_audio(void)
+{
+    AUDIO_TAKEN = 1;
 }
 
 void board_write_adv(const int16_t adv_q14[3])

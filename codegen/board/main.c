@@ -1,9 +1,9 @@
 /* The firmware around the model: audio blocks in, arousal, dominance and valence out. */
+#include "audio.h"
 #include "board.h"
 #include "edgekit_model.h"
 
 static edgekit_t state;
-static int16_t block[EDGEKIT_BOARD_BLOCK_SAMPLES];
 
 int main(void);
 
@@ -18,21 +18,6 @@ static uint32_t publish(uint32_t before)
     return heard;
 }
 
-#ifdef EDGEKIT_BOARD_WINDOW_BLOCKS
-/* Blocks since the present window began, modulo EDGEKIT_BOARD_EVERY_BLOCKS. */
-static uint32_t blocks;
-
-/* Count a block that the model does not hear; returns 0 inside a window. */
-static int skip_block(void)
-{
-    if (blocks < EDGEKIT_BOARD_WINDOW_BLOCKS) {
-        return 0;
-    }
-    blocks = (blocks + 1u) % EDGEKIT_BOARD_EVERY_BLOCKS;
-    return 1;
-}
-#endif
-
 /* A window, or the audio, has ended: publish what it came to. */
 static void end_window(uint32_t heard)
 {
@@ -45,34 +30,44 @@ static void end_window(uint32_t heard)
 #endif
 }
 
+#ifdef EDGEKIT_BOARD_WINDOW_BLOCKS
+/* Begin anew at a block that is not behind the one before: the end of its window was lost. */
+static uint32_t begin_window(uint32_t position, uint32_t heard)
+{
+    static uint32_t expected;
+    const int lost = position < expected;
+    expected = position + 1u == EDGEKIT_BOARD_WINDOW_BLOCKS ? 0u : position + 1u;
+    if (lost) {
+        edgekit_reset(&state);
+        return 0;
+    }
+    return heard;
+}
+#endif
+
 int main(void)
 {
     uint32_t heard = 0;
+    audio_block_t block;
 
     edgekit_init(&state, edgekit_model_data);
-    for (;;) {
-        const size_t n = board_read_audio(block, EDGEKIT_BOARD_BLOCK_SAMPLES);
-        if (n == 0) {
-            end_window(heard);
-            board_exit(0);
-        }
+    board_start_audio();
+    while (audio_next(&block)) {
 #ifdef EDGEKIT_BOARD_WINDOW_BLOCKS
-        if (skip_block()) {
-            continue;
-        }
+        heard = begin_window(block.position, heard);
 #endif
-        if (edgekit_push(&state, block, n) != 0) {
+        if (edgekit_push(&state, block.samples, block.count) != 0) {
             board_exit(1);
         }
         heard = publish(heard);
 #ifdef EDGEKIT_BOARD_WINDOW_BLOCKS
-        blocks++;
-        if (blocks == EDGEKIT_BOARD_WINDOW_BLOCKS) {
+        if (block.position + 1u == EDGEKIT_BOARD_WINDOW_BLOCKS) {
             end_window(heard);
             edgekit_reset(&state);
             heard = 0;
-            blocks %= EDGEKIT_BOARD_EVERY_BLOCKS;
         }
 #endif
     }
+    end_window(heard);
+    board_exit(0);
 }

@@ -1,7 +1,7 @@
 """The command `simulate`: a build's firmware on the simulated core."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,10 +90,11 @@ def _counted(
     """Run on a simulated core; return what was counted, and the fault where flips end in one."""
     from firmware_sim.flips import read_flips
     from firmware_sim.program import read_program
-    from firmware_sim.simulator import profile
+    from firmware_sim.simulator import profile, run_in_time
 
     chosen = read_flips(flips, read_program(elf), target, len(pcm), seed)
     made = profile(elf, target, pcm)
+    made = replace(made, result=run_in_time(made.result, elf, pcm))
     shown, fault = _described(made, lines), None
     if chosen:
         shown["flips"], fault = _flipped(made, elf, target, pcm, chosen)

@@ -5,7 +5,7 @@ from typing import Any
 
 from edgekit.graph import FRONT_END_KINDS
 from edgekit.report.figures import Figure, Interval
-from edgekit.report.rows import Block, LayerCost, Part, Schedule, Timing, TimingError
+from edgekit.report.rows import Block, InTime, LayerCost, Part, Schedule, Timing, TimingError
 from edgekit.target import Target
 
 Values = Mapping[str, Any]
@@ -28,7 +28,12 @@ def timing_of(profile: Values) -> Timing:
 def schedule_of(profile: Values) -> Schedule:
     """Return when the core works on what it hears."""
     values = profile["schedule"]
-    return Schedule(**{**values, "timeline": tuple(Block(**block) for block in values["timeline"])})
+    ran = values["in_time"]
+    parts = {
+        "timeline": tuple(Block(**block) for block in values["timeline"]),
+        "in_time": InTime(**ran) if ran else None,
+    }
+    return Schedule(**{**values, **parts})
 
 
 def latency_of(profile: Values, timing: Timing, target: Target) -> dict[str, Figure]:
@@ -54,9 +59,11 @@ def latency_of(profile: Values, timing: Timing, target: Target) -> dict[str, Fig
 
 def missed_deadlines_of(profile: Values, timing: Timing) -> Figure:
     """Return how many blocks of audio are late: as certain as the cycles that make them so."""
-    schedule = profile["schedule"]
-    how = f"of {schedule['blocks']:,} blocks of audio laid out in time"
-    return Figure(schedule["missed_deadlines"], timing.cycles_basis, how)
+    schedule = schedule_of(profile)
+    how = f"of {schedule.blocks:,} blocks of audio laid out in time"
+    if schedule.in_time is not None:
+        how += f", and of {schedule.in_time.blocks:,} run in time"
+    return Figure(schedule.late_blocks, timing.cycles_basis, how)
 
 
 def _instructions(latency: Values) -> Figure:

@@ -23,7 +23,7 @@ from edgekit.report.rows import (
     Timing,
 )
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)

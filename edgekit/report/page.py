@@ -92,6 +92,7 @@ def _environment() -> jinja2.Environment:
 def _filters() -> dict[str, Any]:
     return {
         "name": words.name_of,
+        "in_time": words.in_time_of,
         "unit": lambda key: _micro(words.unit_of(key)),
         "micro": _micro,
         "number": words.number,

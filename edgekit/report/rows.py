@@ -153,6 +153,25 @@ class Block:
 
 
 @dataclass(frozen=True)
+class InTime:
+    """What happened in a run in which audio interrupted the model by the clock.
+
+    Attributes:
+        audio_s: Audio of the run.
+        blocks: Interrupts, one for each block of it.
+        lost_blocks: Blocks for the model that found no place, because it was late.
+        results: How often there was an A/D/V.
+        longest_result_ms: From the end of the audio to its A/D/V, at worst; None if there was none.
+    """
+
+    audio_s: float
+    blocks: int
+    lost_blocks: int
+    results: int
+    longest_result_ms: float | None
+
+
+@dataclass(frozen=True)
 class Schedule:
     """When the core works on what it hears.
 
@@ -171,6 +190,7 @@ class Schedule:
         blocks: Blocks that were laid out.
         buffer_bytes: Audio that waits, at worst.
         timeline: The first blocks.
+        in_time: What happened when the firmware was run so; None where nothing can interrupt it.
     """
 
     policy: str
@@ -187,6 +207,12 @@ class Schedule:
     blocks: int
     buffer_bytes: int
     timeline: tuple[Block, ...]
+    in_time: InTime | None
+
+    @property
+    def late_blocks(self) -> int:
+        """Blocks that were late, laid out or run in time, whichever are more."""
+        return max(self.missed_deadlines, self.in_time.lost_blocks if self.in_time else 0)
 
     @property
     def statement(self) -> str:

@@ -21,6 +21,7 @@ from edgekit.report.words import (
     agreement,
     costs_beside,
     exceeded_of,
+    in_time_of,
     interval_of,
     late_of,
     margin_of,
@@ -277,7 +278,7 @@ def _real_time(report: Report) -> Text:
         f"{late} ({schedule.deadline_ms:g} ms); at worst {schedule.buffer_bytes:,} bytes of audio wait.",
         "The core never catches up." if wait is None else f"A result takes at most ~{number(wait)} ms.",
     ]
-    return Text("\n".join(lines))
+    return Text("\n".join(filter(None, [*lines, in_time_of(report)])))
 
 
 def _timeline(schedule: Schedule) -> Table:

@@ -136,6 +136,17 @@ def late_of(report: "Report") -> str:
     return f"{missed:,} of {blocks:,} deadlines missed" if missed else ""
 
 
+def in_time_of(report: "Report") -> str:
+    """Return what happened when audio interrupted the model; empty where nothing can."""
+    ran = report.schedule.in_time
+    if ran is None:
+        return ""
+    lost = f"{ran.lost_blocks:,} lost" if ran.lost_blocks else "none lost"
+    wait = ran.longest_result_ms
+    results = "no result" if wait is None else f"a result at most ~{number(wait)} ms behind its audio"
+    return f"Run in time, audio interrupting the model: {ran.blocks:,} blocks, {lost}, {results}."
+
+
 def exceeded_of(report: "Report") -> str:
     """Return the budgets that a build does not hold, with the count of missed deadlines; empty if it does."""
     counts = {MISSED: f" ({report.schedule.missed_deadlines:,} of {report.schedule.blocks:,})"}

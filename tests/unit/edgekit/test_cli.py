@@ -253,7 +253,7 @@ class TestReport:
         ran = edgekit("report", build_dir)
         assert (ran.code, ran.err) == (0, "")
         assert "All budgets held" in ran.out
-        assert json.loads(edgekit("report", build_dir, "--json").out)["schema"] == 2
+        assert json.loads(edgekit("report", build_dir, "--json").out)["schema"] == 3
 
     def test_of_another_folder(self, edgekit, tmp_path):
         ran = edgekit("report", tmp_path)

@@ -182,20 +182,25 @@ class TestVerdicts:
         ]
         assert report.exceeded == ()
 
-    @pytest.mark.parametrize(("missed", "verdict"), [(0, "pass"), (1, "fail")])
-    def test_no_deadline_may_be_missed(self, tmp_path, build_files, make_build, missed, verdict):
-        build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = missed
+    @pytest.mark.parametrize(
+        ("missed", "lost", "actual"), [(0, 0, 0), (1, 0, 1), (0, 2, 2), (3, 2, 3), (1, None, 1)]
+    )
+    def test_no_deadline_may_be_missed(self, tmp_path, build_files, make_build, missed, lost, actual):
+        schedule = build_files["simulate"]["profile.json"]["schedule"]
+        schedule["missed_deadlines"] = missed
+        ran = lost is not None
+        schedule["in_time"] = {**schedule["in_time"], "lost_blocks": lost} if ran else None
         report = assemble(make_build(tmp_path, build_files), TARGET)
-        assert [each.budget for each in report.exceeded] == ["missed_deadlines"] * missed
+        assert [each.budget for each in report.exceeded] == ["missed_deadlines"] * (actual > 0)
         assert report.to_dict()["verdict"]["missed_deadlines"] == {
-            "verdict": verdict,
+            "verdict": "fail" if actual else "pass",
             "within_error": False,
             "limit": 0,
             "limit_from": "every target",
-            "actual": missed,
+            "actual": actual,
             "margin_percent": None,
             "basis": "estimated",
-            "how": "of 1,000 blocks of audio laid out in time",
+            "how": "of 1,000 blocks of audio laid out in time" + ", and of 500 run in time" * ran,
         }
 
     def test_no_limit_moves_that_of_missed_deadlines(self, tmp_path, build_files, make_build):
@@ -288,7 +293,7 @@ class TestRemedies:
 class TestJson:
     def test_has_the_fields_of_the_contract(self, report):
         values = report.to_dict()
-        assert values["schema"] == 2
+        assert values["schema"] == 3
         assert list(values["verdict"]) == BUDGETS
         assert list(values["accuracy"]) == COMPARISONS
         for comparison in values["accuracy"].values():

@@ -176,7 +176,7 @@ class TestTheOtherBuild:
         ran = edgekit("report", after, "--diff", before)
         assert ran.code == 5
         assert error(ran) == (
-            f"{before / PLACE}: schema 1, this edgekit reads 2",
+            f"{before / PLACE}: schema 1, this edgekit reads 3",
             "run edgekit build again to write it anew",
         )
 

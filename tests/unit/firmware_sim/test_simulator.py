@@ -12,7 +12,7 @@ from unicorn import UC_HOOK_CODE
 
 from edgekit.errors import AudioError, ConfigError, SimulationError, TargetError
 from edgekit.target import Target, load_target
-from firmware_sim import SimResult, default_regions, simulate, simulator
+from firmware_sim import SimResult, default_regions, run, simulate
 from firmware_sim.program import Program, read_program
 
 PCM = np.random.default_rng(7).integers(-3000, 3000, 1000).astype(np.int16)
@@ -76,9 +76,10 @@ def test_load_and_power_follow_from_the_cycles(fake: SimResult, target: Target) 
 def test_memory_is_accounted_by_symbol(fake: SimResult) -> None:
     profile = fake.to_profile()
     sizes = {symbol["name"]: symbol["size_bytes"] for symbol in profile["memory"]["symbols"]}
-    assert sizes == {"block": 128, "state": 40, "used_in_data": 4}
+    numbers = {"arrived": 4, "counts": 16, "ended": 4, "given_back": 4, "holding": 1}
+    assert sizes == {"audio_queue": 512, "state": 40, "used_in_data": 4, **numbers}
     assert profile["memory"]["stack_reserved_bytes"] == fake.target.memory.stack_bytes
-    assert 172 <= fake.static_bytes <= 172 + 8
+    assert 76 <= fake.static_bytes <= 76 + 8
     assert 32 <= fake.stack_bytes < 512
     assert fake.total_ram_bytes == fake.static_bytes + fake.stack_bytes + 2 * 4 * 64
     flash = {symbol["name"]: symbol["size_bytes"] for symbol in profile["flash"]["symbols"]}
@@ -160,12 +161,12 @@ def test_counts_equal_a_count_of_single_instructions(
     expected = simulate(elf, target, PCM[:128], regions).instructions
     stepped: Counter[int] = Counter()
 
-    class Stepping(simulator.BlockCounter):
+    class Stepping(run.BlockCounter):
         def attach(self, engine, entry, flash):
             super().attach(engine, entry, flash)
             engine.hook_add(UC_HOOK_CODE, lambda _engine, address, _size, _data: stepped.update((address,)))
 
-    monkeypatch.setattr(simulator, "BlockCounter", Stepping)
+    monkeypatch.setattr(run, "BlockCounter", Stepping)
     assert simulate(elf, target, PCM[:128], regions).instructions == expected
     executed = sum(with_skipped_instructions(read_program(elf), stepped).values())
     # Stopping at the exit register leaves the rest of the last block unexecuted, at most one branch.
@@ -202,17 +203,17 @@ def test_memory_functions_of_the_firmware(build_program: Callable[..., Path], ta
 def test_ctrl_c_interrupts_between_two_samples(
     fake_firmware: Path, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = simulator.Device.read
+    read = run.Device.read
     heard = 0
 
-    def read_and_interrupt(device: simulator.Device, offset: int) -> int:
+    def read_and_interrupt(device: run.Device, offset: int) -> int:
         nonlocal heard
         heard += 1
         if heard == 100:
             signal.raise_signal(signal.SIGINT)
         return read(device, offset)
 
-    monkeypatch.setattr(simulator.Device, "read", read_and_interrupt)
+    monkeypatch.setattr(run.Device, "read", read_and_interrupt)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         simulate(fake_firmware, target, PCM)

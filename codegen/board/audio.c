@@ -1,0 +1,105 @@
+/* Audio on its way to the model: an interrupt for every block, and a queue of those that wait. */
+#include "audio.h"
+
+#include "board.h"
+
+#define BLOCKS EDGEKIT_BOARD_BUFFER_BLOCKS
+
+static int16_t audio_queue[BLOCKS][EDGEKIT_BOARD_BLOCK_SAMPLES];
+static volatile size_t counts[BLOCKS];
+/* Modulo twice the blocks of the queue: equal, and none waits; BLOCKS apart, and the queue is full. */
+static volatile uint32_t arrived, given_back;
+static volatile uint32_t ended;
+static uint32_t holding;
+
+static uint32_t following(uint32_t number)
+{
+    return number + 1u == 2u * BLOCKS ? 0u : number + 1u;
+}
+
+static uint32_t place_of(uint32_t number)
+{
+    return number < BLOCKS ? number : number - BLOCKS;
+}
+
+static int is_full(void)
+{
+    return arrived != given_back && place_of(arrived) == place_of(given_back);
+}
+
+#ifdef EDGEKIT_BOARD_WINDOW_BLOCKS
+static volatile uint32_t positions[BLOCKS];
+
+/* Returns the position of the block that has arrived, counted from the beginning of its window. */
+static uint32_t count_block(void)
+{
+    static uint32_t next;
+    const uint32_t position = next;
+    next = position + 1u == EDGEKIT_BOARD_EVERY_BLOCKS ? 0u : position + 1u;
+    return position;
+}
+
+static int is_heard(uint32_t position)
+{
+    return position < EDGEKIT_BOARD_WINDOW_BLOCKS;
+}
+
+#define SET_POSITION(place, position) (positions[place] = (position))
+#define POSITION(place) (positions[place])
+#else
+static uint32_t count_block(void)
+{
+    return 0;
+}
+
+static int is_heard(uint32_t position)
+{
+    (void)position;
+    return 1;
+}
+
+#define SET_POSITION(place, position) ((void)(position))
+#define POSITION(place) 0u
+#endif
+
+void audio_interrupt(void)
+{
+    const uint32_t position = count_block();
+    size_t count;
+    if (is_full() || !is_heard(position)) {
+        count = board_skip_audio();
+    } else {
+        const uint32_t place = place_of(arrived);
+        count = board_read_audio(audio_queue[place], EDGEKIT_BOARD_BLOCK_SAMPLES);
+        counts[place] = count;
+        SET_POSITION(place, position);
+        if (count > 0u) {
+            arrived = following(arrived);
+        }
+    }
+    if (count == 0u) {
+        ended = 1;
+    }
+}
+
+int audio_next(audio_block_t *block)
+{
+    uint32_t place;
+    if (holding) {
+        given_back = following(given_back);
+        holding = 0;
+    }
+    while (arrived == given_back) {
+        if (ended) {
+            return 0;
+        }
+        board_wait();
+    }
+    place = place_of(given_back);
+    holding = 1;
+    block->samples = audio_queue[place];
+    block->count = counts[place];
+    block->position = POSITION(place);
+    board_take_audio();
+    return 1;
+}

@@ -22,6 +22,8 @@ WINDOWS_S = (2.0, 1.5, 1.0, 0.5)
 STEP_S = 0.1
 BUSY = {"core_load_percent", "average_uw", "deadlines"}
 """What less work at a time, or a faster core, can mend."""
+ENTRY_BYTES = 2
+"""Where in its window a block of the queue is (codegen/board/audio.c)."""
 STEPS = 20
 """Tried beyond the shortest period: work that fits on the average begins a block late, and no more."""
 MOST_TIMES_THE_CLOCK = 2
@@ -70,8 +72,10 @@ class Remedy:
 
     @property
     def total_ram_bytes(self) -> int:
-        """RAM of the firmware and of the audio that waits."""
-        return self.candidate.ram_bytes + self.plan.target.audio_buffer_bytes
+        """RAM of the firmware and of the audio that waits, with its entries in the queue of a window policy."""
+        target = self.plan.target
+        entries = target.policy.buffer_blocks * (target.policy.mode == "window")
+        return self.candidate.ram_bytes + target.audio_buffer_bytes + ENTRY_BYTES * entries
 
     @property
     def flash_bytes(self) -> int:

@@ -6,7 +6,9 @@
 #define BLOCKS EDGEKIT_BOARD_BUFFER_BLOCKS
 
 static int16_t audio_queue[BLOCKS][EDGEKIT_BOARD_BLOCK_SAMPLES];
-static volatile size_t counts[BLOCKS];
+/* The last block of the audio may be short: its place, counted from 1, and its samples. */
+static volatile uint32_t short_place;
+static volatile size_t short_count;
 /* Modulo twice the blocks of the queue: equal, and none waits; BLOCKS apart, and the queue is full. */
 static volatile uint32_t arrived, given_back;
 static volatile uint32_t ended;
@@ -28,7 +30,10 @@ static int is_full(void)
 }
 
 #ifdef EDGEKIT_BOARD_WINDOW_BLOCKS
-static volatile uint32_t positions[BLOCKS];
+#if EDGEKIT_BOARD_WINDOW_BLOCKS > 65536u
+#error "a window of more than 65,536 blocks: positions have 16 bits"
+#endif
+static volatile uint16_t positions[BLOCKS];
 
 /* Returns the position of the block that has arrived, counted from the beginning of its window. */
 static uint32_t count_block(void)
@@ -44,7 +49,7 @@ static int is_heard(uint32_t position)
     return position < EDGEKIT_BOARD_WINDOW_BLOCKS;
 }
 
-#define SET_POSITION(place, position) (positions[place] = (position))
+#define SET_POSITION(place, position) (positions[place] = (uint16_t)(position))
 #define POSITION(place) (positions[place])
 #else
 static uint32_t count_block(void)
@@ -71,8 +76,11 @@ void audio_interrupt(void)
     } else {
         const uint32_t place = place_of(arrived);
         count = board_read_audio(audio_queue[place], EDGEKIT_BOARD_BLOCK_SAMPLES);
-        counts[place] = count;
         SET_POSITION(place, position);
+        if (count < EDGEKIT_BOARD_BLOCK_SAMPLES) {
+            short_count = count;
+            short_place = place + 1u;
+        }
         if (count > 0u) {
             arrived = following(arrived);
         }
@@ -98,7 +106,7 @@ int audio_next(audio_block_t *block)
     place = place_of(given_back);
     holding = 1;
     block->samples = audio_queue[place];
-    block->count = counts[place];
+    block->count = place + 1u == short_place ? short_count : EDGEKIT_BOARD_BLOCK_SAMPLES;
     block->position = POSITION(place);
     board_take_audio();
     return 1;

@@ -19,6 +19,7 @@ from edgekit.target import Policy, Target
 from firmware_sim import SimResult, simulate
 from firmware_sim.interrupt import Interrupt
 from firmware_sim.program import read_program
+from firmware_sim.remedies import Candidate, remedies
 from firmware_sim.run import Run
 from firmware_sim.schedule import core_of
 from firmware_sim.simulator import run_in_time
@@ -174,6 +175,18 @@ def test_a_window_whose_end_was_lost_does_not_run_into_the_next(busy, target: Ta
     found = both(busy, made, [6000, 1, 1, 1])
     assert found.in_time.lost_blocks == 3 * 3
     assert found.in_time.longest_result_cycles is None, "no window was heard to its end"
+
+
+def test_the_ram_of_a_window_is_foreseen(busy, target: Target) -> None:
+    made = device(target)
+    counted = simulate(busy(made), made, audio([3000] * 40))
+    ram, flash = counted.static_bytes + counted.stack_bytes, counted.flash_bytes
+    candidate = Candidate("", counted.block_cycles, counted.samples, ram, flash, 0, 1, "")
+    window = next(each for each in remedies([candidate], made) if "window" in each.change)
+    there = window.plan.target
+    assert there.policy.buffer_blocks > 20
+    really = simulate(busy(there), there, audio([3000] * 40)).total_ram_bytes
+    assert 0 <= window.total_ram_bytes - really + 32 < 64
 
 
 def test_a_model_without_room_for_an_interrupt_is_a_fault(busy, target: Target) -> None:

@@ -72,7 +72,7 @@ class Remedy:
 
     @property
     def total_ram_bytes(self) -> int:
-        """RAM of the firmware and of the audio that waits, with the entries that a window policy keeps of it."""
+        """RAM of the firmware and of the audio that waits, with what a window policy keeps of each block."""
         target = self.plan.target
         entries = target.policy.buffer_blocks * (target.policy.mode == "window")
         return self.candidate.ram_bytes + target.audio_buffer_bytes + ENTRY_BYTES * entries

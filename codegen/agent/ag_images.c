@@ -183,7 +183,7 @@ static int erase(ag_agent_t *agent, const ag_request_t *request, ag_writer_t *wr
     }
     memset(&agent->upload, 0, sizeof agent->upload);
     for (offset = 0; offset < flash->layout.regions[0].bytes; offset += AG_SECTOR_BYTES) {
-        if (ag_flash_erase(flash, flash->layout.regions[slot].at + offset) != AG_OK) {
+        if (ag_flash_clear(flash, flash->layout.regions[slot].at + offset) != AG_OK) {
             return USER(AG_FLASH_ERROR);
         }
     }

@@ -293,7 +293,7 @@ int main(int argc, char **argv)
     host_options_t options;
     late_t late;
     host_device_t *device;
-    int line;
+    int line, result;
     if (argc < 2 || read_options(&options, &late, argc, argv) != 0) {
         /* The first line says which option it was. */
         (void)fprintf(stderr, "usage: agent_host FLASHFILE [name=value ...]\n");
@@ -322,5 +322,10 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "agent_host: no pseudo-terminal (%s)\n", strerror(errno));
         return 1;
     }
-    return serve(device, line, argv[1], late.counts);
+    result = serve(device, line, argv[1], late.counts);
+    if (late.link != NULL) {
+        /* The terminal's name is the next one's who opens a terminal. */
+        (void)unlink(late.link);
+    }
+    return result;
 }

@@ -26,7 +26,8 @@ def header() -> str:
 
     image = GOOD.build()
     return (
-        "/* Written by make_corpus.py: an image that the device takes, and its key. */\n"
+        "/* Written by make_corpus.py: an image that the fuzzed device takes, and the key that signed it. "
+        "*/\n"
         f"#define GOOD_TLVS {32 + len(GOOD.payload)}u\n\n"
         + array("good_key", PUBLIC)
         + array("good_image", image)
@@ -81,6 +82,10 @@ def main() -> None:
     for name, request in asked.items():
         (corpus / f"line_{name}").write_bytes(b"\0" + frame(request))
         (corpus / f"packet_{name}").write_bytes(b"\1" + struct.pack("<H", len(request)) + request)
+        (corpus / f"cbor_{name}").write_bytes(b"\3" + request[8:])
+    for name in ("echo", "upload"):
+        (corpus / f"frame_{name}").write_bytes(b"\4\0\0" + asked[name])
+        (corpus / f"frame_{name}_damaged").write_bytes(b"\4\x09\x07" + asked[name])
     story = [
         "upload_half",
         "upload_rest",

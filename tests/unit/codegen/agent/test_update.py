@@ -6,7 +6,17 @@ import hashlib
 import pytest
 from unit.codegen.agent.conftest import OLD
 from unit.codegen.agent.device import NO_SLOT, SECTOR, RefusedError
-from unit.codegen.agent.images import CLASS, GRAPH, KEY, VENDOR, Image, digest_of, full_payload, key_hash
+from unit.codegen.agent.images import (
+    CLASS,
+    GRAPH,
+    KEY,
+    PUBLIC,
+    VENDOR,
+    Image,
+    digest_of,
+    full_payload,
+    key_hash,
+)
 
 NEW = Image(counter=6).build()
 RECORDS = 170
@@ -69,6 +79,7 @@ def test_info_says_what_images_must_fit(device):
         "ram": 65536,
         "fw": "1.0.0",
         "key": key_hash(KEY),
+        "pub": PUBLIC,
         "fit": hashlib.sha256(device.fitting).digest(),
     }
     device.library.host_device_set_battery(device.handle, 1250)

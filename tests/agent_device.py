@@ -6,6 +6,7 @@ what the process has counted.
 
 import contextlib
 import json
+import os
 import subprocess
 import threading
 import time
@@ -94,10 +95,15 @@ class AgentDevice:
         given = {**self.options, **options, "link": self.link, "counts": self.counted}
         words = [f"{name}={value}" for name, value in given.items()]
         self.process = subprocess.Popen(
-            [self.program, self.flash, *words], stdout=subprocess.PIPE, stderr=self.log
+            [self.program, self.flash, *words],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            # A cut of the power ends it wherever it is.
+            env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
         )
         assert self.process.stdout is not None
         shown = self.process.stdout.readline()
+        self.process.stdout.close()
         assert shown or "cut" in options, self.said()
         if "cut" in options:
             self._supervisor = threading.Thread(target=self._start_again, args=(self.process,))
@@ -123,8 +129,6 @@ class AgentDevice:
         if self.process is not None:
             self.power_off()
             return
-        if process is not None and process.stdout is not None:
-            process.stdout.close()
         # Its number is given to the next pseudo-terminal, which is somebody else's.
         with contextlib.suppress(FileNotFoundError):
             self.link.unlink()

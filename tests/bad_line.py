@@ -139,7 +139,7 @@ class Line:
             for end in select.select(ends, [], [], 0.05)[0]:
                 if end == self.master:
                     self.to_device(os.read(self.master, 4096))
-                elif not self.to_host():
+                elif self.device < 0 or not self.to_host():
                     break
 
     def to_device(self, data: bytes) -> None:

@@ -327,5 +327,6 @@ int main(int argc, char **argv)
         /* The terminal's name is the next one's who opens a terminal. */
         (void)unlink(late.link);
     }
+    host_device_free(device);
     return result;
 }

@@ -89,6 +89,9 @@ static void take_image(host_device_t *device, const uint8_t *data, size_t size)
     static const uint8_t self_test[] = {0x0A, 0, 0, 7, 0, 64, 0, 2, 0xA1, 0x64, 's', 'l', 'o', 't', 0x01};
     const ag_region_t *slot = &device->config.flash.layout.regions[1];
     ag_image_t image;
+    if (size >= AG_HEADER_BYTES && ag_image_header(&image, data, (uint32_t)size) == AG_OK) {
+        demand(image.payload < image.hashed && image.hashed < image.total && image.total <= size);
+    }
     memcpy(device->flash.bytes + slot->at, data, size < slot->bytes ? size : slot->bytes);
     serve(device, list, sizeof list);
     serve(device, self_test, sizeof self_test);

@@ -27,7 +27,8 @@ fuzz:
 	mkdir -p build/fuzz/corpus
 	clang -std=c99 -Wall -Wextra -Werror -g -O2 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	-Icodegen/agent -Itests/fuzz codegen/agent/ag_*.c codegen/agent/host_device.c tests/fuzz/fuzz_agent.c -o build/fuzz/agent
-	build/fuzz/agent -max_len=4096 -timeout=10 -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/corpus tests/fuzz/corpus
+	build/fuzz/agent -verbosity=0 -print_final_stats=1 -max_len=4096 -timeout=10 -max_total_time=$(FUZZ_SECONDS) \
+	-artifact_prefix=build/fuzz/ build/fuzz/corpus tests/fuzz/corpus
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
@@ -36,7 +37,7 @@ lint: $(INSTALLED)
 
 $(INSTALLED): constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt hatchling editables
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt hatchling editables wheel
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[sim,dev,cluster]"
 	touch $@
 

@@ -49,6 +49,7 @@ TOLD = {
     "floor": 7,
     "ram": 20_000,
     "key": KEY.public.hash.hex(),
+    "pub": KEY.public.raw.hex(),
     "fit": bytes(32).hex(),
 }
 """What a device that takes the model says of itself, for `smp_server`."""
@@ -116,7 +117,8 @@ def assemble(
 def model_image(size: int = 61_440, seed: int = 1, facts: Facts = MODEL, key: PrivateKey = KEY) -> bytes:
     """Return a model image with weights of a size, drawn by a seed."""
     facts = replace(facts, needs=replace(facts.needs, weights_bytes=size))
-    return assemble(protected_entries(facts), random.Random(seed).randbytes(size), key=key)
+    version = dict(zip(("major", "minor", "revision", "build"), facts.version, strict=True))
+    return assemble(protected_entries(facts), random.Random(seed).randbytes(size), key=key, **version)
 
 
 def signature_entries(covered: bytes, key: PrivateKey = KEY) -> Entries:

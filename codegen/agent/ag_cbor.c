@@ -12,7 +12,7 @@
 #define ENDLESS_MINOR 31u
 #define ENDLESS UINT32_MAX
 
-enum { UNSIGNED = 0, BYTES = 2, TEXT = 3, ARRAY = 4, MAP = 5, TAG = 6, SIMPLE = 7 };
+enum { UNSIGNED = AG_UINT, BYTES = AG_BYTES, TEXT = AG_TEXT, ARRAY = 4, MAP = 5, TAG = 6, SIMPLE = AG_BOOL };
 enum { FALSE_VALUE = 20, TRUE_VALUE = 21, NULL_VALUE = 22 };
 
 typedef struct {
@@ -105,18 +105,16 @@ static int skip(ag_reader_t *reader, head_t head)
 /* Read a value of a kind; 0 if it is one. */
 static int read_value(ag_reader_t *reader, const head_t *head, unsigned kind, ag_value_t *value)
 {
-    const int is_bool = head->major == SIMPLE && (head->minor == FALSE_VALUE || head->minor == TRUE_VALUE);
-    if (kind == AG_BOOL) {
-        value->number = head->minor == TRUE_VALUE;
-        value->present = 1;
-        return is_bool ? 0 : -1;
-    }
-    if (head->major != (kind == AG_UINT ? UNSIGNED : kind == AG_BYTES ? BYTES : TEXT)) {
+    if (head->major != kind) {
         return -1;
     }
     value->number = head->argument;
     value->bytes = reader->at;
     value->present = 1;
+    if (kind == AG_BOOL) {
+        value->number = head->minor == TRUE_VALUE;
+        return head->minor == FALSE_VALUE || head->minor == TRUE_VALUE ? 0 : -1;
+    }
     return kind == AG_UINT ? 0 : skip_bytes(reader, head->argument);
 }
 
@@ -224,11 +222,13 @@ void ag_put_int(ag_writer_t *writer, int32_t value)
     put_head(writer, major, (uint32_t)(value < 0 ? -(value + 1) : value));
 }
 
-void ag_put_text_of(ag_writer_t *writer, const uint8_t *text, uint32_t n)
+static void put_string(ag_writer_t *writer, unsigned major, const uint8_t *bytes, uint32_t n)
 {
-    put_head(writer, TEXT, n);
-    put(writer, text, n);
+    put_head(writer, major, n);
+    put(writer, bytes, n);
 }
+
+void ag_put_text_of(ag_writer_t *writer, const uint8_t *text, uint32_t n) { put_string(writer, TEXT, text, n); }
 
 void ag_put_text(ag_writer_t *writer, const char *text)
 {
@@ -250,6 +250,5 @@ void ag_put_named_bool(ag_writer_t *writer, const char *name, int value)
 void ag_put_named_bytes(ag_writer_t *writer, const char *name, const uint8_t *bytes, uint32_t n)
 {
     ag_put_text(writer, name);
-    put_head(writer, BYTES, n);
-    put(writer, bytes, n);
+    put_string(writer, BYTES, bytes, n);
 }

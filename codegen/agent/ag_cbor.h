@@ -10,8 +10,8 @@ typedef struct {
     const uint8_t *end;
 } ag_reader_t;
 
-/* What a field of a map may hold. */
-enum { AG_UINT, AG_BOOL, AG_BYTES, AG_TEXT };
+/* What a field of a map may hold: major types of CBOR. */
+enum { AG_UINT = 0, AG_BYTES = 2, AG_TEXT = 3, AG_BOOL = 7 };
 
 typedef struct {
     const char *name;

@@ -67,6 +67,19 @@ int ag_flash_erase(const ag_flash_t *flash, uint32_t at)
     return known && flash->erase(flash->context, at) == 0 ? AG_OK : AG_FLASH_ERROR;
 }
 
+/* An erase takes far longer than reading, and wears the flash. Cells of an erase that was cut short may read as blank:
+   only slots are cleared, whose contents are proved by their digest, never the journal. */
+int ag_flash_clear(const ag_flash_t *flash, uint32_t at)
+{
+    uint32_t offset, word = UINT32_MAX;
+    for (offset = 0; offset < AG_SECTOR_BYTES && word == UINT32_MAX; offset += (uint32_t)sizeof word) {
+        if (ag_flash_read(flash, at + offset, &word, sizeof word) != AG_OK) {
+            return AG_FLASH_ERROR;
+        }
+    }
+    return word == UINT32_MAX ? AG_OK : ag_flash_erase(flash, at);
+}
+
 uint32_t ag_read_u16(const uint8_t *p)
 {
     return p[0] | ((uint32_t)p[1] << 8);

@@ -56,6 +56,9 @@ int ag_flash_read(const ag_flash_t *flash, uint32_t at, void *to, uint32_t n);
 int ag_flash_write(const ag_flash_t *flash, uint32_t at, const void *from, uint32_t n);
 int ag_flash_erase(const ag_flash_t *flash, uint32_t at);
 
+/* Have a sector blank: it is erased unless it reads as blank. */
+int ag_flash_clear(const ag_flash_t *flash, uint32_t at);
+
 uint32_t ag_read_u16(const uint8_t *p);
 uint32_t ag_read_u32(const uint8_t *p);
 

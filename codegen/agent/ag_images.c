@@ -22,28 +22,29 @@ enum {
 #define USER(code) AG_ERROR(AG_USER_GROUP, (code))
 #define GROUP(code) AG_ERROR(AG_IMAGE_GROUP, (code))
 
+/* As text, written from its end: major, minor, revision and, unless it is 0, the build. */
 static void put_version(ag_writer_t *writer, const ag_version_t *version)
 {
     uint32_t numbers[4];
-    char text[28], digits[10], *end = text;
-    unsigned i;
+    char text[28], *start = text + sizeof text - 1;
+    unsigned i = version->build != 0u ? 4u : 3u;
     numbers[0] = version->release >> 24;
     numbers[1] = (version->release >> 16) & 0xFFu;
     numbers[2] = version->release & 0xFFFFu;
     numbers[3] = version->build;
-    for (i = 0; i < 3u || (i == 3u && numbers[3] != 0u); i++) {
-        unsigned n = 0;
+    *start = '\0';
+    for (;;) {
+        i--;
         do {
-            digits[n++] = (char)('0' + (char)(numbers[i] % 10u));
+            *--start = (char)('0' + (char)(numbers[i] % 10u));
             numbers[i] /= 10u;
         } while (numbers[i] != 0u);
-        while (n > 0u) {
-            *end++ = digits[--n];
+        if (i == 0u) {
+            break;
         }
-        *end++ = '.';
+        *--start = '.';
     }
-    end[-1] = '\0';
-    ag_put_text(writer, text);
+    ag_put_text(writer, start);
 }
 
 static void put_image(const ag_boot_t *boot, unsigned slot, const ag_image_t *image, ag_writer_t *writer)
@@ -183,7 +184,7 @@ static int erase(ag_agent_t *agent, const ag_request_t *request, ag_writer_t *wr
     }
     memset(&agent->upload, 0, sizeof agent->upload);
     for (offset = 0; offset < flash->layout.regions[0].bytes; offset += AG_SECTOR_BYTES) {
-        if (ag_flash_erase(flash, flash->layout.regions[slot].at + offset) != AG_OK) {
+        if (ag_flash_clear(flash, flash->layout.regions[slot].at + offset) != AG_OK) {
             return USER(AG_FLASH_ERROR);
         }
     }

@@ -1,7 +1,7 @@
 /*
  * Uploads of model images.
  *
- * Order:  length and header are checked by the first packet, before anything is erased. Each sector is erased when the first
+ * Order:  length and header are checked by the first packet, before anything is erased. Each sector is cleared when the first
  *         byte for it comes. Behind the last byte the file's SHA-256 and the whole image are checked in the flash.
  * Resume: a first packet with the SHA-256 of the upload under way is answered with the offset reached. A packet with
  *         "len" and "sha" whose offset is a sector's start goes on from there: what lies before is in the slot already,
@@ -103,7 +103,7 @@ static int start(ag_agent_t *agent, const ag_value_t *fields, int *again)
     return AG_OK;
 }
 
-/* Write whole units from the tail or the data; erases sectors that they begin. */
+/* Write whole units from the tail or the data; clears sectors that they begin. */
 static int write_units(const ag_agent_t *agent, uint32_t offset, const uint8_t *from, uint32_t n)
 {
     const ag_flash_t *flash = &agent->config->flash;
@@ -111,7 +111,7 @@ static int write_units(const ag_agent_t *agent, uint32_t offset, const uint8_t *
     while (n > 0u) {
         const uint32_t to_end = AG_SECTOR_BYTES - at % AG_SECTOR_BYTES;
         const uint32_t here = n < to_end ? n : to_end;
-        if (to_end == AG_SECTOR_BYTES && ag_flash_erase(flash, at) != AG_OK) {
+        if (to_end == AG_SECTOR_BYTES && ag_flash_clear(flash, at) != AG_OK) {
             return AG_FLASH_ERROR;
         }
         if (ag_flash_write(flash, at, from, here) != AG_OK) {

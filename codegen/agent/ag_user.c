@@ -20,7 +20,7 @@ static int info(const ag_agent_t *agent, ag_writer_t *writer)
     const ag_layout_t *layout = &config->flash.layout;
     const uint32_t millivolts = config->battery == NULL ? 0u : config->battery(config->context);
     uint8_t digest[AG_SHA256_BYTES];
-    ag_put_map(writer, millivolts == 0u ? 11u : 12u);
+    ag_put_map(writer, millivolts == 0u ? 12u : 13u);
     ag_put_named_uint(writer, "v", 1);
     ag_put_named_bytes(writer, "class", device->kind, sizeof device->kind);
     ag_put_named_bytes(writer, "vendor", device->vendor, sizeof device->vendor);
@@ -37,6 +37,7 @@ static int info(const ag_agent_t *agent, ag_writer_t *writer)
     ag_put_text(writer, config->firmware);
     ag_key_hash(device->key, digest);
     ag_put_named_bytes(writer, "key", digest, sizeof digest);
+    ag_put_named_bytes(writer, "pub", device->key, sizeof device->key);
     if (ag_flash_digest(&config->flash, layout->regions[AG_FITTING].at, layout->regions[AG_FITTING].bytes, digest) != AG_OK) {
         return USER(AG_FLASH_ERROR);
     }

@@ -4,10 +4,12 @@
  * Ranges: see host_device.h. Not for devices: it allocates.
  * Owner:  the caller owns what host_device_new returns, until host_device_free.
  */
+#define _POSIX_C_SOURCE 199309L
 #include "host_device.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Count an operation; 1 if it happens whole, 2 if half of it does, 0 if none. */
 static int begin(host_flash_t *flash)
@@ -57,6 +59,16 @@ static int flash_write(void *context, uint32_t at, const void *from, uint32_t n)
     return how == 1 ? 0 : -1;
 }
 
+static void pass(uint32_t ms)
+{
+    struct timespec time;
+    time.tv_sec = (time_t)(ms / 1000u);
+    time.tv_nsec = (long)(ms % 1000u) * 1000000L;
+    if (ms != 0u) {
+        (void)nanosleep(&time, NULL);
+    }
+}
+
 static int flash_erase(void *context, uint32_t at)
 {
     host_flash_t *flash = &((host_device_t *)context)->flash;
@@ -66,6 +78,7 @@ static int flash_erase(void *context, uint32_t at)
         flash->violations++;
         return -1;
     }
+    pass(flash->erase_ms);
     how = begin(flash);
     whole = how == 1 ? AG_SECTOR_BYTES : how == 2 ? AG_SECTOR_BYTES / 2u : 0u;
     memset(flash->bytes + at, 0xFF, whole);

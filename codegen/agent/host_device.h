@@ -17,6 +17,7 @@ typedef struct {
     uint32_t dead;
     uint32_t violations; /* what the hardware does not allow: must stay 0 */
     uint32_t *erases;    /* of each sector */
+    uint32_t erase_ms;   /* how long an erase takes; the line waits meanwhile */
 } host_flash_t;
 
 /* What the caller chooses of a device. */

@@ -4,8 +4,9 @@
  *     agent_host FLASHFILE [name=value ...]
  *
  * Names:  key, vendor, class, graph (hexadecimal), abi=MAJOR.MINOR.KERNELS, ram, outputs, fw=MAJOR.MINOR.REVISION, slot and
- *         fitting (bytes of a region), selftest (result of the self-test), mv (battery), adv=A,D,V (Q14), heard, link (a path
- *         that becomes a link to the terminal), cut and torn (at which flash operation the power goes; then exit code 9).
+ *         fitting (bytes of a region: whole sectors), selftest (result of the self-test), mv (battery), adv=A,D,V (Q14),
+ *         heard, link (a path that becomes a link to the terminal), erase_ms (how long an erase takes), counts (a file that
+ *         gets what was done to the flash, as JSON), cut and torn (at which flash operation the power goes; then exit code 9).
  * Output: one line, the path of the terminal. It runs until it is killed; a reset starts the agent anew.
  */
 #define _XOPEN_SOURCE 600
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #define POWER_CUT 9
+#define MOST_BYTES (16u << 20)
 
 static int read_hex(uint8_t *to, size_t n, const char *text)
 {
@@ -40,10 +42,11 @@ static int read_hex(uint8_t *to, size_t n, const char *text)
 
 /* What is set after the device is made. */
 typedef struct {
-    uint32_t cut, torn, millivolts, heard;
+    uint32_t cut, torn, millivolts, heard, erase_ms;
     int32_t self_test;
     int32_t adv[3];
     const char *link;
+    const char *counts;
 } late_t;
 
 static int read_version(host_options_t *options, const char *text)
@@ -92,7 +95,7 @@ static int read_option(host_options_t *options, late_t *late, const char *name, 
         uint32_t *to;
     } numbers[] = {{"ram", &options->device.ram},     {"slot", &options->slot_bytes}, {"fitting", &options->fitting_bytes},
                    {"cut", &late->cut},               {"torn", &late->torn},          {"mv", &late->millivolts},
-                   {"heard", &late->heard}};
+                   {"heard", &late->heard},           {"erase_ms", &late->erase_ms}};
     size_t i;
     for (i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (strcmp(name, numbers[i].name) == 0) {
@@ -106,6 +109,8 @@ static int read_option(host_options_t *options, late_t *late, const char *name, 
         late->self_test = (int32_t)strtol(value, NULL, 0);
     } else if (strcmp(name, "link") == 0) {
         late->link = value;
+    } else if (strcmp(name, "counts") == 0) {
+        late->counts = value;
     } else if (strcmp(name, "fw") == 0) {
         return read_version(options, value);
     } else if (strcmp(name, "adv") == 0) {
@@ -116,9 +121,8 @@ static int read_option(host_options_t *options, late_t *late, const char *name, 
     return 0;
 }
 
-static int read_options(host_options_t *options, late_t *late, int argc, char **argv)
+static void set_defaults(host_options_t *options, late_t *late)
 {
-    int i;
     memset(options, 0, sizeof *options);
     memset(late, 0, sizeof *late);
     late->cut = UINT32_MAX;
@@ -128,17 +132,33 @@ static int read_options(host_options_t *options, late_t *late, int argc, char **
     options->device.outputs = 3;
     options->device.abi_major = 1;
     (void)read_version(options, "1.0.0");
+}
+
+static int check_region(const char *name, uint32_t bytes)
+{
+    if (bytes == 0u || bytes % AG_SECTOR_BYTES != 0u || bytes > MOST_BYTES) {
+        (void)fprintf(stderr, "agent_host: %s=%lu: a region is whole sectors of %u bytes, up to %u; give %s=%u\n", name,
+                      (unsigned long)bytes, AG_SECTOR_BYTES, MOST_BYTES, name, AG_SECTOR_BYTES);
+        return -1;
+    }
+    return 0;
+}
+
+static int read_options(host_options_t *options, late_t *late, int argc, char **argv)
+{
+    int i;
+    set_defaults(options, late);
     for (i = 2; i < argc; i++) {
         char *equals = strchr(argv[i], '=');
-        if (equals == NULL) {
-            return -1;
+        if (equals != NULL) {
+            *equals = '\0';
         }
-        *equals = '\0';
-        if (read_option(options, late, argv[i], equals + 1) != 0) {
+        if (equals == NULL || read_option(options, late, argv[i], equals + 1) != 0) {
+            (void)fprintf(stderr, "agent_host: %s: no such option, or no such value\n", argv[i]);
             return -1;
         }
     }
-    return 0;
+    return check_region("slot", options->slot_bytes) != 0 ? -1 : check_region("fitting", options->fitting_bytes);
 }
 
 /* Open a terminal and keep its other end open, so that hosts may come and go; returns the device's end. */
@@ -187,6 +207,28 @@ static int save(const host_device_t *device, const char *path)
     return fclose(file) != 0 || failed ? -1 : 0;
 }
 
+/* What was done to the flash since the program began; whoever reads the file finds it whole. */
+static int save_counts(const host_device_t *device, const char *path)
+{
+    const uint32_t sectors = device->flash.size / AG_SECTOR_BYTES;
+    char fresh[4096];
+    uint32_t i;
+    FILE *file;
+    if (path == NULL) {
+        return 0;
+    }
+    if ((size_t)snprintf(fresh, sizeof fresh, "%s.new", path) >= sizeof fresh || (file = fopen(fresh, "w")) == NULL) {
+        return -1;
+    }
+    (void)fprintf(file, "{\"operations\": %lu, \"violations\": %lu, \"erases\": [", (unsigned long)device->flash.operations,
+                  (unsigned long)device->flash.violations);
+    for (i = 0; i < sectors; i++) {
+        (void)fprintf(file, "%s%lu", i == 0u ? "" : ", ", (unsigned long)device->flash.erases[i]);
+    }
+    (void)fprintf(file, "]}\n");
+    return fclose(file) != 0 ? -1 : rename(fresh, path);
+}
+
 /* A file that is shorter than the flash leaves the rest erased. */
 static void load(host_device_t *device, const char *path)
 {
@@ -213,11 +255,11 @@ static int write_all(int line, const uint8_t *bytes, uint32_t n)
 }
 
 /* Answer until the line or the power goes. */
-static int serve(host_device_t *device, int line, const char *path)
+static int serve(host_device_t *device, int line, const char *path, const char *counts)
 {
     for (;;) {
         uint8_t byte;
-        const uint32_t operations = device->flash.operations;
+        const uint32_t done = device->flash.operations + device->flash.violations;
         const ssize_t got = read(line, &byte, 1);
         uint32_t n;
         if (got < 0 && errno == EINTR) {
@@ -233,7 +275,8 @@ static int serve(host_device_t *device, int line, const char *path)
             device->resets = 0;
             (void)host_device_start(device);
         }
-        if (device->flash.operations != operations && save(device, path) != 0) {
+        if (device->flash.operations + device->flash.violations != done &&
+            (save(device, path) != 0 || save_counts(device, counts) != 0)) {
             return 1;
         }
         if (device->flash.dead) {
@@ -250,8 +293,9 @@ int main(int argc, char **argv)
     host_options_t options;
     late_t late;
     host_device_t *device;
-    int line;
+    int line, result;
     if (argc < 2 || read_options(&options, &late, argc, argv) != 0) {
+        /* The first line says which option it was. */
         (void)fprintf(stderr, "usage: agent_host FLASHFILE [name=value ...]\n");
         return 2;
     }
@@ -263,10 +307,11 @@ int main(int argc, char **argv)
     device->self_test_result = late.self_test;
     host_device_set_adv(device, late.adv, late.heard);
     device->millivolts = late.millivolts;
+    device->flash.erase_ms = late.erase_ms;
     host_device_cut(device, late.cut, late.torn);
     (void)host_device_start(device);
-    if (save(device, argv[1]) != 0) {
-        (void)fprintf(stderr, "agent_host: cannot write %s\n", argv[1]);
+    if (save(device, argv[1]) != 0 || save_counts(device, late.counts) != 0) {
+        (void)fprintf(stderr, "agent_host: cannot write %s (%s)\n", argv[1], strerror(errno));
         return 1;
     }
     if (device->flash.dead) {
@@ -277,5 +322,11 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "agent_host: no pseudo-terminal (%s)\n", strerror(errno));
         return 1;
     }
-    return serve(device, line, argv[1]);
+    result = serve(device, line, argv[1], late.counts);
+    if (late.link != NULL) {
+        /* The terminal's name is the next one's who opens a terminal. */
+        (void)unlink(late.link);
+    }
+    host_device_free(device);
+    return result;
 }

@@ -181,7 +181,7 @@ def _shown(name: str, value: Any) -> str:
     if name == "abi":
         return f"{value[0]}.{value[1]}, kernels {value[2]:08x}"
     if value is None:
-        return "not measured"
+        return "not measured" if name == "battery_mv" else "not told"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

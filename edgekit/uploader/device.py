@@ -51,6 +51,7 @@ class Info:
         ram_bytes: What a model may use.
         firmware: Its version.
         key: Digest of the public key that it trusts.
+        public: That key itself; None where it tells the digest alone.
         fitting: Digest of the fitting data.
         battery_mv: Voltage; None where it does not measure it.
     """
@@ -64,6 +65,7 @@ class Info:
     ram_bytes: int
     firmware: str
     key: bytes
+    public: bytes | None
     fitting: bytes
     battery_mv: int | None
 
@@ -162,6 +164,7 @@ class Device:
             ram_bytes=_take(body, "ram", int),
             firmware=_take(body, "fw", str),
             key=_take(body, "key", bytes),
+            public=_take(body, "pub", bytes) if "pub" in body else None,
             fitting=_take(body, "fit", bytes),
             battery_mv=_take(body, "mv", int) if "mv" in body else None,
         )

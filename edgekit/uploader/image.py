@@ -320,6 +320,11 @@ def _require_firmware(image: Image, device: DeviceFacts) -> None:
     if device.abi is not None and not device.abi.accepts(facts.abi):
         what = f"needs ABI {facts.abi}; the firmware has {device.abi}"
         raise WrongGraphError(f"{name}: {what}", _UPDATE_FIRMWARE)
+    if facts.needs.align == 0 or HEADER_BYTES % facts.needs.align:
+        what = (
+            f"weights aligned to {facts.needs.align} bytes; on the device they lie {HEADER_BYTES} into a slot"
+        )
+        raise WrongGraphError(f"{name}: {what}", AGAIN_HINT)
     if device.firmware is not None and facts.firmware and facts.firmware.numbers > device.firmware.numbers:
         what = f"needs firmware {facts.firmware}; the device has {device.firmware}"
         raise WrongGraphError(f"{name}: {what}", _UPDATE_FIRMWARE)
@@ -330,6 +335,9 @@ def _require_room(image: Image, device: DeviceFacts) -> None:
     if device.slot_bytes is not None and size > device.slot_bytes:
         what = f"{size:,} bytes, the slot has {device.slot_bytes:,}"
         raise TooBigError(f"{image.name}: too big: {what}", "build a smaller model, or for a larger device")
+    if image.facts.kind == "model" and (weights := image.facts.needs.weights_bytes) > len(image.payload):
+        what = f"says {weights:,} bytes of weights, and holds {len(image.payload):,}"
+        raise TooBigError(f"{image.name}: {what}", AGAIN_HINT)
     too_much = device.ram_bytes is not None and needed > device.ram_bytes
     if image.facts.kind == "model" and too_much:
         what = f"needs {needed:,} bytes of RAM, the firmware has {device.ram_bytes:,}"

@@ -83,7 +83,8 @@ class _Update:
 
     def state(self) -> str:
         """Return what the device runs, for the end of an error."""
-        old = f"the old image stays active in {self.old}" if self.old else "no image was active before"
+        kind = "model" if self.image.number else "firmware"
+        old = f"the old image stays active in {self.old}" if self.old else f"it names no active {kind}"
         if self.tried:
             return (
                 f"the new image may be on trial, and goes back by itself unless confirmed; until then {old}"

@@ -36,6 +36,15 @@ class PublicKey:
 
     key: Ed25519PublicKey
 
+    @classmethod
+    def from_raw(cls, raw: bytes) -> "PublicKey":
+        """Return the key of 32 bytes.
+
+        Raises:
+            ValueError: If they are none.
+        """
+        return cls(Ed25519PublicKey.from_public_bytes(raw))
+
     @property
     def raw(self) -> bytes:
         """Its 32 bytes."""

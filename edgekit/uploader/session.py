@@ -50,6 +50,28 @@ _MEANINGS = {
     10: "busy",
     11: "access denied",
 }
+_IMAGE_MEANINGS = {
+    3: "no such image",
+    8: "it holds no image of this hash",
+    9: "no slot is free: an image is pending or on trial",
+    10: "its flash could not be opened",
+    11: "its flash could not be read",
+    12: "its flash could not be written",
+    13: "its flash could not be erased",
+    14: "it has no such image or slot to update",
+    20: "an offset that it does not take",
+    21: "a length that it does not take",
+    22: "the image's header is wrong",
+    24: "a hash that it does not take",
+    27: "it runs a version as new",
+    28: "an image is pending or on trial",
+    30: "the image is too big",
+    31: "more data than the image's length",
+    32: "nothing to confirm: the image was not tested",
+    33: "the image runs already",
+}
+"""What MCUmgr's image group says, as far as a host can cause it."""
+_REFUSAL_HINT = "run edgekit flash info: it shows what the device has and what is on trial"
 _KINDS: dict[int, tuple[type[EdgekitError], str, str]] = {
     20: (ImageError, "the image is damaged or unsigned", "build and sign it again"),
     21: (WrongKeyError, "the image is signed by a key it does not trust", "sign it with the device's key"),
@@ -71,8 +93,9 @@ class RefusalError(DeviceError):
     """
 
     def __init__(self, group: int, code: int) -> None:
-        meaning = _MEANINGS.get(code, "unknown") if group == OS_GROUP else f"error {code} of group {group}"
-        super().__init__(f"the device refuses: {meaning}", "run edgekit flash info")
+        known = {OS_GROUP: _MEANINGS, IMAGE_GROUP: _IMAGE_MEANINGS}.get(group, {})
+        meaning = known.get(code) or f"error {code} of group {group}"
+        super().__init__(f"the device refuses: {meaning}", _REFUSAL_HINT)
         self.group = group
         self.code = code
         self.args = (group, code)

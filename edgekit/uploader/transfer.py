@@ -124,9 +124,14 @@ class Transfer:
         if fresh or (self._blocks.known and not self._blocks.worth_keeping()):
             self._erase()
         self._most = self._chunk = self._room({"off": len(data)})
-        self.touched = True
+        touched, self.touched = self.touched, True
         self.progress(self._what(), 0, len(data))
-        self.offset = self._begin()
+        try:
+            self.offset = self._begin()
+        except RefusalError:
+            # What it refuses by the first packet, it has not written.
+            self.touched = touched
+            raise
         if self._may_skip and not fresh:
             # Only now is it known what the first packet has left of them.
             self._blocks.read(self.device, self.slot, self.image.number)

@@ -2,7 +2,9 @@
  * Fuzzing of the update agent (libFuzzer): what comes in on the line, in packets and as images.
  *
  * Layout: the first byte of an input chooses: 0 bytes of the line; 1 packets, each behind its length (u16, little-endian), a
- *         length of 0 is a reset; 2 the contents of the free slot, which is then listed, hashed, tested and confirmed.
+ *         length of 0 is a reset; 2 the contents of the free slot, which is then listed, hashed, tested and confirmed;
+ *         3 a message of CBOR, read for fields of every kind; 4 a packet, which is framed and must come back the same; the two
+ *         bytes before it damage one bit of the line, which must not make another packet of it.
  * Holds:  the flash is used as hardware allows, fitting bytes stay, and the device still starts with an image.
  */
 #include "host_device.h"
@@ -87,6 +89,9 @@ static void take_image(host_device_t *device, const uint8_t *data, size_t size)
     static const uint8_t self_test[] = {0x0A, 0, 0, 7, 0, 64, 0, 2, 0xA1, 0x64, 's', 'l', 'o', 't', 0x01};
     const ag_region_t *slot = &device->config.flash.layout.regions[1];
     ag_image_t image;
+    if (size >= AG_HEADER_BYTES && ag_image_header(&image, data, (uint32_t)size) == AG_OK) {
+        demand(image.payload < image.hashed && image.hashed < image.total && image.total <= size);
+    }
     memcpy(device->flash.bytes + slot->at, data, size < slot->bytes ? size : slot->bytes);
     serve(device, list, sizeof list);
     serve(device, self_test, sizeof self_test);
@@ -97,6 +102,64 @@ static void take_image(host_device_t *device, const uint8_t *data, size_t size)
         demand(host_device_start(device) == 1u);
         demand(ag_boot_confirm(&device->agent.boot) == AG_OK);
     }
+}
+
+/* Values must lie in the message: a copy of its own length shows it. */
+static void take_message(const uint8_t *data, size_t size)
+{
+    static const ag_field_name_t names[] = {{"d", AG_TEXT}, {"off", AG_UINT}, {"data", AG_BYTES}, {"confirm", AG_BOOL}};
+    ag_value_t fields[4];
+    unsigned i;
+    uint8_t *message = malloc(size + 1u);
+    demand(message != NULL);
+    memcpy(message, data, size);
+    message = realloc(message, size == 0u ? 1u : size);
+    if (ag_cbor_read(message, size, names, 4, fields) == 0) {
+        for (i = 0; i < 4u; i++) {
+            const uint8_t *bytes = fields[i].bytes;
+            const int is_string = names[i].kind == AG_TEXT || names[i].kind == AG_BYTES;
+            demand(!fields[i].present || !is_string ||
+                   (bytes >= message && fields[i].number <= (size_t)(message + size - bytes)));
+            demand(names[i].kind != AG_BOOL || fields[i].number <= 1u);
+        }
+    }
+    free(message);
+}
+
+typedef struct {
+    ag_frame_t frame;
+    uint8_t flip; /* damages one bit of the first line */
+    uint8_t at;
+} line_t;
+
+static void carry(void *context, const uint8_t *bytes, uint32_t n)
+{
+    line_t *line = context;
+    uint32_t i;
+    demand(n <= 127u && bytes[n - 1u] == (uint8_t)'\n');
+    for (i = 0; i < n; i++) {
+        const int damaged = line->flip != 0u && i == line->at % n;
+        (void)ag_frame_receive(&line->frame, damaged ? bytes[i] ^ line->flip : bytes[i]);
+        line->flip = damaged ? 0u : line->flip;
+    }
+}
+
+/* What is framed comes back; with a bit of it damaged it does not, or is the same. */
+static void take_frame(const uint8_t *data, size_t size)
+{
+    static line_t line;
+    static uint8_t framed[AG_FRAMED_BYTES(AG_PACKET_BYTES)];
+    const uint32_t n = size - 2u < AG_PACKET_BYTES ? (uint32_t)size - 2u : AG_PACKET_BYTES;
+    int whole;
+    memset(&line, 0, sizeof line);
+    line.flip = (uint8_t)(data[0] == 0u ? 0u : 1u << (data[0] & 7u));
+    line.at = data[1];
+    whole = line.flip == 0u;
+    memcpy(framed + 2, data + 2, n);
+    ag_frame_send(framed, n, carry, &line);
+    demand(!whole || line.frame.complete);
+    demand(!line.frame.complete ||
+           (ag_frame_bytes(&line.frame) == n && memcmp(line.frame.packet, data + 2, n) == 0));
 }
 
 /* The one device, as it was made: its first start checks a signature, which would take most of the time. */
@@ -120,6 +183,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     host_device_t *device;
     unsigned i;
     if (size == 0u) {
+        return 0;
+    }
+    if (data[0] == 3u) {
+        take_message(data + 1, size - 1u);
+        return 0;
+    }
+    if (data[0] == 4u) {
+        if (size >= 3u) {
+            take_frame(data + 1, size - 1u);
+        }
         return 0;
     }
     device = fresh_device();

@@ -13,6 +13,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 from unit.codegen.agent.device import frame, packet  # noqa: E402
 from unit.codegen.agent.images import PUBLIC, Image, digest_of, tlv  # noqa: E402
 
+LONGEST = 1024
+"""Bytes of a packet that the agent takes."""
 GOOD = Image(payload=b"weights!" * 4, needs=(1, 1, 8, 3), counter=4)
 NEW = Image(payload=b"weights?" * 4, needs=(1, 1, 8, 3), counter=5)
 
@@ -26,7 +28,8 @@ def header() -> str:
 
     image = GOOD.build()
     return (
-        "/* Written by make_corpus.py: an image that the device takes, and its key. */\n"
+        "/* Written by make_corpus.py: an image that the fuzzed device takes, and the key that signed it. "
+        "*/\n"
         f"#define GOOD_TLVS {32 + len(GOOD.payload)}u\n\n"
         + array("good_key", PUBLIC)
         + array("good_image", image)
@@ -81,6 +84,10 @@ def main() -> None:
     for name, request in asked.items():
         (corpus / f"line_{name}").write_bytes(b"\0" + frame(request))
         (corpus / f"packet_{name}").write_bytes(b"\1" + struct.pack("<H", len(request)) + request)
+        (corpus / f"cbor_{name}").write_bytes(b"\3" + request[8:])
+    for name in ("echo", "upload"):
+        (corpus / f"frame_{name}").write_bytes(b"\4\0\0" + asked[name])
+        (corpus / f"frame_{name}_damaged").write_bytes(b"\4\x09\x07" + asked[name])
     story = [
         "upload_half",
         "upload_rest",
@@ -99,6 +106,12 @@ def main() -> None:
     (corpus / "line_log").write_bytes(
         b"\0<inf> log\r\n" + frame(asked["info"]) + b"\x06\x09AA" + frame(asked["echo"])
     )
+    longest = packet(2, 0, 0, {"d": "x" * (LONGEST - 8 - 6)})
+    assert len(longest) == LONGEST
+    (corpus / "line_longest").write_bytes(b"\0" + frame(longest))
+    (corpus / "line_too_long").write_bytes(b"\0" + frame(longest + b"x"))
+    # Behind the last byte of the longest packet there comes one more.
+    (corpus / "line_one_more").write_bytes(b"\0" + frame(longest).rstrip(b"=\n") + b"A\n")
     for name, image in images().items():
         (corpus / f"image_{name}").write_bytes(b"\2" + image)
 

@@ -42,7 +42,11 @@ JOURNALS = {
         (1, TEST),
     ),
     "given up": (sector([record(1, TEST, 1, 0)]) + sector([]), (0, REVERTED)),
-    "a sector of torn records": (sector([record(1, CONFIRMED)]) + sector([TORN] * 20), (0, CONFIRMED)),
+    "a sector of torn records": (sector([record(1, CONFIRMED)]) + sector([TORN] * 170), (0, CONFIRMED)),
+    "torn records before and behind": (
+        sector([TORN] * 100 + [record(1, CONFIRMED)] + [TORN] * 69) + sector([TORN] * 170),
+        (0, CONFIRMED),
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 """The agent as a program on a pseudo-terminal."""
 
+import json
 import subprocess
 import time
 
@@ -108,9 +109,27 @@ def test_a_failing_self_test_and_a_power_cut(run):
 
 
 @pytest.mark.parametrize(
-    "options", [["nonsense"], ["nonsense=1"], ["key=12"], ["fw=1"], ["abi=x"], ["adv=1"]]
+    "option",
+    ["nonsense", "nonsense=1", "key=12", "fw=1", "abi=x", "adv=1", "slot=5000", "slot=0", "fitting=1"],
 )
-def test_wrong_options_are_refused(program, tmp_path, options):
-    done = subprocess.run([program, tmp_path / "f", *options], capture_output=True, text=True, check=False)
+def test_wrong_options_are_refused_by_name(program, tmp_path, option):
+    done = subprocess.run([program, tmp_path / "f", option], capture_output=True, text=True, check=False)
     assert done.returncode == 2
+    assert done.stderr.startswith(f"agent_host: {option.partition('=')[0]}")
     assert "usage" in done.stderr
+    assert not (tmp_path / "f").exists()
+
+
+def test_what_was_done_to_the_flash_is_counted(run, tmp_path):
+    counts = tmp_path / "counts.json"
+    host = run(f"counts={counts}", "erase_ms=1", "slot=28672", "fitting=4096")
+    assert host.ask(0, 64, 0, {})["slot"] == 28672
+    # No image lies where the flash of another layout had one.
+    assert json.loads(counts.read_text()) == {"operations": 0, "violations": 0, "erases": [0] * 17}
+    host.upload(NEW)
+    host.ask(2, 1, 5, {"slot": 0})
+    used = -(-len(NEW) // SECTOR)
+    counted = json.loads(counts.read_text())
+    assert counted["operations"] > used
+    assert counted["violations"] == 0
+    assert sum(counted["erases"]) >= used

@@ -4,6 +4,10 @@ import hashlib
 import struct
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from imgtool import image as imgtool_image
+from imgtool import keys
+from imgtool.version import decode_version
 from unit.codegen.agent.conftest import OLD
 from unit.codegen.agent.device import SECTOR, Device, RefusedError, packet
 from unit.codegen.agent.images import HEADER, OTHER_KEY, Image, digest_of, full_payload, tlv
@@ -318,7 +322,7 @@ def test_block_hashes_let_an_upload_go_on_after_a_power_loss(device):
     assert device.request(0, 64, 1, {"slot": 1, "off": SLOT})["h"] == b""
     before = device.erased
     assert device.upload(image, start=2 * SECTOR)["match"]
-    assert [after - old for after, old in zip(device.erased, before, strict=True)][-4:] == [0, 0, 1, 1]
+    assert [after - old for after, old in zip(device.erased, before, strict=True)][-4:] == [0, 0, 1, 0]
     device.test(image)
     assert device.start() == 1
 
@@ -342,18 +346,13 @@ def test_an_upload_that_skips_blocks_which_differ_is_found_out(device):
 
 
 def test_imgtools_images_are_taken(device, tmp_path):
-    image = pytest.importorskip("imgtool.image")
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-    from imgtool import keys
-    from imgtool.version import decode_version
-
     made = GOOD
     (tmp_path / "key.pem").write_bytes(
         made.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
     (tmp_path / "model.bin").write_bytes(made.payload)
     key = keys.load(str(tmp_path / "key.pem"))
-    built = image.Image(
+    built = imgtool_image.Image(
         version=decode_version("1.2.3"),
         header_size=32,
         pad_header=True,
@@ -368,7 +367,7 @@ def test_imgtools_images_are_taken(device, tmp_path):
     own = {
         kind: value[4:] for kind, value in zip((0xA0, 0xA1, 0xA2, 0xA3), made.protected()[4:], strict=True)
     }
-    needed = {image.DEP_IMAGES_KEY: ["0"], image.DEP_VERSIONS_KEY: [decode_version("1.0.0")]}
+    needed = {imgtool_image.DEP_IMAGES_KEY: ["0"], imgtool_image.DEP_VERSIONS_KEY: [decode_version("1.0.0")]}
     built.create(key, "hash", None, dependencies=needed, custom_tlvs=own)
     assert bytes(built.payload) == made.build()
     assert digest_of(bytes(built.payload)) == built.image_hash

@@ -14,6 +14,10 @@ RECORDS = 170
 """In a sector of the journal."""
 
 
+USED = bytes(range(1, 65)) * (18 * SECTOR // 64)
+"""What the free slot holds before an update: no image, and no sector of it blank."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two images, and the slot that both must fit."""
@@ -98,6 +102,8 @@ class Bench:
 
     def __init__(self, device: Device, images: Pair, records: int = 0) -> None:
         self.device, self.images, self.cuts = device, images, 0
+        # Sectors that are blank are not erased: these have to be.
+        device.write(device.slot_at(1), USED[: images.slot_bytes])
         if records:
             self._fill_journal(records)
         assert device.start() == 0

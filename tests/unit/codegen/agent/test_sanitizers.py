@@ -49,7 +49,7 @@ def test_the_corpus_runs_clean(tmp_path):
     except ConfigError as error:
         pytest.skip(f"no sanitizers: {error}")
     inputs = sorted(map(str, CORPUS.iterdir()))
-    assert len(inputs) > 40
+    assert len(inputs) > 70
     done = subprocess.run(
         [program, *inputs], capture_output=True, text=True, check=False, env=leaks_allowed()
     )
@@ -61,7 +61,8 @@ def leaks_allowed() -> dict[str, str]:
     return {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
 
 
-def test_ten_seconds_of_fuzzing(tmp_path):
+def test_a_moment_of_fuzzing(tmp_path):
+    """That it builds and runs; `.ci/run` fuzzes for longer."""
     clang = shutil.which("clang")
     if clang is None:
         pytest.skip("clang is not installed: no libFuzzer")
@@ -82,7 +83,7 @@ def test_ten_seconds_of_fuzzing(tmp_path):
             program,
             "-max_len=4096",
             "-timeout=10",
-            "-max_total_time=10",
+            "-max_total_time=3",
             "-seed=1",
             tmp_path / "corpus",
             CORPUS,

@@ -6,9 +6,21 @@ import hashlib
 import pytest
 from unit.codegen.agent.conftest import OLD
 from unit.codegen.agent.device import NO_SLOT, SECTOR, RefusedError
-from unit.codegen.agent.images import CLASS, GRAPH, KEY, VENDOR, Image, digest_of, key_hash
+from unit.codegen.agent.images import (
+    CLASS,
+    GRAPH,
+    KEY,
+    PUBLIC,
+    VENDOR,
+    Image,
+    digest_of,
+    full_payload,
+    key_hash,
+)
 
 NEW = Image(counter=6).build()
+RECORDS = 170
+"""In a sector of the journal."""
 
 
 def test_a_model_is_uploaded_tested_and_confirmed(device):
@@ -67,6 +79,7 @@ def test_info_says_what_images_must_fit(device):
         "ram": 65536,
         "fw": "1.0.0",
         "key": key_hash(KEY),
+        "pub": PUBLIC,
         "fit": hashlib.sha256(device.fitting).digest(),
     }
     device.library.host_device_set_battery(device.handle, 1250)
@@ -226,3 +239,143 @@ def test_many_updates_turn_the_journal_over(device):
         assert device.start() == (number + 1) % 2
     assert device.erased[0] + device.erased[1] >= 3
     assert device.info()["floor"] == 6
+
+
+class TestErasing:
+    def test_blank_sectors_are_not_erased(self, device):
+        device.upload(NEW)
+        assert sum(device.erased) == device.erased[0]
+        device.request(2, 1, 5)
+        used = -(-len(NEW) // SECTOR)
+        assert erased_in_slot_1(device) == [1] * used + [0] * (device.slot_bytes // SECTOR - used)
+        device.request(2, 1, 5)
+        assert sum(erased_in_slot_1(device)) == used
+
+    @pytest.mark.parametrize("at", [0, SECTOR - 1, SECTOR, 3 * SECTOR - 1])
+    def test_one_byte_makes_a_sector_used(self, device, at):
+        device.write(device.slot_at(1) + at, b"\xfe")
+        device.upload(NEW)
+        assert erased_in_slot_1(device) == [int(sector == at // SECTOR) for sector in range(4)]
+        assert device.holds(1, NEW)
+
+    def test_the_next_update_erases_what_the_last_but_one_has_left(self, device):
+        device.update(NEW)
+        device.upload(Image(counter=6, version=(3, 0, 0, 0)).build())
+        used = -(-len(OLD) // SECTOR)
+        at = device.slot_at(0) // SECTOR
+        assert device.erased[at : at + used] == [1] * used
+
+
+def erased_in_slot_1(device):
+    return device.erased[device.slot_at(1) // SECTOR :]
+
+
+class TestFloor:
+    """The least security counter follows what is confirmed, and nothing else."""
+
+    def test_neither_upload_nor_test_nor_trial_raise_it(self, device):
+        high = Image(counter=9, version=(3, 0, 0, 0)).build()
+        device.upload(high)
+        assert device.info()["floor"] == 4
+        device.test(high)
+        assert device.info()["floor"] == 4
+        device.start()
+        device.request(2, 64, 2, {"slot": 1})
+        assert device.info()["floor"] == 4
+
+    @pytest.mark.parametrize("end", ["revert", "trial runs out", "self-test"])
+    def test_an_image_that_was_given_up_leaves_it(self, device, end):
+        high = Image(counter=9, version=(3, 0, 0, 0)).build()
+        device.upload(high)
+        device.test(high)
+        device.start()
+        if end == "revert":
+            device.request(2, 64, 4)
+        elif end == "self-test":
+            device.library.host_device_set_self_test(device.handle, 1)
+            device.request(2, 64, 2, {"slot": 1})
+            device.library.host_device_set_self_test(device.handle, 0)
+        for _ in range(5):
+            device.start()
+        assert (device.running, device.info()["floor"]) == (0, 4)
+        lower = Image(counter=4, version=(1, 5, 0, 0)).build()
+        device.update(lower)
+        assert device.info()["floor"] == 4
+
+    def test_confirming_raises_it_for_good(self, device):
+        high = Image(counter=9, version=(3, 0, 0, 0)).build()
+        device.update(high)
+        assert [device.start(), device.info()["floor"]] == [1, 9]
+        for image, taken in ((NEW, False), (Image(counter=9, version=(0, 0, 1, 0)).build(), True)):
+            if taken:
+                device.update(image)
+            else:
+                with pytest.raises(RefusedError) as refused:
+                    device.upload(image)
+                assert (refused.value.group, refused.value.code) == (64, 25)
+            assert device.info()["floor"] == 9
+
+    def test_confirming_once_more_changes_nothing(self, device):
+        device.update(NEW)
+        before = device.operations
+        device.confirm(NEW)
+        device.confirm()
+        assert (device.info()["floor"], device.operations) == (6, before)
+
+    @pytest.mark.parametrize("image", [0, 2])
+    def test_an_image_for_the_firmware_is_refused_and_leaves_it(self, device, image):
+        firmware = Image(counter=99, flags=0).build()
+        before = device.operations
+        with pytest.raises(RefusedError) as refused:
+            device.upload(firmware, image=image)
+        assert (refused.value.group, refused.value.code) == (1, 14)
+        with pytest.raises(RefusedError) as refused:
+            device.upload(firmware)
+        assert (refused.value.group, refused.value.code) == (64, 20)
+        assert (device.info()["floor"], device.operations) == (4, before)
+
+
+class TestTornRecords:
+    """What power cuts leave in the journal."""
+
+    @pytest.mark.parametrize("written", [1, 8, 12, 20, 23])
+    def test_a_sector_full_of_them(self, device, written):
+        record = device.read(0, 24)
+        torn = record[:written] + b"\x5a" * (24 - written)
+        device.write(SECTOR, torn * RECORDS)
+        assert device.start() == 0
+        # Also behind the last good one, up to the end: the next goes to the other sector.
+        device.write(24, torn * (RECORDS - 1))
+        assert device.start() == 0
+        device.update(NEW)
+        assert device.erased[:2] == [1, 1]
+        assert [device.start(), device.info()["floor"]] == [1, 6]
+
+    def test_nothing_but_them(self, device):
+        device.write(0, b"\xe6\x00" * (SECTOR // 2) * 2)
+        assert device.start() == 0
+        device.update(NEW)
+        assert device.start() == 1
+
+    def test_every_record_of_a_trial_torn_leaves_the_old_image(self, device):
+        device.upload(NEW)
+        device.test(NEW)
+        test_record = 24
+        device.write(test_record, b"\0" * 8)
+        for at in range(2 * 24, RECORDS * 24, 24):
+            device.write(at, b"\xe6" + bytes(23))
+        assert device.start() == 0
+        assert device.states()[0]["confirmed"]
+
+
+@pytest.mark.parametrize("sectors", [3, 4, 17, 64])
+def test_slots_of_any_size(make_device, sectors):
+    device = make_device(slot_bytes=sectors * SECTOR)
+    full = Image(payload=full_payload(sectors * SECTOR), needs=(1, 1, 8, 3), counter=6).build()
+    assert len(full) == sectors * SECTOR
+    assert device.info()["slot"] == sectors * SECTOR
+    with pytest.raises(RefusedError) as refused:
+        device.upload(full + b"x")
+    assert (refused.value.group, refused.value.code) == (64, 24)
+    device.update(full)
+    assert device.start() == 1

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from images import TOLD, model_image
+from images import OTHER_KEY, TOLD, model_image
 
 from edgekit.errors import (
     ConfigError,
@@ -141,9 +141,10 @@ class TestRefusedBeforeAnything:
         [
             ({"mv": 1149}, ConfigError),
             ({"info": TOLD | {"key": bytes(32).hex()}}, WrongKeyError),
+            ({"info": TOLD | {"pub": OTHER_KEY.public.raw.hex()}}, WrongKeyError),
             ({"slot_bytes": 8 * SECTOR}, TooBigError),
         ],
-        ids=["battery", "key", "size"],
+        ids=["battery", "key", "key itself", "size"],
     )
     def test_by_the_host(self, serve, new, config, kind):
         served = serve(**config)

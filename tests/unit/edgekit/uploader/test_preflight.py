@@ -1,11 +1,22 @@
 from dataclasses import replace
 
 import pytest
-from images import FIRMWARE, KEY, MODEL, OTHER_KEY, WEIGHTS, model_image, other_uuid
+from images import (
+    FIRMWARE,
+    KEY,
+    MODEL,
+    OTHER_KEY,
+    WEIGHTS,
+    assemble,
+    model_image,
+    other_uuid,
+    protected_entries,
+)
 
 from edgekit.errors import (
     DeviceError,
     DowngradeError,
+    ImageError,
     TooBigError,
     WrongGraphError,
     WrongKeyError,
@@ -26,6 +37,7 @@ INFO = Info(
     ram_bytes=17_000,
     firmware="1.0.0",
     key=KEY.public.hash,
+    public=KEY.public.raw,
     fitting=bytes(32),
     battery_mv=None,
 )
@@ -49,6 +61,8 @@ class TestModel:
             ({"graph": bytes(32)}, WrongGraphError, 23),
             ({"abi": replace(MODEL.abi, minor=3)}, WrongGraphError, 23),
             ({"needs": replace(MODEL.needs, ram_bytes=17_001)}, TooBigError, 24),
+            ({"needs": replace(MODEL.needs, align=64)}, WrongGraphError, 23),
+            ({"needs": replace(MODEL.needs, align=0)}, WrongGraphError, 23),
             ({"counter": 6}, DowngradeError, 25),
         ],
     )
@@ -57,6 +71,11 @@ class TestModel:
             check(model(**changes), INFO)
         assert raised.value.exit_code == code
         assert raised.value.hint
+
+    def test_fewer_weights_than_it_says(self):
+        facts = replace(MODEL, needs=replace(MODEL.needs, weights_bytes=len(WEIGHTS) + 1))
+        with pytest.raises(TooBigError, match="says 101 bytes of weights, and holds 100"):
+            check(parse(assemble(protected_entries(facts))), INFO)
 
     def test_too_big_by_one(self):
         made = model()
@@ -87,10 +106,32 @@ class TestFirmware:
         with pytest.raises(WrongKeyError):
             check(parse(sign(WEIGHTS, FIRMWARE, OTHER_KEY)), INFO)
 
+    def test_is_not_compared_with_the_floor_of_models(self):
+        check(parse(sign(WEIGHTS, replace(FIRMWARE, counter=0), KEY)), replace(INFO, floor=99))
+
+
+class TestSignature:
+    @pytest.fixture
+    def forged(self):
+        data = bytearray(model_image(1000))
+        data[-1] ^= 1
+        return parse(bytes(data))
+
+    def test_a_wrong_one_is_found_before_anything_is_erased(self, forged):
+        with pytest.raises(ImageError, match="the signature is wrong") as raised:
+            check(forged, INFO)
+        assert raised.value.exit_code == 20
+
+    def test_a_device_that_tells_the_digest_of_its_key_alone_finds_it_itself(self, forged):
+        check(forged, replace(INFO, public=None))
+
 
 @pytest.mark.parametrize(
     "nonsense",
-    [{"vendor": b""}, {"device_class": bytes(17)}, {"firmware": ""}, {"firmware": "1.0"}, {"firmware": "x"}],
+    [
+        *({"vendor": b""}, {"device_class": bytes(17)}, {"public": bytes(31)}),
+        *({"firmware": ""}, {"firmware": "1.0"}, {"firmware": "x"}),
+    ],
 )
 def test_answers_that_make_no_sense(nonsense):
     with pytest.raises(DeviceError, match="makes no sense"):

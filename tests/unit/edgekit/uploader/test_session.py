@@ -235,8 +235,9 @@ class TestRefusals:
         ("body", "group", "code", "what"),
         [
             ({"rc": 8}, 0, 8, "the device refuses: not supported"),
-            ({"rc": 77}, 0, 77, "the device refuses: unknown"),
-            ({"err": {"group": 1, "rc": 9}}, 1, 9, "the device refuses: error 9 of group 1"),
+            ({"rc": 77}, 0, 77, "the device refuses: error 77 of group 0"),
+            ({"err": {"group": 1, "rc": 33}}, 1, 33, "the device refuses: the image runs already"),
+            ({"err": {"group": 1, "rc": 99}}, 1, 99, "the device refuses: error 99 of group 1"),
             ({"err": {"group": 64, "rc": 99}}, 64, 99, "the device refuses: error 99 of group 64"),
         ],
     )

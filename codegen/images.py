@@ -3,7 +3,6 @@
 import json
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,24 +30,20 @@ def image_params(key: "PrivateKey") -> dict[str, str | int]:
     return {"key": key.public.hash.hex(), "counter": COUNTER, "abi": f"{ABI_MAJOR}.{ABI_MINOR}"}
 
 
-def sign_images(
-    payloads: Mapping[Kind, bytes], c: Artifact, graph: "Graph", target: Target, key: "PrivateKey"
-) -> dict[str, bytes]:
-    """Return file name to bytes of the signed images of a build.
+def sign_model(weights: bytes, facts: Facts, graph: "Graph", key: "PrivateKey") -> bytes:
+    """Return the signed image of a model alone: its weights and, if it hears audio, its golden vector.
 
     Args:
-        payloads: The weights blob, and the flash image if there is one.
-        c: The codegen artifact that they were built from.
+        weights: The weights blob.
+        facts: What the image says about itself.
         graph: The integer graph.
-        target: The device.
         key: The key that signs.
     """
+    from codegen.golden import golden_vector
+    from edgekit.graph import hears_audio
     from edgekit.uploader.image import sign
 
-    return {
-        f"{kind}.signed.bin": sign(payload, build_facts(kind, payloads["model"], c, graph, target), key)
-        for kind, payload in payloads.items()
-    }
+    return sign(weights + (golden_vector(graph) if hears_audio(graph) else b""), facts, key)
 
 
 def build_facts(kind: Kind, weights: bytes, c: Artifact, graph: "Graph", target: Target) -> Facts:

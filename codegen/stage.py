@@ -1,6 +1,7 @@
 """The codegen stages: an integer graph to C99 that is proved equal to it, and the C to firmware."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ from edgekit.progress import Progress, silent
 from edgekit.target import Target
 
 if TYPE_CHECKING:
+    from codegen.updates import Updates
     from edgekit.graph import Graph
-    from edgekit.uploader.facts import Kind
     from edgekit.uploader.keys import PrivateKey
 
 GENERATE = "codegen"
@@ -86,25 +87,50 @@ def firmware_identity(c_digest: str, graph_digest: str, target: Target, key: "Pr
     return {"c": c_digest, "graph": graph_digest}, params
 
 
-def compile_for(c_dir: Path, graph_dir: Path, target: Target, out_elf: Path) -> Path:
+def compile_for(c_dir: Path, graph_dir: Path, target: Target, key: "PrivateKey", out_elf: Path) -> Path:
     """Compile the C of a model for a target like the one it was generated for, and keep the ELF alone.
 
     Args:
         c_dir: Folder of a codegen artifact.
         graph_dir: Folder of the quantize artifact that it was generated from.
         target: The device, its policy another for example.
+        key: The key that signs the model inside.
         out_elf: The file to write.
 
     Raises:
         ArtifactError: If an input is damaged.
         ConfigError: If there is no compiler, or the C does not compile or fit the target's memory.
     """
-    from codegen.emit import model_sources
-    from codegen.toolchain import compile_firmware
     from edgekit.graph import load_graph
 
-    main = _main(load_graph(graph_dir))
-    return compile_firmware(model_sources(c_dir), [c_dir], target, out_elf, main=main)
+    made = _Firmware(artifact.read(c_dir, GENERATE), load_graph(graph_dir), target, key)
+    return made.compile(out_elf)
+
+
+class _Firmware:
+    """A firmware to compile, and the signed model in it."""
+
+    def __init__(self, c: Artifact, graph: "Graph", target: Target, key: "PrivateKey") -> None:
+        from codegen.images import build_facts, sign_model
+        from codegen.updates import updates_of
+        from edgekit.graph import hears_audio
+
+        self._c, self._graph, self._target = c, graph, target
+        self.weights = c.file("model.bin").read_bytes()
+        facts = build_facts("model", self.weights, c, graph, target)
+        self.model = sign_model(self.weights, facts, graph, key)
+        hears = hears_audio(graph)
+        self.updates = updates_of(target, facts, key.public, self.model) if hears else None
+
+    def compile(self, out_elf: Path, defines: Mapping[str, str] | None = None) -> Path:
+        """Compile it to an ELF file."""
+        from codegen.emit import model_sources
+        from codegen.toolchain import compile_firmware
+
+        folder = self._c.path
+        main = _main(self._graph)
+        sources = model_sources(folder)
+        return compile_firmware(sources, [folder], self._target, out_elf, defines, main, self.updates)
 
 
 def _main(graph: "Graph") -> str:
@@ -120,8 +146,9 @@ def build_firmware(
     """Compile the C for the target's core.
 
     Writes firmware.elf, firmware.bin (the flash image; none for this computer itself), model.bin (the weights
-    blob alone), both again as signed update images (*.signed.bin) and firmware_traced.elf, the same as
-    firmware.elf with every layer's results reported, for parity checks.
+    blob alone), both again as signed update images (*.signed.bin), firmware_traced.elf, the same as
+    firmware.elf with every layer's results reported, for parity checks, and updates.json (the regions of the
+    flash, if the firmware has the update agent: the target has [update], and two models fit).
 
     Args:
         c_dir: Folder of a codegen artifact.
@@ -135,25 +162,31 @@ def build_firmware(
         ArtifactError: If an input is damaged.
         ConfigError: If there is no compiler for the target, or the C does not compile or fit its memory.
     """
-    from codegen.emit import model_sources
-    from codegen.images import sign_images
-    from codegen.toolchain import compile_firmware, elf_to_binary
+    from codegen.images import build_facts
+    from codegen.toolchain import elf_to_binary
     from edgekit.graph import load_graph
+    from edgekit.uploader.image import sign
 
     source, graph = artifact.read(c_dir, GENERATE), artifact.read(graph_dir, "quantize")
     inputs, params = firmware_identity(source.digest, graph.digest, target, key)
-    sources, network = model_sources(c_dir), load_graph(graph_dir)
-    main = _main(network)
+    network = load_graph(graph_dir)
+    made = _Firmware(source, network, target, key)
     builds: Mapping[str, dict[str, str]] = {"firmware": {}, "firmware_traced": {"EDGEKIT_TRACE": "1"}}
     with artifact.writing(out, FIRMWARE, inputs, params) as work:
         for done, (name, defines) in enumerate(builds.items()):
             progress("compile firmware", done, len(builds))
-            compile_firmware(sources, [c_dir], target, work / f"{name}.elf", defines, main)
-        payloads: dict[Kind, bytes] = {"model": source.file("model.bin").read_bytes()}
+            made.compile(work / f"{name}.elf", defines)
+        artifact.write_bytes(work / "model.bin", made.weights)
+        artifact.write_bytes(work / "model.signed.bin", made.model)
         if target.core.simulator != "native":
-            payloads["firmware"] = elf_to_binary(work / "firmware.elf", work / "firmware.bin").read_bytes()
-        artifact.write_bytes(work / "model.bin", payloads["model"])
-        for name, data in sign_images(payloads, source, network, target, key).items():
-            artifact.write_bytes(work / name, data)
+            image = elf_to_binary(work / "firmware.elf", work / "firmware.bin").read_bytes()
+            facts = build_facts("firmware", made.weights, source, network, target)
+            artifact.write_bytes(work / "firmware.signed.bin", sign(image, facts, key))
+        artifact.write_json(work / "updates.json", _updates(made.updates))
         progress("compile firmware", len(builds), len(builds))
     return artifact.read(out, FIRMWARE)
+
+
+def _updates(updates: "Updates | None") -> dict[str, Any]:
+    """Return what updates.json says: where a device has what an update may touch, if it takes any."""
+    return {"flash": None if updates is None else asdict(updates.where)}

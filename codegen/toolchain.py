@@ -6,6 +6,7 @@ For a target that is this computer itself, the ELF file is a program that runs h
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgekit.errors import ConfigError
 from edgekit.target import Target
@@ -19,6 +20,10 @@ from edgekit.toolchain import (
     include_flags,
     run_compiler,
 )
+
+if TYPE_CHECKING:
+    from codegen.flash_map import FlashMap
+    from codegen.updates import Updates
 
 __all__ = [
     "BOARD",
@@ -70,6 +75,7 @@ def compile_firmware(
     out_elf: Path,
     defines: Mapping[str, str] | None = None,
     main: str = "main.c",
+    updates: "Updates | None" = None,
 ) -> Path:
     """Compile a model's engine with the board's main loop into a firmware.
 
@@ -80,6 +86,7 @@ def compile_firmware(
         out_elf: The ELF file to write; has debug information and no absolute path.
         defines: Preprocessor definitions, `EDGEKIT_TRACE` for example.
         main: The board's main loop: of a model that hears audio, or `NETWORK_MAIN`.
+        updates: How the firmware takes new models; None leaves the update agent out.
 
     Returns:
         `out_elf`.
@@ -90,9 +97,21 @@ def compile_firmware(
     board = [BOARD / main, board_source(target)]
     if main != NETWORK_MAIN:
         board.append(BOARD / "audio.c")
-    return compile_program(
-        [*board, *sources], include, target, out_elf, {**board_defines(target), **(defines or {})}
-    )
+    known = {**board_defines(target), **(defines or {})}
+    if updates is None:
+        return compile_program([*board, *sources], include, target, out_elf, known)
+    with tempfile.TemporaryDirectory() as made:
+        for name, text in updates.generated().items():
+            Path(made, name).write_text(text, encoding="utf-8")
+        return compile_program(
+            [*board, *sources, *updates.sources, Path(made, "edgekit_slot.c")],
+            [*include, *updates.include, Path(made)],
+            target,
+            out_elf,
+            {**known, "EDGEKIT_UPDATES": "1"},
+            small=updates.small_sources,
+            where=updates.where,
+        )
 
 
 def board_defines(target: Target) -> dict[str, str]:
@@ -117,14 +136,21 @@ def compile_program(
     defines: Mapping[str, str] | None = None,
     *,
     small: Sequence[Path] = (),
+    where: "FlashMap | None" = None,
 ) -> Path:
     """Compile any C program with a `main` for the target; arguments and errors as `compile_firmware`.
 
-    The same sources give the same bytes, wherever they lie. `small` are more C files, compiled for size.
+    The same sources give the same bytes, wherever they lie. `small` are more C files, compiled for size;
+    `where` says that the weights lie in a slot of their own.
     """
-    link = _link_native if target.core.simulator == "native" else _link_firmware
     with tempfile.TemporaryDirectory() as work:
-        link(sources, small, include, target, Path(work), out_elf.resolve(), defines or {})
+        if target.core.simulator == "native":
+            _link_native(sources, small, include, target, Path(work), out_elf.resolve(), defines or {})
+        else:
+            script = linker_script(target, where)
+            _link_firmware(
+                sources, small, include, target, script, Path(work), out_elf.resolve(), defines or {}
+            )
     return out_elf
 
 
@@ -133,6 +159,7 @@ def _link_firmware(
     small: Sequence[Path],
     include: Sequence[Path],
     target: Target,
+    linker_text: str,
     work: Path,
     out_elf: Path,
     defines: Mapping[str, str],
@@ -145,7 +172,7 @@ def _link_firmware(
     objects = _compile([*compiler, *flags], [*own, *sources], folders, work)
     objects += _compile([*compiler, *flags, *SIZE_FLAGS], small, folders, work)
     script = work / "firmware.ld"
-    script.write_text(linker_script(target))
+    script.write_text(linker_text)
     link = ["-Wl,--gc-sections", "-Wl,-e,Reset_Handler", "-Wl,-z,max-page-size=4096", "-T", script.name]
     run_compiler([*compiler, "-O2", *link, *objects, "-o", str(out_elf)], work)
 
@@ -200,12 +227,17 @@ def _prefix_map_flags(folders: Sequence[Path]) -> list[str]:
     return [f"-ffile-prefix-map={old}={new}" for old, new in mapped.items()]
 
 
-def linker_script(target: Target) -> str:
-    """Return the linker script of a target: the memories of its description and the stack first in RAM."""
+def linker_script(target: Target, where: "FlashMap | None" = None) -> str:
+    """Return the linker script of a target: the memories of its description and the stack first in RAM.
+
+    Args:
+        target: The device.
+        where: Where the model lies, as an image in a slot; None: anywhere in the flash.
+    """
     memory = target.memory
     values = {
         "FLASH_ORIGIN": memory.flash_origin,
-        "FLASH_BYTES": memory.flash_bytes,
+        "FLASH_BYTES": memory.flash_bytes if where is None else where.firmware_bytes,
         "RAM_ORIGIN": memory.ram_origin,
         "RAM_BYTES": memory.ram_bytes,
         "STACK_BYTES": memory.stack_bytes,
@@ -213,7 +245,19 @@ def linker_script(target: Target) -> str:
     text = (BOARD / "firmware.ld.in").read_text(encoding="utf-8")
     for name, value in values.items():
         text = text.replace(f"@{name}@", f"{value:#x}")
+    for name, part in _model_parts(where).items():
+        text = text.replace(f"@{name}@", part)
     return text
+
+
+def _model_parts(where: "FlashMap | None") -> dict[str, str]:
+    """Return what the linker script says of the weights."""
+    weights = "*(.rodata.edgekit_model_data)"
+    if where is None:
+        return {"MODEL_MEMORY": "", "MODEL": weights, "MODEL_REGION": "FLASH"}
+    parts = " ".join(f"KEEP({part})" for part in ("*(.slot_header)", weights, "*(.slot_trailer)"))
+    region = f"  SLOT (r) : ORIGIN = {where.slots[0]:#x}, LENGTH = {where.slot_bytes:#x}"
+    return {"MODEL_MEMORY": region, "MODEL": parts, "MODEL_REGION": "SLOT"}
 
 
 def elf_to_binary(elf: Path, out: Path) -> Path:

@@ -340,14 +340,16 @@ def _alternatives(config: BuildConfig, target: Target) -> Stage:
         inputs = {name: built[name].digest for name in ("label", "distill", "quantize", "simulate")}
         return inputs, {**settings, "target": target.digest}
 
+    key = signing_key(config)
+
     def run(built: Built, out: Path, progress: Progress) -> Artifact:
         with artifact.writing(out, "alternatives", *identity(built)) as work:
             tried = [remedies.candidate("", built)]
             if not remedies.holds(tried[0], target):
-                tried = [remedies.candidate("", built, _in_windows(built, target, work))]
+                tried = [remedies.candidate("", built, _in_windows(built, target, key, work))]
                 for variant in variants:
                     made = _built_variant(variant, config, target, built["label"], work / "tried", progress)
-                    elf = _in_windows(made, target, work)
+                    elf = _in_windows(made, target, key, work)
                     tried.append(remedies.candidate(f"hop {variant.hop}", made, elf))
                     shutil.rmtree(work / "tried")
                 (work / WINDOWS_ELF).unlink(missing_ok=True)
@@ -359,7 +361,7 @@ def _alternatives(config: BuildConfig, target: Target) -> Stage:
     return Stage("alternatives", identity, run)
 
 
-def _in_windows(built: Built, target: Target, work: Path) -> Path | None:
+def _in_windows(built: Built, target: Target, key: "PrivateKey", work: Path) -> Path | None:
     """Return a build's firmware for a window policy; None on this computer, whose memory is not counted."""
     from codegen.stage import compile_for
     from firmware_sim.remedies import in_windows
@@ -367,7 +369,7 @@ def _in_windows(built: Built, target: Target, work: Path) -> Path | None:
     if target.core.simulator == "native":
         return None
     generated, graph = built["codegen"].path, built["quantize"].path
-    return compile_for(generated, graph, in_windows(target), work / WINDOWS_ELF)
+    return compile_for(generated, graph, in_windows(target), key, work / WINDOWS_ELF)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ InstructionSet = Literal["portable", "dsp", "mve"]
 """Instructions that kernels are written for: C99 alone, the DSP extension, or Helium (MVE)."""
 _DEVICES = (range(0x4000_0000, 0x6000_0000), range(0xE000_0000, 1 << 32))
 """Peripherals and system registers in the address map of every Cortex-M."""
+SECTOR_BYTES = 4096
+"""What is erased at once (AG_SECTOR_BYTES of codegen/agent/ag_flash.h)."""
 _WHOLE = ("timing", "policy")
 """Sections that a file gives or inherits as a whole: an error belongs to its table, a window to its mode."""
 _T = TypeVar("_T")
@@ -296,6 +298,35 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Update:
+    """The serial line that new models come in on, and the flash that they are written to.
+
+    Attributes:
+        baud: Bits per second of the line; ten make a byte.
+        fitting_bytes: Flash of the wearer's settings, which no update touches; whole sectors.
+        program_us: Time to program 8 bytes.
+        erase_ms: Time to erase a sector.
+        endurance_cycles: Erases that a sector stands.
+        source: Where the numbers come from.
+
+    Raises:
+        TargetError: If a value is out of its range.
+    """
+
+    baud: int
+    fitting_bytes: int
+    program_us: float
+    erase_ms: float
+    endurance_cycles: int
+    source: str
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "baud", "fitting_bytes", "program_us", "erase_ms", "endurance_cycles")
+        what = f"fitting_bytes = {self.fitting_bytes} is no whole number of sectors"
+        _require(self.fitting_bytes % SECTOR_BYTES == 0, what, f"give a multiple of {SECTOR_BYTES}")
+
+
+@dataclass(frozen=True)
 class Target:
     """A device: everything about it that a build depends on.
 
@@ -308,6 +339,7 @@ class Target:
         audio: Its audio path.
         policy: When the model listens.
         power: Its power and battery; absent where they are not known.
+        update: How it takes new models; absent where firmware has no update agent.
         budget: The limits that builds for it are held to.
 
     Raises:
@@ -322,6 +354,7 @@ class Target:
     audio: Audio
     policy: Policy
     power: Power | None = field(default=None, kw_only=True)
+    update: Update | None = field(default=None, kw_only=True)
     budget: Budget
 
     def __post_init__(self) -> None:
@@ -330,6 +363,9 @@ class Target:
         _require(not (waits and self.core.simulator == "qemu"), what, "leave the waits out")
         unknown = self.budget.average_uw is not None and self.power is None
         _require(not unknown, "budget.average_uw needs a power", "add [power], or leave average_uw out")
+        cannot = self.update is not None and self.core.simulator != "unicorn"
+        what = f"a {self.core.cpu} takes no updates: its board has no flash"
+        _require(not cannot, what, "leave out [update]")
         self._require_own_table()
         valid = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name) is not None
         _require(valid, f"name = {self.name!r} is not a target name", "use lower-case words joined by -")

@@ -43,6 +43,10 @@ class Clock:
         """Let time pass until the next block arrives."""
         self._idle += max(0, self.next_at() - counted)
 
+    def stall(self, us: float) -> None:
+        """Let time pass in which the core waits for its flash."""
+        self._idle += round(us * self._core.clock_hz / 1e6)
+
     def arrive(self) -> None:
         """Let the audio path have the core for a block that has arrived."""
         self.blocks += 1

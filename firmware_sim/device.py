@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from firmware_sim.peripherals import Peripherals
+
 REGISTERS_ADDRESS = 0x4000_0000
 REGISTERS_BYTES = 0x1000
 
@@ -41,6 +43,8 @@ class Device:
         before_sample: Called before the sample of that number is handed out.
         on_start: Called when the firmware wants to be interrupted for each block of audio.
         on_result: Called at each A/D/V with the block that it stands on, counted from the first that arrived.
+        peripherals: What answers the registers of updates; None: nothing does.
+        endless: Whether the signal begins anew where it ends.
     """
 
     def __init__(
@@ -53,6 +57,9 @@ class Device:
         before_sample: Mapping[int, Callable[[], None]] | None = None,
         on_start: Callable[[], None] = lambda: None,
         on_result: Callable[[int], None] = lambda _block: None,
+        peripherals: Peripherals | None = None,
+        *,
+        endless: bool = False,
     ) -> None:
         self._pcm: list[int] = pcm.tolist()
         self._block_samples = block_samples
@@ -62,6 +69,8 @@ class Device:
         self._before_sample = before_sample or {}
         self._on_start = on_start
         self._on_result = on_result
+        self._peripherals = peripherals
+        self._endless = endless
         self._next_sample = 0
         self._block_end = 0
         self._taken: int | None = None
@@ -76,12 +85,13 @@ class Device:
     @property
     def is_at_end(self) -> bool:
         """Whether what arrives next is the end of the audio."""
-        return self._block_end == len(self._pcm) and not self.has_ended
+        return self._block_end == len(self._pcm) and not self.has_ended and not self._endless
 
     @property
     def has_ended(self) -> bool:
         """Whether the end of the audio has arrived."""
-        return self.arrived * self._block_samples >= len(self._pcm) + self._block_samples
+        gone = self.arrived * self._block_samples >= len(self._pcm) + self._block_samples
+        return gone and not self._endless
 
     @property
     def left_samples(self) -> int:
@@ -101,9 +111,13 @@ class Device:
             if self._next_sample == self._block_end and not self.arrived:
                 self._begin_block()
             return self.left_samples
+        if self._peripherals is not None:
+            return self._peripherals.read(offset)
         return 0
 
     def _begin_block(self) -> None:
+        if self._endless and self._block_end == len(self._pcm):
+            self._next_sample = self._block_end = 0
         self._block_end = min(self._block_end + self._block_samples, len(self._pcm))
         self._on_block()
 
@@ -121,7 +135,8 @@ class Device:
         """Samples up to the end of what the firmware works on."""
         if self._taken is None:
             return self._next_sample
-        return min((self._taken + 1) * self._block_samples, len(self._pcm))
+        gone = (self._taken + 1) * self._block_samples
+        return gone if self._endless else min(gone, len(self._pcm))
 
     def write(self, offset: int, value: int) -> None:
         """Write the register at an offset."""
@@ -146,6 +161,8 @@ class Device:
         elif offset == EXIT_CODE:
             self.exit_code = _signed(value)
             self._on_exit()
+        elif self._peripherals is not None:
+            self._peripherals.write(offset, value)
 
     def _skip(self) -> None:
         if self.arrived and self._next_sample < self._block_end:

@@ -10,8 +10,8 @@ from firmware_sim.unicorn_faults import unicorn
 if TYPE_CHECKING:
     from unicorn.unicorn_py3.unicorn import Uc
 
-AUDIO_VECTOR = 16
-"""In the vector table: the first interrupt, behind the core's own exceptions."""
+AUDIO_VECTOR, SERIAL_VECTOR = 16, 17
+"""In the vector table: the first interrupts, behind the core's own exceptions."""
 EXCEPTION_RETURN = 8
 """Unicorn's number of a branch to the address that the link register holds in a handler."""
 FRAME_BYTES = 32
@@ -26,12 +26,12 @@ _THUMB = 1
 
 
 class Interrupt:
-    """The audio interrupt of a simulated core.
+    """An interrupt of a simulated core.
 
     Args:
         engine: The core.
         program: The firmware.
-        vectors: Address of the vector table.
+        vector: Address of its entry in the vector table.
         counter: What counts; an interrupt and the return from it are no branches.
 
     Attributes:
@@ -40,10 +40,10 @@ class Interrupt:
             is that of the code which was interrupted.
     """
 
-    def __init__(self, engine: "Uc", program: Program, vectors: int, counter: BlockCounter) -> None:
+    def __init__(self, engine: "Uc", program: Program, vector: int, counter: BlockCounter) -> None:
         self._engine = engine
         self._program = program
-        self._vectors = vectors
+        self._vector = vector
         self._counter = counter
         self._enabled = self._event = False
         self._before: tuple[int, int] | None = None
@@ -60,9 +60,9 @@ class Interrupt:
         return self._before is not None
 
     @property
-    def may_come(self) -> bool:
-        """Whether it is enabled and its handler does not run."""
-        return self._enabled and not self.is_active
+    def is_enabled(self) -> bool:
+        """Whether it may come."""
+        return self._enabled
 
     @property
     def has_room(self) -> bool:
@@ -77,8 +77,7 @@ class Interrupt:
 
     def enter(self) -> int:
         """Save the registers that a function may change; return where the handler begins."""
-        address = self._vectors + 4 * AUDIO_VECTOR
-        handler = int.from_bytes(self._engine.mem_read(address, 4), "little")
+        handler = int.from_bytes(self._engine.mem_read(self._vector, 4), "little")
         enter(self._engine, handler)
         self._before = self._counter.jump(handler & ~_THUMB)
         self._paint_below()

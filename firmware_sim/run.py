@@ -19,11 +19,14 @@ from firmware_sim.device import REGISTERS_ADDRESS, REGISTERS_BYTES, Device
 from firmware_sim.division_trap import DivisionTrap
 from firmware_sim.fault import SLEEPS, fault, no_code, runaway
 from firmware_sim.flips import Flip, flips_by_sample
-from firmware_sim.interrupt import EXCEPTION_RETURN, Interrupt
+from firmware_sim.interrupt import AUDIO_VECTOR, EXCEPTION_RETURN, SERIAL_VECTOR, Interrupt
+from firmware_sim.nor_flash import NorFlash
+from firmware_sim.peripherals import Peripherals
 from firmware_sim.places import Places, count_places
 from firmware_sim.program import PAINT, Program
 from firmware_sim.regions import BUG_HINT, region_table
 from firmware_sim.result import SimResult
+from firmware_sim.schedule import core_of
 from firmware_sim.timing import Waits, cost_table, timing_of
 from firmware_sim.unicorn_faults import (
     EVENT_WAITS,
@@ -59,6 +62,7 @@ class Run:
         block_instruction_limit: More instructions than this within one block of audio are a runaway.
         flips: Bits of its memory that are inverted.
         clock: Audio arrives by it; None: when the firmware waits for it.
+        endless: Whether the audio begins anew where it ends.
     """
 
     program: Program
@@ -70,9 +74,11 @@ class Run:
     block_instruction_limit: int
     flips: Sequence[Flip]
     clock: Clock | None = None
+    endless: bool = False
     snapshots: list[tuple[int, int]] = field(default_factory=list)
     access: tuple[int, int] | None = None
     exception: int | None = None
+    resetting: bool = False
     latencies: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -88,6 +94,7 @@ class Run:
             self.block_instruction_limit,
         )
         self.divisions = DivisionTrap(program, self.costs)
+        self.peripherals = self._make_peripherals()
         self.device = Device(
             self.pcm,
             self.target.audio.block_samples,
@@ -97,9 +104,31 @@ class Run:
             flips_by_sample(self.flips, self._flip),
             self._on_start,
             self._on_result,
+            self.peripherals,
+            endless=self.endless,
         )
         self.engine = self._make_core()
-        self.interrupt = Interrupt(self.engine, program, self.target.memory.flash_origin, self.counter)
+        self._make_interrupts()
+
+    def _make_peripherals(self) -> Peripherals | None:
+        """Return what answers the registers of updates, if the target takes any."""
+        if self.target.update is None:
+            return None
+        flash = NorFlash(
+            self.target.memory,
+            self.target.update,
+            self._read_memory,
+            lambda address, data: self.engine.mem_write(address, data),
+            lambda us: self.clock.stall(us) if self.clock is not None else None,
+        )
+        return Peripherals(flash, self._on_reset)
+
+    def _make_interrupts(self) -> None:
+        vectors = self.target.memory.flash_origin
+        self.audio, self.serial = (
+            Interrupt(self.engine, self.program, vectors + 4 * vector, self.counter)
+            for vector in (AUDIO_VECTOR, SERIAL_VECTOR)
+        )
 
     def result(self) -> SimResult:
         """Run the firmware to its end.
@@ -129,7 +158,7 @@ class Run:
             startup_cycles=self.snapshots[0][1],
             block_cycles=tuple(cycles),
             block_instructions=tuple(instructions),
-            stack_bytes=self.program.stack_bytes_of(self._read_stack()) + self.interrupt.stack_bytes,
+            stack_bytes=self._stack_bytes(),
         )
 
     def places(self) -> Places:
@@ -154,6 +183,7 @@ class Run:
             engine.mmio_map(REGISTERS_ADDRESS, REGISTERS_BYTES, self._on_read, None, self._on_write, None)
             # RAM holds anything after power-up; the known pattern also shows later how deep the stack went.
             engine.mem_write(memory.ram_origin, bytes([PAINT]) * memory.ram_bytes)
+            engine.mem_write(memory.flash_origin, b"\xff" * memory.flash_bytes)
             for address, data in program.segments:
                 engine.mem_write(address, data)
         except uc.UcError as error:
@@ -165,17 +195,33 @@ class Run:
         return engine
 
     def _emulate(self) -> None:
-        uc = unicorn()
-        stack_top, entry = struct.unpack("<II", self._read_memory(self.target.memory.flash_origin, 8))
-        self.engine.reg_write(uc.arm_const.UC_ARM_REG_SP, stack_top)
         memory = self.target.memory
         flash = range(memory.flash_origin, memory.flash_origin + memory.flash_bytes)
-        self.counter.attach(self.engine, entry & ~1, flash)
-        begin: int | None = entry
+        begin: int | None = self._power_up()
+        self.counter.attach(self.engine, (begin or 0) & ~1, flash)
         stop = self.engine.emu_stop
         with interrupts_after(stop), stopped_by_signals(stop):
             while begin is not None:
                 begin = self._go_on(begin)
+
+    def _power_up(self) -> int:
+        """Set the stack; return where the core begins."""
+        stack_top, entry = struct.unpack("<II", self._read_memory(self.target.memory.flash_origin, 8))
+        self.engine.reg_write(unicorn().arm_const.UC_ARM_REG_SP, stack_top)
+        return int(entry)
+
+    def _begin_anew(self) -> int:
+        """Begin as after power-up, but for the RAM; return where."""
+        self.resetting = False
+        assert self.peripherals is not None
+        self.peripherals.has_serial = False
+        self._make_interrupts()
+        if self.clock is not None:
+            self.clock = Clock(core_of(self.target))
+            self.counter.interrupt_at(math.inf)
+        entry = self._power_up()
+        self.counter.jump(entry & ~1)
+        return entry
 
     def _go_on(self, begin: int) -> int | None:
         """Run up to what needs the outside; return where the core goes on then, None if it does not."""
@@ -185,45 +231,78 @@ class Run:
             self.engine.emu_start(begin, _NEVER)
         except uc.UcError as error:
             refused = error
+        if self.resetting:
+            return self._begin_anew()
         if self.counter.take_interrupt():
             return self._interrupt()
-        if self.interrupt.is_active and self.exception == EXCEPTION_RETURN:
-            return self._return()
+        active = self._active
+        if active is not None and self.exception == EXCEPTION_RETURN:
+            return self._return(active)
         if refused is not None and self._waits_for_event():
-            if self.interrupt.take_event():
+            if self._take_event():
                 return int(self.engine.reg_read(uc.arm_const.UC_ARM_REG_PC)) | 1
-            if self.interrupt.may_come and not self.device.has_ended:
+            if active is None and self.audio.is_enabled and not self.device.has_ended:
                 if self.clock is not None and not self.device.is_at_end:
                     self.clock.sleep(self.counter.cycles)
                 return self._interrupt()
         self._require_no_fault(refused)
         return None
 
+    @property
+    def _active(self) -> Interrupt | None:
+        """The interrupt whose handler runs."""
+        return next((each for each in (self.audio, self.serial) if each.is_active), None)
+
+    def _take_event(self) -> bool:
+        """Return whether there has been an interrupt since the last call: then a WFE does not wait."""
+        events = [each.take_event() for each in (self.audio, self.serial)]
+        return any(events)
+
     def _interrupt(self) -> int:
         """Let a block of audio arrive, or the end of the audio; return where its handler begins."""
-        if not self.interrupt.has_room:
-            raise self._fault("stack overflow: no room for an interrupt")
+        self._require_room()
         if self.clock is not None:
             self.counter.interrupt_at(math.inf)
             if not self.device.is_at_end:
                 self.clock.arrive()
         self.device.arrive()
-        return self.interrupt.enter()
+        return self.audio.enter()
 
-    def _return(self) -> int:
+    def _require_room(self) -> None:
+        if not self.audio.has_room:
+            raise self._fault("stack overflow: no room for an interrupt")
+
+    def _return(self, active: Interrupt) -> int:
         """Return from an interrupt to what it interrupted."""
         if self.device.left_samples:
             block = self.target.audio.block_samples
             what = f"the firmware is built for blocks shorter than the {block} samples of {self.target.name}"
             raise SimulationError(what, "run edgekit build again for this target")
         self.exception = None
+        begin = active.leave()
+        if self._has_bytes:
+            # One after the other: interrupts do not interrupt each other.
+            self._require_room()
+            self.counter.interrupt_at(math.inf)
+            return self.serial.enter()
         if self.clock is not None and not self.device.has_ended:
             # The end is no block: the firmware is told at once.
             self.counter.interrupt_at(0 if self.device.is_at_end else self.clock.next_at())
-        return self.interrupt.leave()
+        return begin
+
+    @property
+    def _has_bytes(self) -> bool:
+        """Whether the serial interrupt is due."""
+        return (
+            self.peripherals is not None and self.peripherals.has_serial and bool(self.peripherals.incoming)
+        )
+
+    def _on_reset(self) -> None:
+        self.resetting = True
+        self.engine.emu_stop()
 
     def _on_start(self) -> None:
-        self.interrupt.enable()
+        self.audio.enable()
         if self.clock is not None:
             self.clock.start(self.counter.cycles)
             self.counter.interrupt_at(self.clock.next_at())
@@ -272,6 +351,11 @@ class Run:
 
     def _fault(self, what: str, *, passed: bool = False) -> SimulationError:
         return fault(what, machine_of(self.engine, self.target.memory, passed=passed), self.info)
+
+    def _stack_bytes(self) -> int:
+        """Return the deepest stack, and what an interrupt at that point needs."""
+        interrupt = max(self.audio.stack_bytes, self.serial.stack_bytes)
+        return self.program.stack_bytes_of(self._read_stack()) + interrupt
 
     def _read_stack(self) -> bytes:
         limit, top = self.program.stack_limit, self.program.stack_top

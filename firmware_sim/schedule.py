@@ -26,10 +26,12 @@ class Core:
     Attributes:
         block: From one block of audio to the next.
         audio_path: Of these, what the audio path takes, at their beginning.
+        clock_hz: Cycles in a second.
     """
 
     block: int
     audio_path: int
+    clock_hz: int = 0
 
     @property
     def background(self) -> int:
@@ -203,7 +205,7 @@ def core_of(target: Target) -> Core:
     audio = target.audio
     block = target.core.clock_hz * audio.block_samples / audio.sample_rate_hz
     taken = round(block * (100 - audio.core_share_percent) / 100)
-    return Core(math.floor(block), min(taken, math.floor(block) - 1))
+    return Core(math.floor(block), min(taken, math.floor(block) - 1), target.core.clock_hz)
 
 
 def _result_every(target: Target) -> int:

@@ -2,6 +2,9 @@
 #include "audio.h"
 
 #include "board.h"
+#ifdef EDGEKIT_UPDATES
+#include "update.h"
+#endif
 
 #define BLOCKS EDGEKIT_BOARD_BUFFER_BLOCKS
 
@@ -102,6 +105,9 @@ int audio_next(audio_block_t *block)
             return 0;
         }
         board_wait();
+#ifdef EDGEKIT_UPDATES
+        update_poll();
+#endif
     }
     place = place_of(given_back);
     holding = 1;

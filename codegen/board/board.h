@@ -20,6 +20,23 @@ void board_wait(void);
 /* The firmware turns to the oldest block that it has read and not turned to. */
 void board_take_audio(void);
 
+/* From now on there is a serial_interrupt() when bytes have come in over the serial line. */
+void board_start_serial(void);
+
+/* Take a byte that has come in; returns 0 if there is none. */
+int board_serial_read(uint8_t *byte);
+
+void board_serial_write(const uint8_t *bytes, size_t n);
+
+/* Program erased cells; address and size are multiples of 8. Returns 0 if it is done. */
+int board_flash_write(uint32_t at, const void *from, uint32_t n);
+
+/* Erase a sector of 4096 bytes. Returns 0 if it is done. */
+int board_flash_erase(uint32_t at);
+
+/* Begin anew, as after power-up. */
+void board_reset(void) __attribute__((noreturn));
+
 /* Publish arousal, dominance and valence in Q14. */
 void board_write_adv(const int16_t adv_q14[3]);
 

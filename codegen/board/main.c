@@ -2,6 +2,9 @@
 #include "audio.h"
 #include "board.h"
 #include "edgekit_model.h"
+#ifdef EDGEKIT_UPDATES
+#include "update.h"
+#endif
 
 static edgekit_t state;
 
@@ -14,6 +17,9 @@ static uint32_t publish(uint32_t before)
     int16_t adv_q14[3];
     if ((heard != before || heard == UINT32_MAX) && edgekit_read(&state, adv_q14) == 0) {
         board_write_adv(adv_q14);
+#ifdef EDGEKIT_UPDATES
+        update_publish(adv_q14);
+#endif
     }
     return heard;
 }
@@ -50,15 +56,28 @@ int main(void)
     uint32_t heard = 0;
     audio_block_t block;
 
+#ifdef EDGEKIT_UPDATES
+    const int runs = update_start(&state);
+#else
     edgekit_init(&state, edgekit_model_data);
+#endif
     board_start_audio();
     while (audio_next(&block)) {
+#ifdef EDGEKIT_UPDATES
+        update_poll();
+        if (!runs) {
+            continue;
+        }
+#endif
 #ifdef EDGEKIT_BOARD_WINDOW_BLOCKS
         heard = begin_window(block.position, heard);
 #endif
         if (edgekit_push(&state, block.samples, block.count) != 0) {
             board_exit(1);
         }
+#ifdef EDGEKIT_UPDATES
+        update_heard(block.count);
+#endif
         heard = publish(heard);
 #ifdef EDGEKIT_BOARD_WINDOW_BLOCKS
         if (block.position + 1u == EDGEKIT_BOARD_WINDOW_BLOCKS) {

@@ -40,6 +40,8 @@ void Default_Handler(void)
 
 /* audio.c has it; a program without it enables no interrupt. */
 void audio_interrupt(void) __attribute__((weak, noreturn, alias("Default_Handler")));
+/* So does update.c. */
+void serial_interrupt(void) __attribute__((weak, noreturn, alias("Default_Handler")));
 
 /* Apart from the reset: it may use vectors and low-overhead loops, which the reset switches on. */
 __attribute__((noinline, noreturn)) static void start(void)
@@ -95,12 +97,13 @@ void Reset_Handler(void)
 
 struct vectors {
     const uint32_t *stack_top;
-    handler_t handlers[16]; /* reset, NMI, the faults and the system handlers, and the first interrupt */
+    handler_t handlers[17]; /* reset, NMI, the faults and the system handlers, and two interrupts */
 };
 
 extern const struct vectors vector_table;
 __attribute__((section(".vectors"), used)) const struct vectors vector_table = {
     __stack_top,
     {Reset_Handler, Default_Handler, Default_Handler, Default_Handler, Default_Handler, Default_Handler, 0, 0, 0,
-     0, Default_Handler, Default_Handler, 0, Default_Handler, Default_Handler, audio_interrupt},
+     0, Default_Handler, Default_Handler, 0, Default_Handler, Default_Handler, audio_interrupt,
+     serial_interrupt},
 };

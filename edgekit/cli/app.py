@@ -13,6 +13,7 @@ import click
 from edgekit import __version__
 from edgekit.cli import options
 from edgekit.cli.building import build, report
+from edgekit.cli.device import device
 from edgekit.cli.doctor import doctor
 from edgekit.cli.evaluating import evaluate
 from edgekit.cli.flashing import flash, ports
@@ -72,6 +73,7 @@ for command in (
     image,
     flash,
     monitor,
+    device,
     teach,
     evaluate,
     targets,

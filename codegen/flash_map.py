@@ -1,0 +1,51 @@
+"""Where everything lies in the flash of a device that takes new models."""
+
+from dataclasses import dataclass
+
+from edgekit.target import SECTOR_BYTES, Target
+
+LEAST_FIRMWARE_BYTES = 40 * 1024
+"""Firmware with its update agent does not get smaller."""
+JOURNAL_BYTES = 2 * SECTOR_BYTES
+
+
+@dataclass(frozen=True)
+class FlashMap:
+    """Regions of whole sectors; the firmware is at the origin.
+
+    Attributes:
+        firmware_bytes: What the firmware may take.
+        journal: Address of the commit records.
+        fitting: Address of the wearer's settings.
+        fitting_bytes: Their size.
+        slots: Addresses of the two slots for models.
+        slot_bytes: Size of each.
+    """
+
+    firmware_bytes: int
+    journal: int
+    fitting: int
+    fitting_bytes: int
+    slots: tuple[int, int]
+    slot_bytes: int
+
+
+def flash_map(target: Target, image_bytes: int) -> FlashMap | None:
+    """Return where everything lies; None if the target takes no updates, or two models do not fit.
+
+    Args:
+        target: The device.
+        image_bytes: Size of a signed model.
+    """
+    if target.update is None:
+        return None
+    memory, fitting_bytes = target.memory, target.update.fitting_bytes
+    slot_bytes = -(-image_bytes // SECTOR_BYTES) * SECTOR_BYTES
+    end = (memory.flash_origin + memory.flash_bytes) // SECTOR_BYTES * SECTOR_BYTES
+    slots = end - 2 * slot_bytes, end - slot_bytes
+    fitting = slots[0] - fitting_bytes
+    journal = fitting - JOURNAL_BYTES
+    firmware_bytes = journal - memory.flash_origin
+    if firmware_bytes < LEAST_FIRMWARE_BYTES:
+        return None
+    return FlashMap(firmware_bytes, journal, fitting, fitting_bytes, slots, slot_bytes)

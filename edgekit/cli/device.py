@@ -1,0 +1,80 @@
+"""The command `device`: the simulated hearing aid of a build, alive on a pseudo-terminal."""
+
+import json
+from pathlib import Path
+
+import click
+
+from edgekit.cli import options
+from edgekit.errors import ConfigError, DeviceError
+
+POWER_CUT_EXIT_CODE = 9
+
+
+@click.command()
+@click.argument("build_dir", type=options.PATH)
+@click.option("--link", type=options.PATH, metavar="PATH", help="Make PATH a link to the terminal.")
+@click.option(
+    "--audio", type=options.PATH, metavar="FILE", help="What it hears, again and again.  [default: a clip]"
+)
+@click.option(
+    "--flash",
+    "flash_file",
+    type=options.PATH,
+    metavar="FILE",
+    help="Keep its flash in FILE, and begin with what is there.  [default: that of the build]",
+)
+@click.option("--baud", type=click.IntRange(1), help="Speed of its serial line.  [default: the target's]")
+@click.option(
+    "--cut", type=click.IntRange(0), metavar="N", help="Take its power away at flash operation N, from 0."
+)
+@click.option("--torn", is_flag=True, help="Half of that operation happens.")
+def device(
+    build_dir: Path,
+    link: Path | None,
+    audio: Path | None,
+    flash_file: Path | None,
+    baud: int | None,
+    cut: int | None,
+    torn: bool,
+) -> int:
+    """Run the simulated hearing aid of a build, until Ctrl-C.
+
+    BUILD_DIR is a folder that edgekit build wrote. Prints the path of a terminal on which the device answers
+    like one on a serial line: edgekit flash, monitor and others find it there. It runs in real time, or
+    slower where this computer is too slow. With --cut it ends with exit code 9 when its power is gone.
+    """
+    from edgekit import artifact, pipeline
+    from edgekit.audio import DEFAULT_AUDIO, find_audio, read_audio, to_pcm16
+    from edgekit.report import STAGES
+    from firmware_sim.live import LiveDevice, saver, serial_line
+
+    target = pipeline.built_target(build_dir)
+    firmware = artifact.read(build_dir / STAGES["firmware"], "firmware")
+    if json.loads(firmware.file("updates.json").read_text())["flash"] is None:
+        what = f"{build_dir}: its firmware takes no updates: two models do not fit the flash of {target.name}"
+        raise ConfigError(what, "build for a target with more flash")
+    pcm = to_pcm16(read_audio(audio or find_audio([DEFAULT_AUDIO])[0]))
+    before = _flash(flash_file, target.memory.flash_bytes)
+    with serial_line(target, baud, link) as line:
+        save = saver(flash_file) if flash_file else lambda _flash: None
+        alive = LiveDevice(firmware.file("firmware.elf"), target, pcm, line, before, save)
+        alive.nor.cut_at, alive.nor.torn = cut, torn
+        click.echo(line.path)
+        alive.live()
+    if alive.nor.is_dead:
+        return POWER_CUT_EXIT_CODE
+    raise DeviceError(
+        f"the firmware ended with {alive.device.exit_code}", "run edgekit simulate on the build"
+    )
+
+
+def _flash(file: Path | None, size_bytes: int) -> bytes | None:
+    """Return the flash of a file; None if there is none yet."""
+    if file is None or not file.exists():
+        return None
+    data = file.read_bytes()
+    if len(data) != size_bytes:
+        what = f"{file}: {len(data):,} bytes, the flash has {size_bytes:,}"
+        raise ConfigError(what, "give the file of an earlier run, or another name")
+    return data

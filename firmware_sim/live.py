@@ -86,6 +86,7 @@ class LiveDevice(Run):
         line: Its serial line.
         flash: Its flash, if it is not that of the firmware as it was built.
         save: Called with the flash from time to time, if it has changed, and at the end.
+        fast: Whether time is not waited for.
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class LiveDevice(Run):
         line: SerialLine,
         flash: bytes | None = None,
         save: Callable[[bytes], None] = lambda _flash: None,
+        *,
+        fast: bool = False,
     ) -> None:
         program = read_program(elf)
         whole = len(pcm) // target.audio.block_samples * target.audio.block_samples
@@ -113,6 +116,7 @@ class LiveDevice(Run):
         )
         self._line = line
         self._save = save
+        self._fast = fast
         self._saved = 0
         self._saved_s = self._begun_s = time.monotonic()
         assert self.peripherals is not None, "serial_line has refused other targets"
@@ -148,7 +152,8 @@ class LiveDevice(Run):
         audio, peripherals = self.target.audio, self._update
         outgoing, peripherals.outgoing = bytes(peripherals.outgoing), bytearray()
         block_s = audio.block_samples / audio.sample_rate_hz
-        peripherals.incoming.extend(self._line.exchange(outgoing, block_s, max(0.0, self._ahead_s())))
+        wait_s = 0.0 if self._fast else max(0.0, self._ahead_s())
+        peripherals.incoming.extend(self._line.exchange(outgoing, block_s, wait_s))
         self._save_sometimes()
 
     def _go_on(self, begin: int) -> int | None:

@@ -25,6 +25,7 @@ POWER_CUT_EXIT_CODE = 9
     help="Keep its flash in FILE, and begin with what is there.  [default: that of the build]",
 )
 @click.option("--baud", type=click.IntRange(1), help="Speed of its serial line.  [default: the target's]")
+@click.option("--fast", is_flag=True, help="Run as fast as this computer can, not in real time.")
 @click.option(
     "--cut", type=click.IntRange(0), metavar="N", help="Take its power away at flash operation N, from 0."
 )
@@ -35,6 +36,7 @@ def device(
     audio: Path | None,
     flash_file: Path | None,
     baud: int | None,
+    fast: bool,
     cut: int | None,
     torn: bool,
 ) -> int:
@@ -58,7 +60,7 @@ def device(
     before = _flash(flash_file, target.memory.flash_bytes)
     with serial_line(target, baud, link) as line:
         save = saver(flash_file) if flash_file else lambda _flash: None
-        alive = LiveDevice(firmware.file("firmware.elf"), target, pcm, line, before, save)
+        alive = LiveDevice(firmware.file("firmware.elf"), target, pcm, line, before, save, fast=fast)
         alive.nor.cut_at, alive.nor.torn = cut, torn
         click.echo(line.path)
         alive.live()

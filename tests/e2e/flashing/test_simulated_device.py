@@ -1,4 +1,4 @@
-"""edgekit's commands against the firmware of a build on the simulated core, with its flash and serial line."""
+"""edgekit's commands against the firmware of a build on the simulated core, its flash and serial line."""
 
 import json
 import subprocess

@@ -98,7 +98,8 @@ int audio_next(audio_block_t *block)
         holding = 0;
     }
     while (arrived == given_back) {
-        if (ended) {
+        /* Looked at once more behind `ended`: the last block may have arrived in between. */
+        if (ended && arrived == given_back) {
             return 0;
         }
         board_wait();

@@ -156,6 +156,17 @@ def test_both_tell_the_same(busy, target: Target, turns: list[int], share: float
         assert told == pytest.approx(background(longest), abs=SLACK + 100 * len(turns))
 
 
+def test_the_last_block_is_heard_wherever_it_arrives(busy, target: Target) -> None:
+    """It arrives, and the end behind it, at each cycle around that at which the one before is done."""
+    made = device(target)
+    elf, pcm = busy(made), audio([1000, 5])
+    quiet = simulate(elf, made, pcm)
+    for around in range(-60, 20):
+        share = 100 * (quiet.block_cycles[0] + around) / CYCLES
+        found = run_in_time(dataclasses.replace(quiet, target=device(target, share=share)), elf, pcm)
+        assert (found.in_time.lost_blocks, found.in_time.results) == (0, len(quiet.results)), around
+
+
 def test_windows_are_counted_by_the_audio_not_by_the_model(busy, target: Target) -> None:
     """Four blocks of every ten, whose work goes on long into those that nobody hears."""
     made = device(target, buffer_blocks=4, window=(0.004, 0.01))

@@ -22,6 +22,8 @@ _HANDLER_STACK_BYTES = 1024
 _RETURN_TO_THREAD = 0xFFFF_FFF9
 _ALIGNED = 1 << 9
 """In the status register of a frame: four bytes were left out in front of it."""
+_CONDITIONS = 0x0600_FC00
+"""In the status register: what is left of an IT block. A handler begins outside of it."""
 _THUMB = 1
 
 
@@ -121,6 +123,7 @@ def enter(engine: "Uc", handler: int) -> None:
     words = [engine.reg_read(register) for register in _stacked()]
     status |= _ALIGNED if frame + FRAME_BYTES < top else 0
     engine.mem_write(frame, struct.pack("<8I", *words, status))
+    engine.reg_write(arm.UC_ARM_REG_XPSR, status & ~(_ALIGNED | _CONDITIONS))
     engine.reg_write(arm.UC_ARM_REG_SP, frame)
     engine.reg_write(arm.UC_ARM_REG_LR, _RETURN_TO_THREAD)
     engine.reg_write(arm.UC_ARM_REG_PC, handler)

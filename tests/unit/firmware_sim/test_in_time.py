@@ -17,8 +17,11 @@ from codegen.toolchain import compile_firmware
 from edgekit.errors import SimulationError
 from edgekit.target import Policy, Target
 from firmware_sim import SimResult, simulate
+from firmware_sim.clock import Clock
+from firmware_sim.debug_info import DebugInfo
 from firmware_sim.interrupt import Interrupt
 from firmware_sim.program import read_program
+from firmware_sim.regions import default_regions
 from firmware_sim.remedies import Candidate, remedies
 from firmware_sim.run import Run
 from firmware_sim.schedule import core_of
@@ -281,3 +284,23 @@ def test_an_interrupt_that_never_ends_is_a_runaway(
     with pytest.raises(SimulationError, match="runaway: 10,000 instructions") as caught:
         simulate(elf, target, audio([1, 2]), block_instruction_limit=10_000)
     assert any("audio_interrupt" in line for line in caught.value.details)
+
+
+@pytest.mark.parametrize("clock_hz", range(100_000, 104_000, 1000))
+def test_an_it_block_is_interrupted_in_its_middle(
+    clock_hz: int, build_program: Callable[..., Path], target: Target
+) -> None:
+    """What is left of it is for the code that was interrupted, not for the handler."""
+    made = device(target, share=100)
+    slow = dataclasses.replace(made, core=dataclasses.replace(made.core, clock_hz=clock_hz))
+    run = in_time(build_program("conditional", slow), slow, audio([1] * 40))
+    assert run.result().exit_code == 300 * 8
+    assert run.device.arrived > 30
+
+
+def in_time(elf: Path, target: Target, pcm: np.ndarray) -> Run:
+    """Return a run in time that has not begun."""
+    program = read_program(elf)
+    regions = default_regions(program)
+    clock = Clock(core_of(target))
+    return Run(program, DebugInfo(elf, program), target, pcm, regions, False, 100_000, (), clock)

@@ -3,6 +3,7 @@
 import struct
 from typing import TYPE_CHECKING
 
+from edgekit.target import Memory
 from firmware_sim.counter import BlockCounter
 from firmware_sim.program import PAINT, Program
 from firmware_sim.unicorn_faults import unicorn
@@ -33,7 +34,7 @@ class Interrupt:
     Args:
         engine: The core.
         program: The firmware.
-        vectors: Address of the vector table.
+        memory: The memories; the vector table is the first of the flash.
         counter: What counts; an interrupt and the return from it are no branches.
 
     Attributes:
@@ -42,10 +43,10 @@ class Interrupt:
             is that of the code which was interrupted.
     """
 
-    def __init__(self, engine: "Uc", program: Program, vectors: int, counter: BlockCounter) -> None:
+    def __init__(self, engine: "Uc", program: Program, memory: Memory, counter: BlockCounter) -> None:
         self._engine = engine
         self._program = program
-        self._vectors = vectors
+        self._memory = memory
         self._counter = counter
         self._enabled = self._event = False
         self._before: tuple[int, int] | None = None
@@ -69,8 +70,17 @@ class Interrupt:
     @property
     def has_room(self) -> bool:
         """Whether the stack has room for the registers that are saved."""
-        top: int = self._engine.reg_read(unicorn().arm_const.UC_ARM_REG_SP)
-        return top - FRAME_BYTES >= self._program.stack_limit
+        return self._stack_pointer - FRAME_BYTES >= self._program.stack_limit
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether there is RAM where the registers are saved; in the handler, where they are taken from."""
+        frame = self._stack_pointer - (0 if self.is_active else FRAME_BYTES)
+        return 0 <= frame - self._memory.ram_origin <= self._memory.ram_bytes - FRAME_BYTES
+
+    @property
+    def _stack_pointer(self) -> int:
+        return int(self._engine.reg_read(unicorn().arm_const.UC_ARM_REG_SP))
 
     def take_event(self) -> bool:
         """Return whether there has been one since the last call: then a WFE does not wait."""
@@ -79,7 +89,7 @@ class Interrupt:
 
     def enter(self) -> int:
         """Save the registers that a function may change; return where the handler begins."""
-        address = self._vectors + 4 * AUDIO_VECTOR
+        address = self._memory.flash_origin + 4 * AUDIO_VECTOR
         handler = int.from_bytes(self._engine.mem_read(address, 4), "little")
         enter(self._engine, handler)
         self._before = self._counter.jump(handler & ~_THUMB)
@@ -95,7 +105,7 @@ class Interrupt:
         return leave(self._engine)
 
     def _paint_below(self) -> None:
-        top = self._engine.reg_read(unicorn().arm_const.UC_ARM_REG_SP)
+        top = self._stack_pointer
         limit = max(self._program.stack_limit, top - _HANDLER_STACK_BYTES)
         self._below = limit, bytes(self._engine.mem_read(limit, top - limit))
         self._engine.mem_write(limit, bytes([PAINT]) * (top - limit))

@@ -99,7 +99,7 @@ class Run:
             self._on_result,
         )
         self.engine = self._make_core()
-        self.interrupt = Interrupt(self.engine, program, self.target.memory.flash_origin, self.counter)
+        self.interrupt = Interrupt(self.engine, program, self.target.memory, self.counter)
 
     def result(self) -> SimResult:
         """Run the firmware to its end.
@@ -203,6 +203,7 @@ class Run:
         """Let a block of audio arrive, or the end of the audio; return where its handler begins."""
         if not self.interrupt.has_room:
             raise self._fault("stack overflow: no room for an interrupt")
+        self._require_frame()
         if self.clock is not None:
             self.counter.interrupt_at(math.inf)
             if not self.device.is_at_end:
@@ -216,11 +217,27 @@ class Run:
             block = self.target.audio.block_samples
             what = f"the firmware is built for blocks shorter than the {block} samples of {self.target.name}"
             raise SimulationError(what, "run edgekit build again for this target")
+        if not self.interrupt.has_frame:
+            # The core is at the address to return to, which is none.
+            self.engine.reg_write(unicorn().arm_const.UC_ARM_REG_PC, self._last_instruction())
+        self._require_frame()
         self.exception = None
         if self.clock is not None and not self.device.has_ended:
             # The end is no block: the firmware is told at once.
             self.counter.interrupt_at(0 if self.device.is_at_end else self.clock.next_at())
         return self.interrupt.leave()
+
+    def _last_instruction(self) -> int:
+        """Return the address of the instruction that ended the last basic block."""
+        behind, before = self.counter.next_address, self.costs.instructions_before
+        halfword = (behind - self.program.code_origin) // 2
+        # An instruction counts at its first halfword.
+        return behind - (2 if before[halfword] != before[halfword - 1] else 4)
+
+    def _require_frame(self) -> None:
+        if not self.interrupt.has_frame:
+            at = self.engine.reg_read(unicorn().arm_const.UC_ARM_REG_SP)
+            raise self._fault(f"bad pointer: the stack of an interrupt is at {at:#x}, where no RAM is")
 
     def _on_start(self) -> None:
         self.interrupt.enable()

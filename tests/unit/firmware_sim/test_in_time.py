@@ -298,6 +298,16 @@ def test_an_it_block_is_interrupted_in_its_middle(
     assert run.device.arrived > 30
 
 
+@pytest.mark.parametrize(("place", "function"), [(1, "main"), (2, "main"), (3, "audio_interrupt")])
+def test_a_stack_that_is_nowhere_is_a_fault(
+    place: int, function: str, build_program: Callable[..., Path], target: Target
+) -> None:
+    made = device(target)
+    with pytest.raises(SimulationError, match="the stack of an interrupt is at 0x30000000") as caught:
+        in_time(build_program("lost_stack", made, {"IN": str(place)}), made, audio([1] * 3)).result()
+    assert f" in {function} at lost_stack.c" in str(caught.value)
+
+
 def in_time(elf: Path, target: Target, pcm: np.ndarray) -> Run:
     """Return a run in time that has not begun."""
     program = read_program(elf)

@@ -277,6 +277,9 @@ class Run:
     def _waits_for_event(self) -> bool:
         """Return whether the core has just executed a WFE."""
         at = self.engine.reg_read(unicorn().arm_const.UC_ARM_REG_PC)
+        # It ends its block; an instruction behind it that cannot be executed has begun another.
+        if at != self.counter.next_address:
+            return False
         return any(self._executes(at - len(wait), wait) for wait in EVENT_WAITS)
 
     def _executes(self, address: int, instruction: bytes) -> bool:

@@ -266,6 +266,22 @@ def stack_of(error: SimulationError) -> list[str]:
     return [row[1] for row in rows if row and not row[2].endswith("inlined")]
 
 
+@pytest.mark.parametrize(
+    ("instruction", "what"),
+    [("udf #0", "undefined instruction"), ("str r0, [r0, #4]", "bad pointer: write of 4 bytes at 0x4")],
+)
+def test_a_fault_behind_a_wait_is_not_taken_for_it(
+    instruction: str, what: str, build_program: Callable[..., Path], target: Target
+) -> None:
+    made = device(target)
+    behind = f'"movs r0, #0\\n\\twfe\\n\\t{instruction}"'
+    run = in_time(build_program("interrupted", made, {"DOES": "5", "BEHIND": behind}), made, audio([1] * 9))
+    with pytest.raises(SimulationError, match=what) as caught:
+        run.result()
+    assert stack_of(caught.value)[0] == "main"
+    assert run.device.arrived == 1, "it is not waited for the next block of audio"
+
+
 def test_work_that_was_interrupted_is_on_the_stack(
     build_program: Callable[..., Path], target: Target
 ) -> None:

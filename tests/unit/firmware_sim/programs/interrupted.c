@@ -45,5 +45,8 @@ int main(void)
     board_wait();
     board_wait();
 #endif
+#ifdef BEHIND
+    __asm__ volatile("wfe\n\t" BEHIND);
+#endif
     board_exit((int)work(1000000u));
 }

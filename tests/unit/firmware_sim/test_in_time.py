@@ -24,7 +24,7 @@ from firmware_sim.program import read_program
 from firmware_sim.regions import default_regions
 from firmware_sim.remedies import Candidate, remedies
 from firmware_sim.run import Run
-from firmware_sim.schedule import core_of
+from firmware_sim.schedule import Core, core_of
 from firmware_sim.simulator import run_in_time
 
 BLOCK = 16
@@ -168,6 +168,15 @@ def test_the_last_block_is_heard_wherever_it_arrives(busy, target: Target) -> No
         share = 100 * (quiet.block_cycles[0] + around) / CYCLES
         found = run_in_time(dataclasses.replace(quiet, target=device(target, share=share)), elf, pcm)
         assert (found.in_time.lost_blocks, found.in_time.results) == (0, len(quiet.results)), around
+
+
+def test_behind_the_audio_the_clock_is_that_of_the_schedule() -> None:
+    core = Core(block=100, audio_path=70)
+    clock = Clock(core)
+    clock.start(5)
+    walls = [clock.wall(5 + counted) for counted in range(100, 400)]
+    assert walls == [100 + core.wall_at(counted) for counted in range(300)]
+    assert walls[30] == 200, "work that ends with its block does not wait for the next audio path"
 
 
 def test_windows_are_counted_by_the_audio_not_by_the_model(busy, target: Target) -> None:

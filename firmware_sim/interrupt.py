@@ -38,6 +38,7 @@ class Interrupt:
         counter: What counts; an interrupt and the return from it are no branches.
 
     Attributes:
+        is_enabled: Whether it comes.
         stack_bytes: The most stack that an interrupt took: the registers that the core saves, and the
             handler's. What a handler leaves on the stack is not left there: paint that is found at the end
             is that of the code which was interrupted.
@@ -48,14 +49,14 @@ class Interrupt:
         self._program = program
         self._memory = memory
         self._counter = counter
-        self._enabled = self._event = False
+        self.is_enabled = self._event = False
         self._before: tuple[int, int] | None = None
         self._below: tuple[int, bytes] = (0, b"")
         self.stack_bytes = 0
 
     def enable(self) -> None:
         """Let it come from now on."""
-        self._enabled = True
+        self.is_enabled = True
 
     @property
     def is_active(self) -> bool:
@@ -65,7 +66,7 @@ class Interrupt:
     @property
     def may_come(self) -> bool:
         """Whether it is enabled and its handler does not run."""
-        return self._enabled and not self.is_active
+        return self.is_enabled and not self.is_active
 
     @property
     def has_room(self) -> bool:

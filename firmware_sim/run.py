@@ -240,6 +240,8 @@ class Run:
             raise self._fault(f"bad pointer: the stack of an interrupt is at {at:#x}, where no RAM is")
 
     def _on_start(self) -> None:
+        if self.interrupt.is_enabled:
+            return
         self.interrupt.enable()
         if self.clock is not None:
             self.clock.start(self.counter.cycles)

@@ -302,6 +302,16 @@ def test_work_that_was_interrupted_is_on_the_stack(
     assert stack_of(caught.value) == ["go_wrong", "audio_interrupt", "work", "main"]
 
 
+def test_audio_that_is_started_once_more_does_not_interrupt_its_handler(
+    build_program: Callable[..., Path], target: Target
+) -> None:
+    """The handler takes longer than a block, too: the next interrupt waits for it."""
+    made = device(target)
+    run = in_time(build_program("interrupted", made, {"DOES": "6"}), made, audio([1] * 5))
+    assert run.result().exit_code == 1_000_000
+    assert run.device.skipped == [0, 1, 2, 3, 4]
+
+
 def test_an_interrupt_that_never_ends_is_a_runaway(
     build_program: Callable[..., Path], target: Target
 ) -> None:
@@ -338,4 +348,4 @@ def in_time(elf: Path, target: Target, pcm: np.ndarray) -> Run:
     program = read_program(elf)
     regions = default_regions(program)
     clock = Clock(core_of(target))
-    return Run(program, DebugInfo(elf, program), target, pcm, regions, False, 100_000, (), clock)
+    return Run(program, DebugInfo(elf, program), target, pcm, regions, False, 100_000_000, (), clock)

@@ -17,6 +17,9 @@ __attribute__((noinline)) void go_wrong(void)
 #elif DOES == 4
     for (;;) {
     }
+#elif DOES == 6
+    board_start_audio();
+    (void)work(30000);
 #endif
 }
 

@@ -143,7 +143,9 @@ def in_time_of(report: "Report") -> str:
         return ""
     lost = f"{ran.lost_blocks:,} lost" if ran.lost_blocks else "none lost"
     wait = ran.longest_result_ms
-    results = "no result" if wait is None else f"a result at most ~{number(wait)} ms behind its audio"
+    results = f"a result at most ~{number(wait or 0)} ms behind its audio"
+    if wait is None:
+        results = "no window heard to its end" if ran.results else "no result"
     return f"Run in time, audio interrupting the model: {ran.blocks:,} blocks, {lost}, {results}."
 
 

@@ -222,6 +222,17 @@ def test_a_model_without_room_for_an_interrupt_is_a_fault(busy, target: Target) 
         run_in_time(tight, elf, pcm)
 
 
+def test_a_firmware_that_nothing_interrupts_has_no_run_in_time(
+    build_program: Callable[..., Path], target: Target
+) -> None:
+    """It asks for its audio, which waits for it: that none was lost says nothing."""
+    made = device(target)
+    elf, pcm = build_program("polling", made), audio([1] * 6)
+    quiet = simulate(elf, made, pcm)
+    assert quiet.schedule.missed_deadlines > 0
+    assert run_in_time(quiet, elf, pcm) == quiet
+
+
 def test_a_firmware_for_other_blocks_is_refused(busy, target: Target) -> None:
     made = device(target)
     wrong = dataclasses.replace(made, audio=dataclasses.replace(made.audio, block_samples=BLOCK + 8))

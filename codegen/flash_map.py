@@ -1,12 +1,16 @@
 """Where everything lies in the flash of a device that takes new models."""
 
+import json
 from dataclasses import dataclass
 
+from edgekit.artifact import Artifact
 from edgekit.target import SECTOR_BYTES, Target
 
 LEAST_FIRMWARE_BYTES = 40 * 1024
 """Firmware with its update agent does not get smaller."""
 JOURNAL_BYTES = 2 * SECTOR_BYTES
+FILE = "updates.json"
+"""Of a firmware artifact: its flash map, if it has the update agent."""
 
 
 @dataclass(frozen=True)
@@ -49,3 +53,9 @@ def flash_map(target: Target, image_bytes: int) -> FlashMap | None:
     if firmware_bytes < LEAST_FIRMWARE_BYTES:
         return None
     return FlashMap(firmware_bytes, journal, fitting, fitting_bytes, slots, slot_bytes)
+
+
+def built_map(firmware: Artifact) -> FlashMap | None:
+    """Return where everything lies in a firmware's flash; None if it takes no updates."""
+    regions = json.loads(firmware.file(FILE).read_text())["flash"]
+    return None if regions is None else FlashMap(**{**regions, "slots": tuple(regions["slots"])})

@@ -12,7 +12,6 @@ from edgekit.progress import Progress, silent
 from edgekit.target import Target
 
 if TYPE_CHECKING:
-    from codegen.updates import Updates
     from edgekit.graph import Graph
     from edgekit.uploader.keys import PrivateKey
 
@@ -162,6 +161,7 @@ def build_firmware(
         ArtifactError: If an input is damaged.
         ConfigError: If there is no compiler for the target, or the C does not compile or fit its memory.
     """
+    from codegen.flash_map import FILE
     from codegen.images import build_facts
     from codegen.toolchain import elf_to_binary
     from edgekit.graph import load_graph
@@ -182,11 +182,7 @@ def build_firmware(
             image = elf_to_binary(work / "firmware.elf", work / "firmware.bin").read_bytes()
             facts = build_facts("firmware", made.weights, source, network, target)
             artifact.write_bytes(work / "firmware.signed.bin", sign(image, facts, key))
-        artifact.write_json(work / "updates.json", _updates(made.updates))
+        where = made.updates.where if made.updates else None
+        artifact.write_json(work / FILE, {"flash": asdict(where) if where else None})
         progress("compile firmware", len(builds), len(builds))
     return artifact.read(out, FIRMWARE)
-
-
-def _updates(updates: "Updates | None") -> dict[str, Any]:
-    """Return what updates.json says: where a device has what an update may touch, if it takes any."""
-    return {"flash": None if updates is None else asdict(updates.where)}

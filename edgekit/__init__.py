@@ -3,4 +3,4 @@
 The core package that every stage may import; stages never import each other (ARCHITECTURE.md).
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -15,7 +15,7 @@ def interrupts_after(stop: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Have Ctrl-C and SIGTERM take effect when the block ends, not inside it.
 
     An exception in a Python callback is lost in the native code that called it, and so is what the callback
-    should have done.
+    should have done. A signal that is ignored, as by what a shell script runs in the background, stays so.
 
     Args:
         stop: Called at once, from the signal handler: asks the block to end early.
@@ -29,7 +29,8 @@ def interrupts_after(stop: Callable[[], None] = lambda: None) -> Iterator[None]:
         arrived.append(number)
         stop()
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heeded}
     try:
         yield
     finally:

@@ -31,7 +31,7 @@ class Clock:
         Behind the end of the audio no more of it arrives, but the audio path has the core as before.
         """
         over = counted - self.next_at()
-        paths = self.blocks + (over // self._core.background + 1 if over > 0 else 0)
+        paths = self.blocks + max(0, -(-over // self._core.background))
         return counted - self._start + self._idle + paths * self._core.audio_path
 
     def next_at(self) -> int:

@@ -185,6 +185,11 @@ class BlockCounter:
         return int(counter.cycles) + self._waits.cycles(counter.taken_branches, counter.flash_reads)
 
     @property
+    def next_address(self) -> int:
+        """The address behind the last block."""
+        return int(self._counter.next_address)
+
+    @property
     def limit_reached(self) -> bool:
         """Whether the core was stopped at the instruction limit."""
         return bool(self._counter.limit_reached)

@@ -3,6 +3,7 @@
 import struct
 from typing import TYPE_CHECKING
 
+from edgekit.target import Memory
 from firmware_sim.counter import BlockCounter
 from firmware_sim.program import PAINT, Program
 from firmware_sim.unicorn_faults import unicorn
@@ -22,6 +23,8 @@ _HANDLER_STACK_BYTES = 1024
 _RETURN_TO_THREAD = 0xFFFF_FFF9
 _ALIGNED = 1 << 9
 """In the status register of a frame: four bytes were left out in front of it."""
+_CONDITIONS = 0x0600_FC00
+"""In the status register: what is left of an IT block. A handler begins outside of it."""
 _THUMB = 1
 
 
@@ -31,28 +34,33 @@ class Interrupt:
     Args:
         engine: The core.
         program: The firmware.
-        vector: Address of its entry in the vector table.
+        memory: The memories; the vector table is the first of the flash.
+        vector: Its place in that table.
         counter: What counts; an interrupt and the return from it are no branches.
 
     Attributes:
+        is_enabled: Whether it comes.
         stack_bytes: The most stack that an interrupt took: the registers that the core saves, and the
             handler's. What a handler leaves on the stack is not left there: paint that is found at the end
             is that of the code which was interrupted.
     """
 
-    def __init__(self, engine: "Uc", program: Program, vector: int, counter: BlockCounter) -> None:
+    def __init__(
+        self, engine: "Uc", program: Program, memory: Memory, vector: int, counter: BlockCounter
+    ) -> None:
         self._engine = engine
         self._program = program
-        self._vector = vector
+        self._memory = memory
+        self._vector = memory.flash_origin + 4 * vector
         self._counter = counter
-        self._enabled = self._event = False
+        self.is_enabled = self._event = False
         self._before: tuple[int, int] | None = None
         self._below: tuple[int, bytes] = (0, b"")
         self.stack_bytes = 0
 
     def enable(self) -> None:
         """Let it come from now on."""
-        self._enabled = True
+        self.is_enabled = True
 
     @property
     def is_active(self) -> bool:
@@ -60,15 +68,19 @@ class Interrupt:
         return self._before is not None
 
     @property
-    def is_enabled(self) -> bool:
-        """Whether it may come."""
-        return self._enabled
-
-    @property
     def has_room(self) -> bool:
         """Whether the stack has room for the registers that are saved."""
-        top: int = self._engine.reg_read(unicorn().arm_const.UC_ARM_REG_SP)
-        return top - FRAME_BYTES >= self._program.stack_limit
+        return self._stack_pointer - FRAME_BYTES >= self._program.stack_limit
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether there is RAM where the registers are saved; in the handler, where they are taken from."""
+        frame = self._stack_pointer - (0 if self.is_active else FRAME_BYTES)
+        return 0 <= frame - self._memory.ram_origin <= self._memory.ram_bytes - FRAME_BYTES
+
+    @property
+    def _stack_pointer(self) -> int:
+        return int(self._engine.reg_read(unicorn().arm_const.UC_ARM_REG_SP))
 
     def take_event(self) -> bool:
         """Return whether there has been one since the last call: then a WFE does not wait."""
@@ -92,7 +104,7 @@ class Interrupt:
         return leave(self._engine)
 
     def _paint_below(self) -> None:
-        top = self._engine.reg_read(unicorn().arm_const.UC_ARM_REG_SP)
+        top = self._stack_pointer
         limit = max(self._program.stack_limit, top - _HANDLER_STACK_BYTES)
         self._below = limit, bytes(self._engine.mem_read(limit, top - limit))
         self._engine.mem_write(limit, bytes([PAINT]) * (top - limit))
@@ -120,6 +132,7 @@ def enter(engine: "Uc", handler: int) -> None:
     words = [engine.reg_read(register) for register in _stacked()]
     status |= _ALIGNED if frame + FRAME_BYTES < top else 0
     engine.mem_write(frame, struct.pack("<8I", *words, status))
+    engine.reg_write(arm.UC_ARM_REG_XPSR, status & ~(_ALIGNED | _CONDITIONS))
     engine.reg_write(arm.UC_ARM_REG_SP, frame)
     engine.reg_write(arm.UC_ARM_REG_LR, _RETURN_TO_THREAD)
     engine.reg_write(arm.UC_ARM_REG_PC, handler)

@@ -124,9 +124,8 @@ class Run:
         return Peripherals(flash, self._on_reset)
 
     def _make_interrupts(self) -> None:
-        vectors = self.target.memory.flash_origin
         self.audio, self.serial = (
-            Interrupt(self.engine, self.program, vectors + 4 * vector, self.counter)
+            Interrupt(self.engine, self.program, self.target.memory, vector, self.counter)
             for vector in (AUDIO_VECTOR, SERIAL_VECTOR)
         )
 
@@ -271,6 +270,7 @@ class Run:
     def _require_room(self) -> None:
         if not self.audio.has_room:
             raise self._fault("stack overflow: no room for an interrupt")
+        self._require_frame(self.audio)
 
     def _return(self, active: Interrupt) -> int:
         """Return from an interrupt to what it interrupted."""
@@ -278,6 +278,10 @@ class Run:
             block = self.target.audio.block_samples
             what = f"the firmware is built for blocks shorter than the {block} samples of {self.target.name}"
             raise SimulationError(what, "run edgekit build again for this target")
+        if not active.has_frame:
+            # The core is at the address to return to, which is none.
+            self.engine.reg_write(unicorn().arm_const.UC_ARM_REG_PC, self._last_instruction())
+        self._require_frame(active)
         self.exception = None
         begin = active.leave()
         if self._has_bytes:
@@ -301,7 +305,21 @@ class Run:
         self.resetting = True
         self.engine.emu_stop()
 
+    def _last_instruction(self) -> int:
+        """Return the address of the instruction that ended the last basic block."""
+        behind, before = self.counter.next_address, self.costs.instructions_before
+        halfword = (behind - self.program.code_origin) // 2
+        # An instruction counts at its first halfword.
+        return behind - (2 if before[halfword] != before[halfword - 1] else 4)
+
+    def _require_frame(self, interrupt: Interrupt) -> None:
+        if not interrupt.has_frame:
+            at = self.engine.reg_read(unicorn().arm_const.UC_ARM_REG_SP)
+            raise self._fault(f"bad pointer: the stack of an interrupt is at {at:#x}, where no RAM is")
+
     def _on_start(self) -> None:
+        if self.audio.is_enabled:
+            return
         self.audio.enable()
         if self.clock is not None:
             self.clock.start(self.counter.cycles)
@@ -339,6 +357,9 @@ class Run:
     def _waits_for_event(self) -> bool:
         """Return whether the core has just executed a WFE."""
         at = self.engine.reg_read(unicorn().arm_const.UC_ARM_REG_PC)
+        # It ends its block; an instruction behind it that cannot be executed has begun another.
+        if at != self.counter.next_address:
+            return False
         return any(self._executes(at - len(wait), wait) for wait in EVENT_WAITS)
 
     def _executes(self, address: int, instruction: bytes) -> bool:

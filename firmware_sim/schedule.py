@@ -228,9 +228,12 @@ def _arrival(index: int, target: Target, core: Core) -> int:
 
 
 def _due(index: int, target: Target, core: Core) -> int:
-    """Return the last moment for a block: its audio is overwritten, or the next window begins."""
+    """Return the last moment for a block: its audio is overwritten, or the next window begins.
+
+    Where no pause is between windows, the next begins as the last block of one arrives, which is all audio.
+    """
     overwritten = _arrival(index + target.policy.buffer_blocks, target, core)
-    if target.policy.mode == "continuous":
+    if target.every_blocks in (0, target.window_blocks):
         return overwritten
     return min(overwritten, core.block * (index // target.window_blocks + 1) * target.every_blocks)
 

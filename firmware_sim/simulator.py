@@ -131,7 +131,8 @@ def run_in_time(result: SimResult, elf: Path, pcm: npt.NDArray[np.int16]) -> Sim
         pcm: The audio.
 
     Returns:
-        The same with `in_time`; as it was where nothing can interrupt: in QEMU, and on this computer itself.
+        The same with `in_time`; as it was where nothing can interrupt: in QEMU, on this computer itself, and
+        for a firmware that waits for its audio without the interrupt.
 
     Raises:
         SimulationError: As `simulate`.
@@ -152,6 +153,8 @@ def run_in_time(result: SimResult, elf: Path, pcm: npt.NDArray[np.int16]) -> Sim
         clock=Clock(core_of(target)),
     )
     made = run.result()
+    if not run.audio.is_enabled:
+        return result
     return replace(result, in_time=run.in_time(len(made.results)))
 
 

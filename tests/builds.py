@@ -15,6 +15,16 @@ HISTORY = """step,learning_rate,train_loss,dev_arousal,dev_dominance,dev_valence
 """
 
 
+FLASH = {
+    "firmware_bytes": 49_152,
+    "journal": 0x1000_C000,
+    "fitting": 0x1000_E000,
+    "fitting_bytes": 8_192,
+    "slots": [0x1001_0000, 0x1002_8000],
+    "slot_bytes": 98_304,
+}
+
+
 def parity_row(backend: str, layer: str, elements: int, mismatches: int = 0, max_lsb: int = 0) -> dict:
     return LayerParity(
         backend, layer, elements, mismatches, max_lsb, max_lsb, 0.01 * (mismatches > 0)
@@ -84,7 +94,7 @@ def stage_files() -> dict[str, dict[str, object]]:
             "parity.json": {"layers": [parity_row("c-host", "l1", 320_000)]},
             "memory.json": {"state_bytes_by_layer": {"l1": 84, "l2": 1092}},
         },
-        "firmware": {"firmware.elf": "elf", "model.bin": "w" * 50_000},
+        "firmware": {"firmware.elf": "elf", "model.bin": "w" * 50_000, "updates.json": {"flash": FLASH}},
         "simulate": {"profile.json": profile()},
         "alternatives": {"remedies.json": {"remedies": []}},
     }

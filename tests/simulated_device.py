@@ -1,7 +1,6 @@
 """The simulated hearing aid as a process on a pseudo-terminal: `edgekit device`, on a small model."""
 
 import dataclasses
-import json
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from support import noise, small_graph
 
 from codegen import checks, stage
 from codegen.blob import build_blob
-from codegen.flash_map import FlashMap
+from codegen.flash_map import FlashMap, built_map
 from codegen.images import build_facts, sign_model
 from edgekit import artifact
 from edgekit.graph import Graph, graph_digest, save_graph
@@ -60,14 +59,13 @@ def make_build(folder: Path) -> SmallBuild:
     c = stage.generate(folder / "graph", TARGET, folder / "c")
     checks.PARITY_AUDIO_S = checks_s
     firmware = stage.build_firmware(c.path, folder / "graph", TARGET, KEY, folder / "firmware")
-    where = json.loads(firmware.file("updates.json").read_text())["flash"]
     marker = {"schema": 1, "target": TARGET.name, "target_file": TARGET.name}
     artifact.write_json(folder / "build.json", marker)
     soundfile.write(folder / "audio.wav", noise(1.0), 16_000)
     return SmallBuild(
         folder,
         folder / "audio.wav",
-        FlashMap(**{**where, "slots": tuple(where["slots"])}),
+        built_map(firmware),
         firmware.file("model.signed.bin"),
         *_other_models(folder, graph, c),
     )

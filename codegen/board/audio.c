@@ -47,9 +47,17 @@ static uint32_t count_block(void)
     return position;
 }
 
+/* Once a block of a window is lost, the rest of it is not heard either: its result would be of something else. */
 static int is_heard(uint32_t position)
 {
-    return position < EDGEKIT_BOARD_WINDOW_BLOCKS;
+    static uint32_t given_up;
+    if (position == 0u) {
+        given_up = 0;
+    }
+    if (position < EDGEKIT_BOARD_WINDOW_BLOCKS && is_full()) {
+        given_up = 1;
+    }
+    return position < EDGEKIT_BOARD_WINDOW_BLOCKS && !given_up;
 }
 
 #define SET_POSITION(place, position) (positions[place] = (uint16_t)(position))
@@ -63,7 +71,7 @@ static uint32_t count_block(void)
 static int is_heard(uint32_t position)
 {
     (void)position;
-    return 1;
+    return !is_full();
 }
 
 #define SET_POSITION(place, position) ((void)(position))
@@ -74,7 +82,7 @@ void audio_interrupt(void)
 {
     const uint32_t position = count_block();
     size_t count;
-    if (is_full() || !is_heard(position)) {
+    if (!is_heard(position)) {
         count = board_skip_audio();
     } else {
         const uint32_t place = place_of(arrived);
@@ -101,7 +109,8 @@ int audio_next(audio_block_t *block)
         holding = 0;
     }
     while (arrived == given_back) {
-        if (ended) {
+        /* Looked at once more behind `ended`: the last block may have arrived in between. */
+        if (ended && arrived == given_back) {
             return 0;
         }
         board_wait();

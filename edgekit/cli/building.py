@@ -12,8 +12,10 @@ from edgekit.cli.progress import showing_progress
 from edgekit.errors import BudgetError, ConfigError
 
 if TYPE_CHECKING:
+    from edgekit.artifact import Artifact
     from edgekit.report import Report
     from edgekit.report.diff import Diff
+    from edgekit.target import Target
 
 
 @click.command()
@@ -73,7 +75,17 @@ def build(
         finished = pipeline.build(config, progress)
     code = show_report(finished.report, as_json)
     warn_of_development_key(pipeline.signing_key(config))
+    _warn_of_no_updates(finished.artifacts["firmware"], load_target(target))
     return code
+
+
+def _warn_of_no_updates(firmware: "Artifact", target: "Target") -> None:
+    """Say so where the target could take new models, and the firmware cannot."""
+    from codegen.flash_map import built_map
+
+    if target.update is not None and built_map(firmware) is None:
+        what = f"two models of this size do not fit the flash of {target.name} beside the firmware"
+        click.echo(f"warning: {what}: it takes no updates over its serial line", err=True)
 
 
 @click.command()

@@ -1,6 +1,5 @@
 """The command `device`: the simulated hearing aid of a build, alive on a pseudo-terminal."""
 
-import json
 from pathlib import Path
 
 import click
@@ -30,6 +29,7 @@ POWER_CUT_EXIT_CODE = 9
     "--cut", type=click.IntRange(0), metavar="N", help="Take its power away at flash operation N, from 0."
 )
 @click.option("--torn", is_flag=True, help="Half of that operation happens.")
+@options.json_option
 def device(
     build_dir: Path,
     link: Path | None,
@@ -39,6 +39,7 @@ def device(
     fast: bool,
     cut: int | None,
     torn: bool,
+    as_json: bool,
 ) -> int:
     """Run the simulated hearing aid of a build, until Ctrl-C.
 
@@ -46,6 +47,7 @@ def device(
     like one on a serial line: edgekit flash, monitor and others find it there. It runs in real time, or
     slower where this computer is too slow. With --cut it ends with exit code 9 when its power is gone.
     """
+    from codegen.flash_map import built_map
     from edgekit import artifact, pipeline
     from edgekit.audio import DEFAULT_AUDIO, find_audio, read_audio, to_pcm16
     from edgekit.report import STAGES
@@ -53,16 +55,21 @@ def device(
 
     target = pipeline.built_target(build_dir)
     firmware = artifact.read(build_dir / STAGES["firmware"], "firmware")
-    if json.loads(firmware.file("updates.json").read_text())["flash"] is None:
-        what = f"{build_dir}: its firmware takes no updates: two models do not fit the flash of {target.name}"
-        raise ConfigError(what, "build for a target with more flash")
+    if built_map(firmware) is None:
+        raise ConfigError(
+            f"{build_dir}: its firmware takes no updates, so it has no serial line",
+            "build for a target with [update], and with flash for two models",
+        )
     pcm = to_pcm16(read_audio(audio or find_audio([DEFAULT_AUDIO])[0]))
     before = _flash(flash_file, target.memory.flash_bytes)
     with serial_line(target, baud, link) as line:
         save = saver(flash_file) if flash_file else lambda _flash: None
         alive = LiveDevice(firmware.file("firmware.elf"), target, pcm, line, before, save, fast=fast)
         alive.nor.cut_at, alive.nor.torn = cut, torn
-        click.echo(line.path)
+        if as_json:
+            options.print_json({"port": line.path})
+        else:
+            click.echo(line.path)
         alive.live()
     if alive.nor.is_dead:
         return POWER_CUT_EXIT_CODE

@@ -170,6 +170,9 @@ def _print_profile(shown: Mapping[str, Any]) -> None:
     about = "~" if basis == "estimated" else ""
     click.echo(f"{'core load':<12}{about}{latency['core_load_percent']:.2f} % ({basis})")
     click.echo(f"{'RAM':<12}{memory['total_ram_bytes']:,} bytes")
+    ran = shown["schedule"]["in_time"]
+    if ran:
+        click.echo(f"{'in time':<12}{ran['lost_blocks']:,} of {ran['blocks']:,} blocks of audio lost")
     cycles = f"{about}cycles"
     _print_counts("layer", cycles, [(row["name"], row) for row in shown["layers"]])
     if "functions" in shown:

@@ -145,8 +145,9 @@ def _figures(report: Json) -> Iterator[tuple[str, float | None]]:
             if isinstance(figure, dict) and "value" in figure:
                 yield f"{group}.{name}", figure["value"]
     schedule = report["latency"]["schedule"]
-    for name in ("missed_deadlines", "buffer_bytes"):
-        yield f"latency.schedule.{name}", schedule[name]
+    lost = (schedule["in_time"] or {"lost_blocks": 0})["lost_blocks"]
+    yield "latency.schedule.missed_deadlines", max(schedule["missed_deadlines"], lost)
+    yield "latency.schedule.buffer_bytes", schedule["buffer_bytes"]
     for backend, row in report["parity"].items():
         yield f"parity.{backend}.mismatches", row["mismatches"]
 

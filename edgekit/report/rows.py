@@ -215,6 +215,12 @@ class Schedule:
         return max(self.missed_deadlines, self.in_time.lost_blocks if self.in_time else 0)
 
     @property
+    def late_of_blocks(self) -> int:
+        """How many blocks those are of."""
+        ran = self.in_time
+        return ran.blocks if ran and ran.lost_blocks > self.missed_deadlines else self.blocks
+
+    @property
     def statement(self) -> str:
         """What is heard, and when the core works on it, as a sentence."""
         if self.policy == "window":

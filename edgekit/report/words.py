@@ -132,8 +132,8 @@ def agreement(figure: Figure) -> str:
 
 def late_of(report: "Report") -> str:
     """Return how many deadlines are missed; empty where none is."""
-    missed, blocks = report.schedule.missed_deadlines, report.schedule.blocks
-    return f"{missed:,} of {blocks:,} deadlines missed" if missed else ""
+    late, blocks = report.schedule.late_blocks, report.schedule.late_of_blocks
+    return f"{late:,} of {blocks:,} deadlines missed" if late else ""
 
 
 def in_time_of(report: "Report") -> str:
@@ -143,13 +143,15 @@ def in_time_of(report: "Report") -> str:
         return ""
     lost = f"{ran.lost_blocks:,} lost" if ran.lost_blocks else "none lost"
     wait = ran.longest_result_ms
-    results = "no result" if wait is None else f"a result at most ~{number(wait)} ms behind its audio"
+    results = f"a result at most ~{number(wait or 0)} ms behind its audio"
+    if wait is None:
+        results = "no window heard to its end" if ran.results else "no result"
     return f"Run in time, audio interrupting the model: {ran.blocks:,} blocks, {lost}, {results}."
 
 
 def exceeded_of(report: "Report") -> str:
     """Return the budgets that a build does not hold, with the count of missed deadlines; empty if it does."""
-    counts = {MISSED: f" ({report.schedule.missed_deadlines:,} of {report.schedule.blocks:,})"}
+    counts = {MISSED: f" ({report.schedule.late_blocks:,} of {report.schedule.late_of_blocks:,})"}
     return ", ".join(f"{name_of(v.budget)}{counts.get(v.budget, '')}" for v in report.exceeded)
 
 

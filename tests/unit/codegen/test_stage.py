@@ -9,6 +9,7 @@ from support import needs_qemu, noise
 
 from codegen import checks, images, stage
 from codegen import emit as emitter
+from codegen.golden import golden_vector
 from edgekit import __version__, artifact
 from edgekit.errors import ParityError, TargetError
 from edgekit.graph import graph_digest, save_graph
@@ -54,7 +55,8 @@ def test_images_say_what_the_build_is(graph, graph_dir, tmp_path, level):
     found = {}
     for kind in ("firmware", "model"):
         image = verify(firmware.file(f"{kind}.signed.bin").read_bytes(), KEY.public)
-        assert image.payload == firmware.file(f"{kind}.bin").read_bytes()
+        payload = firmware.file(f"{kind}.bin").read_bytes()
+        assert image.payload == payload + (golden_vector(graph) if kind == "model" else b"")
         found[kind] = image.facts
     model = found["model"]
     assert found["firmware"] == replace(model, kind="firmware", firmware=None)
@@ -100,6 +102,7 @@ def test_program_for_this_computer_equals_the_graph_on_every_layer(graph, graph_
         "firmware_traced.elf",
         "model.bin",
         "model.signed.bin",
+        "updates.json",
     }
     checked = check_layers(firmware.file("firmware_traced.elf"), host, graph, [noise(0.3)])
     assert {row.backend for row in checked.rows} == {"native-program"}

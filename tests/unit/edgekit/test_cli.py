@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from builds import profile
 from rich.console import Console
 from rich.progress import Progress as Bars
 from unit.edgekit.commands import error
@@ -22,6 +23,7 @@ from edgekit.errors import ArtifactError
 NOTICE = "teacher compact: licence Apache-2.0 and MIT; from edgekit, from parts of openai/whisper-base"
 COMMANDS = [
     *("build", "label", "distill", "quantize", "codegen", "simulate", "report", "image", "flash", "monitor"),
+    "device",
     *("teach", "evaluate", "targets", "teachers", "students", "ops", "ports", "doctor"),
 ]
 
@@ -49,7 +51,7 @@ class TestHelp:
         assert "Commands:" in ran.err
 
     def test_version(self, edgekit):
-        assert edgekit("--version").out == "edgekit, version 0.2.0\n"
+        assert edgekit("--version").out == "edgekit, version 0.3.0\n"
 
     def test_imports_nothing_heavy(self):
         code = "import sys; from edgekit.cli import main; main(['--help']); print(*sys.modules)"
@@ -282,6 +284,17 @@ class TestSimulate:
     def test_with_damaged_firmware(self, edgekit, build_dir):
         (build_dir / "firmware" / "firmware.elf").write_text("?")
         assert edgekit("simulate", build_dir).code == 5
+
+    @pytest.mark.parametrize(
+        ("lost", "told"), [(77, ["in time     77 of 500 blocks of audio lost"]), (None, [])]
+    )
+    def test_says_how_much_audio_was_lost(self, monkeypatch, edgekit, build_dir, lost, told):
+        shown = {**profile(), "results": []}
+        shown["schedule"]["in_time"] = lost and {**shown["schedule"]["in_time"], "lost_blocks": lost}
+        monkeypatch.setattr("edgekit.cli.simulating._counted", lambda *_: (shown, None))
+        ran = edgekit("simulate", build_dir)
+        assert ran.code == 0
+        assert [line for line in ran.out.splitlines() if line.startswith("in time")] == told
 
 
 class TestListing:

@@ -1,10 +1,11 @@
 import ctypes
 import signal
 import threading
+import time
 
 import pytest
 
-from edgekit.interrupts import interrupts_after, stopped_by_signals
+from edgekit.interrupts import SIGNALS, interrupts_after, stopped_by_signals
 
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
@@ -104,3 +105,17 @@ def test_other_threads_have_no_signals_to_be_stopped_by():
     thread.start()
     thread.join()
     assert len(done) == 1
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_that_is_ignored_stops_nothing(number):
+    stopped = []
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with interrupts_after(lambda: stopped.append(1)), stopped_by_signals(lambda: stopped.append(2)):
+            signal.raise_signal(number)
+            time.sleep(0.1)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert stopped == []

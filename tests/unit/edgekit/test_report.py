@@ -174,7 +174,7 @@ class TestVerdicts:
         assert [verdict.budget for verdict in report.verdicts] == BUDGETS
         assert [verdict.limit.value for verdict in report.verdicts] == [
             32_768,
-            131_072,
+            147_456,
             60_000,
             30.0,
             522.0,
@@ -257,9 +257,9 @@ class TestRemedies:
         assert (remedy.over, remedy.held) == (over, not over)
 
     def test_hold_where_a_limit_is_relaxed(self, remedied):
-        row = {**REMEDY, "flash_bytes": 140_000, "held": False, "over": ["flash_bytes"]}
+        row = {**REMEDY, "flash_bytes": 150_000, "held": False, "over": ["flash_bytes"]}
         assert not remedied(row).remedies[0].held
-        assert remedied(row, flash_bytes=140_000).remedies[0].held
+        assert remedied(row, flash_bytes=150_000).remedies[0].held
 
     def test_that_miss_deadlines_hold_nowhere(self, remedied):
         (remedy,) = remedied({**REMEDY, "missed_deadlines": 1}).remedies
@@ -399,7 +399,7 @@ class TestTerminal:
         assert "Over budget: core load" in text
 
     def test_verdicts_come_first_then_what_would_meet_them(self, tmp_path, build_files, make_build):
-        never = {**REMEDY, "longest_result_ms": None, "flash_bytes": 131_073, "missed_deadlines": 1}
+        never = {**REMEDY, "longest_result_ms": None, "flash_bytes": 147_457, "missed_deadlines": 1}
         build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 997
         build_files["alternatives"]["remedies.json"] = {"remedies": [REMEDY, never]}
         lines = shown(assemble(make_build(tmp_path, build_files), TARGET)).splitlines()
@@ -428,7 +428,7 @@ class TestTerminal:
         profile = build_files["simulate"]["profile.json"]
         profile["schedule"]["missed_deadlines"] = 997
         change = "hop 128 and a window of 0.5 s every 0.8 s"
-        row = {**REMEDY, "change": change, "flash_bytes": 140_000, "average_uw": 3_121.0}
+        row = {**REMEDY, "change": change, "flash_bytes": 150_000, "average_uw": 3_121.0}
         build_files["alternatives"]["remedies.json"] = {"remedies": [row]}
         lines = shown(assemble(make_build(tmp_path, build_files), TARGET), width=width).splitlines()
         at = lines.index("What would meet the budgets")

@@ -93,6 +93,13 @@ class TestData:
         turned = VerdictChange("missed_deadlines", "fail", "pass")
         assert turned in compare_reports(old, new).verdicts
 
+    def test_blocks_that_were_lost_in_time_are_missed_deadlines(self, before, after):
+        old, new = (json.loads((build / PLACE).read_text()) for build in (before, after))
+        old["latency"]["schedule"]["in_time"] = None
+        new["latency"]["schedule"]["in_time"]["lost_blocks"] = 2
+        missed = change(compare_reports(old, new), "latency.schedule.missed_deadlines")
+        assert (missed.before, missed.after, missed.judgement) == (0, 2, "worse")
+
     def test_verdicts_that_turned(self, diff):
         assert [(row.budget, row.before, row.after) for row in diff.verdicts] == [
             ("core_load_percent", "pass", "fail")

@@ -279,6 +279,27 @@ class TestBudgetFile:
         assert edgekit("report", build).code == 4
         assert edgekit("report", build, "--budget", file).code == 0
 
+    def test_says_what_was_lost_in_time_alone(self, edgekit, tmp_path, build_files, make_build):
+        build_files["simulate"]["profile.json"]["schedule"]["in_time"]["lost_blocks"] = 2
+        build, page = make_build(tmp_path / "build", build_files), tmp_path / "page.html"
+        ran = edgekit("report", build)
+        assert ran.code == 4
+        assert "2 of 500 deadlines missed (4 ms)" in ran.out
+        assert "Over budget: missed deadlines (2 of 500)" in " ".join(ran.out.split())
+        markdown = edgekit("report", build, "--markdown").out
+        assert markdown.startswith("## hearing-aid: over budget: missed deadlines (2 of 500)\n")
+        edgekit("report", build, "--html", page)
+        assert '<td class="num">2 of 500</td>' in page.read_text()
+
+    @pytest.mark.parametrize(("results", "told"), [(354, "no window heard to its end"), (0, "no result")])
+    def test_results_of_windows_without_an_end_are_results(
+        self, edgekit, tmp_path, build_files, make_build, results, told
+    ):
+        ran = build_files["simulate"]["profile.json"]["schedule"]["in_time"]
+        ran |= {"lost_blocks": 3, "results": results, "longest_result_ms": None}
+        text = edgekit("report", make_build(tmp_path, build_files)).out
+        assert f"500 blocks, 3 lost, {told}." in " ".join(text.split())
+
     def test_cannot_forgive_a_missed_deadline(self, edgekit, tmp_path, build_files, make_build, file):
         build_files["simulate"]["profile.json"]["schedule"]["missed_deadlines"] = 997
         build = make_build(tmp_path / "build", build_files)

@@ -17,11 +17,14 @@ from codegen.toolchain import compile_firmware
 from edgekit.errors import SimulationError
 from edgekit.target import Policy, Target
 from firmware_sim import SimResult, simulate
+from firmware_sim.clock import Clock
+from firmware_sim.debug_info import DebugInfo
 from firmware_sim.interrupt import Interrupt
 from firmware_sim.program import read_program
+from firmware_sim.regions import default_regions
 from firmware_sim.remedies import Candidate, remedies
 from firmware_sim.run import Run
-from firmware_sim.schedule import core_of
+from firmware_sim.schedule import Core, core_of
 from firmware_sim.simulator import run_in_time
 
 BLOCK = 16
@@ -156,6 +159,26 @@ def test_both_tell_the_same(busy, target: Target, turns: list[int], share: float
         assert told == pytest.approx(background(longest), abs=SLACK + 100 * len(turns))
 
 
+def test_the_last_block_is_heard_wherever_it_arrives(busy, target: Target) -> None:
+    """It arrives, and the end behind it, at each cycle around that at which the one before is done."""
+    made = device(target)
+    elf, pcm = busy(made), audio([1000, 5])
+    quiet = simulate(elf, made, pcm)
+    for around in range(-60, 20):
+        share = 100 * (quiet.block_cycles[0] + around) / CYCLES
+        found = run_in_time(dataclasses.replace(quiet, target=device(target, share=share)), elf, pcm)
+        assert (found.in_time.lost_blocks, found.in_time.results) == (0, len(quiet.results)), around
+
+
+def test_behind_the_audio_the_clock_is_that_of_the_schedule() -> None:
+    core = Core(block=100, audio_path=70)
+    clock = Clock(core)
+    clock.start(5)
+    walls = [clock.wall(5 + counted) for counted in range(100, 400)]
+    assert walls == [100 + core.wall_at(counted) for counted in range(300)]
+    assert walls[30] == 200, "work that ends with its block does not wait for the next audio path"
+
+
 def test_windows_are_counted_by_the_audio_not_by_the_model(busy, target: Target) -> None:
     """Four blocks of every ten, whose work goes on long into those that nobody hears."""
     made = device(target, buffer_blocks=4, window=(0.004, 0.01))
@@ -168,6 +191,17 @@ def test_windows_are_counted_by_the_audio_not_by_the_model(busy, target: Target)
     assert laid_out is not None
     assert laid_out > 3 * CYCLES
     assert found.in_time.longest_result_cycles == pytest.approx(laid_out, abs=2 * SLACK)
+
+
+def test_a_window_with_a_gap_has_no_result(busy, target: Target) -> None:
+    """The first block takes until the next one but one has come: that is lost, and the window with it."""
+    made = device(target, buffer_blocks=1, window=(0.004, 0.01))
+    found = both(busy, made, [1200, 1, 1, 1])
+    assert found.in_time.lost_blocks == 3 * 3
+    assert found.in_time.longest_result_cycles is None
+    # The end of one window and the beginning of the next: nothing is spliced.
+    spliced = both(busy, made, [1, 10_300, 1, 1])
+    assert spliced.in_time.longest_result_cycles is None
 
 
 def test_a_window_whose_end_was_lost_does_not_run_into_the_next(busy, target: Target) -> None:
@@ -197,6 +231,17 @@ def test_a_model_without_room_for_an_interrupt_is_a_fault(busy, target: Target) 
     tight = dataclasses.replace(quiet, program=dataclasses.replace(quiet.program, stack_limit=top - 32))
     with pytest.raises(SimulationError, match="stack overflow: no room for an interrupt"):
         run_in_time(tight, elf, pcm)
+
+
+def test_a_firmware_that_nothing_interrupts_has_no_run_in_time(
+    build_program: Callable[..., Path], target: Target
+) -> None:
+    """It asks for its audio, which waits for it: that none was lost says nothing."""
+    made = device(target)
+    elf, pcm = build_program("polling", made), audio([1] * 6)
+    quiet = simulate(elf, made, pcm)
+    assert quiet.schedule.missed_deadlines > 0
+    assert run_in_time(quiet, elf, pcm) == quiet
 
 
 def test_a_firmware_for_other_blocks_is_refused(busy, target: Target) -> None:
@@ -252,6 +297,22 @@ def stack_of(error: SimulationError) -> list[str]:
     return [row[1] for row in rows if row and not row[2].endswith("inlined")]
 
 
+@pytest.mark.parametrize(
+    ("instruction", "what"),
+    [("udf #0", "undefined instruction"), ("str r0, [r0, #4]", "bad pointer: write of 4 bytes at 0x4")],
+)
+def test_a_fault_behind_a_wait_is_not_taken_for_it(
+    instruction: str, what: str, build_program: Callable[..., Path], target: Target
+) -> None:
+    made = device(target)
+    behind = f'"movs r0, #0\\n\\twfe\\n\\t{instruction}"'
+    run = in_time(build_program("interrupted", made, {"DOES": "5", "BEHIND": behind}), made, audio([1] * 9))
+    with pytest.raises(SimulationError, match=what) as caught:
+        run.result()
+    assert stack_of(caught.value)[0] == "main"
+    assert run.device.arrived == 1, "it is not waited for the next block of audio"
+
+
 def test_work_that_was_interrupted_is_on_the_stack(
     build_program: Callable[..., Path], target: Target
 ) -> None:
@@ -263,6 +324,16 @@ def test_work_that_was_interrupted_is_on_the_stack(
     assert stack_of(caught.value) == ["go_wrong", "audio_interrupt", "work", "main"]
 
 
+def test_audio_that_is_started_once_more_does_not_interrupt_its_handler(
+    build_program: Callable[..., Path], target: Target
+) -> None:
+    """The handler takes longer than a block, too: the next interrupt waits for it."""
+    made = device(target)
+    run = in_time(build_program("interrupted", made, {"DOES": "6"}), made, audio([1] * 5))
+    assert run.result().exit_code == 1_000_000
+    assert run.device.skipped == [0, 1, 2, 3, 4]
+
+
 def test_an_interrupt_that_never_ends_is_a_runaway(
     build_program: Callable[..., Path], target: Target
 ) -> None:
@@ -270,3 +341,33 @@ def test_an_interrupt_that_never_ends_is_a_runaway(
     with pytest.raises(SimulationError, match="runaway: 10,000 instructions") as caught:
         simulate(elf, target, audio([1, 2]), block_instruction_limit=10_000)
     assert any("audio_interrupt" in line for line in caught.value.details)
+
+
+@pytest.mark.parametrize("clock_hz", range(100_000, 104_000, 1000))
+def test_an_it_block_is_interrupted_in_its_middle(
+    clock_hz: int, build_program: Callable[..., Path], target: Target
+) -> None:
+    """What is left of it is for the code that was interrupted, not for the handler."""
+    made = device(target, share=100)
+    slow = dataclasses.replace(made, core=dataclasses.replace(made.core, clock_hz=clock_hz))
+    run = in_time(build_program("conditional", slow), slow, audio([1] * 40))
+    assert run.result().exit_code == 300 * 8
+    assert run.device.arrived > 30
+
+
+@pytest.mark.parametrize(("place", "function"), [(1, "main"), (2, "main"), (3, "audio_interrupt")])
+def test_a_stack_that_is_nowhere_is_a_fault(
+    place: int, function: str, build_program: Callable[..., Path], target: Target
+) -> None:
+    made = device(target)
+    with pytest.raises(SimulationError, match="the stack of an interrupt is at 0x30000000") as caught:
+        in_time(build_program("lost_stack", made, {"IN": str(place)}), made, audio([1] * 3)).result()
+    assert f" in {function} at lost_stack.c" in str(caught.value)
+
+
+def in_time(elf: Path, target: Target, pcm: np.ndarray) -> Run:
+    """Return a run in time that has not begun."""
+    program = read_program(elf)
+    regions = default_regions(program)
+    clock = Clock(core_of(target))
+    return Run(program, DebugInfo(elf, program), target, pcm, regions, False, 100_000_000, (), clock)

@@ -81,6 +81,12 @@ def test_a_result_behind_the_beginning_of_the_next_window_is_missed():
     assert schedule([60, 30], device(buffer_blocks=9, window=(0.2, 0.4))).missed_deadlines == 0
 
 
+def test_windows_without_a_pause_between_them_can_be_in_time():
+    made = schedule([20, 20], device(buffer_blocks=4, window=(0.2, 0.2)))
+    assert (made.missed_deadlines, made.longest_result) == (0, 90)
+    assert schedule([10, 31], device(buffer_blocks=1, window=(0.2, 0.2))).missed_deadlines == 3
+
+
 def test_a_longer_window_repeats_the_blocks_of_the_run():
     made = schedule([10, 20], device(window=(0.3, 0.5)))
     assert made.model_load_percent == pytest.approx(100 * (10 + 20 + 10) / 500)

@@ -17,6 +17,9 @@ __attribute__((noinline)) void go_wrong(void)
 #elif DOES == 4
     for (;;) {
     }
+#elif DOES == 6
+    board_start_audio();
+    (void)work(30000);
 #endif
 }
 
@@ -44,6 +47,9 @@ int main(void)
     board_wait();
     board_wait();
     board_wait();
+#endif
+#ifdef BEHIND
+    __asm__ volatile("wfe\n\t" BEHIND);
 #endif
     board_exit((int)work(1000000u));
 }

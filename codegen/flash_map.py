@@ -41,7 +41,7 @@ def flash_map(target: Target, image_bytes: int) -> FlashMap | None:
         target: The device.
         image_bytes: Size of a signed model.
     """
-    if target.update is None:
+    if target.update is None or not target.takes_updates:
         return None
     memory, fitting_bytes = target.memory, target.update.fitting_bytes
     slot_bytes = -(-image_bytes // SECTOR_BYTES) * SECTOR_BYTES

@@ -363,9 +363,6 @@ class Target:
         _require(not (waits and self.core.simulator == "qemu"), what, "leave the waits out")
         unknown = self.budget.average_uw is not None and self.power is None
         _require(not unknown, "budget.average_uw needs a power", "add [power], or leave average_uw out")
-        cannot = self.update is not None and self.core.simulator != "unicorn"
-        what = f"a {self.core.cpu} takes no updates: its board has no flash"
-        _require(not cannot, what, "leave out [update]")
         self._require_own_table()
         valid = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name) is not None
         _require(valid, f"name = {self.name!r} is not a target name", "use lower-case words joined by -")
@@ -400,6 +397,11 @@ class Target:
         estimated = self.timing.fetch_wait_cycles or self.timing.data_wait_cycles or error is not None
         _require(not estimated, f"{what}, without waits or errors", "leave them out of [timing]")
         _require(self.power is None, f"{what}; its power is not known", "leave [power] out")
+
+    @property
+    def takes_updates(self) -> bool:
+        """Whether its firmware may have the update agent: only boards that unicorn simulates have a flash."""
+        return self.update is not None and self.core.simulator == "unicorn"
 
     @property
     def window_blocks(self) -> int:

@@ -192,7 +192,7 @@ def serial_line(target: Target, baud: int | None = None, link: Path | None = Non
     Raises:
         ConfigError: If the target takes no updates, or there is something else at that path.
     """
-    if target.update is None:
+    if target.update is None or not target.takes_updates:
         what = f"{target.name} has no serial line: its firmware takes no updates"
         raise ConfigError(what, "choose a target with [update]: edgekit targets list")
     if link is not None and link.exists() and not link.is_symlink():

@@ -83,7 +83,7 @@ def _warn_of_no_updates(firmware: "Artifact", target: "Target") -> None:
     """Say so where the target could take new models, and the firmware cannot."""
     from codegen.flash_map import built_map
 
-    if target.update is not None and built_map(firmware) is None:
+    if target.takes_updates and built_map(firmware) is None:
         what = f"two models of this size do not fit the flash of {target.name} beside the firmware"
         click.echo(f"warning: {what}: it takes no updates over its serial line", err=True)
 

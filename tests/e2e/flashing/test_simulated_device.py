@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from simulated_device import SimulatedDevice, SmallBuild, make_build
+from simulated_device import TARGET, SimulatedDevice, SmallBuild, make_build
 
+from edgekit.uploader.container import HEADER_BYTES
 from edgekit.uploader.device import open_device
 
 
@@ -124,6 +125,22 @@ def test_ctrl_c_ends_it_and_keeps_its_flash(edgekit, device, build) -> None:
     assert device.stop() == 130
     assert not device.link.exists()
     assert device.region(build.where.slots[0], len(build.old.read_bytes())) == build.old.read_bytes()
+
+
+def test_weights_that_the_firmware_does_not_take_leave_a_device_that_can_be_flashed(
+    edgekit, device, build
+) -> None:
+    device.start()
+    assert told(edgekit, device, build.new)["slot"] == 1
+    device.stop()
+    # As after a firmware of another graph was programmed, journal and slots as they were.
+    flash = bytearray(device.flash.read_bytes())
+    at = build.where.slots[1] - TARGET.memory.flash_origin + HEADER_BYTES
+    flash[at] ^= 1
+    device.flash.write_bytes(flash)
+    device.start()
+    assert told(edgekit, device, build.old)["result"] == "installed"
+    assert heard(device)
 
 
 def test_what_is_no_flash_is_refused(edgekit, build, tmp_path) -> None:

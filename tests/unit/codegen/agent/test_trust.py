@@ -2,8 +2,10 @@
 
 import contextlib
 import hashlib
+import random
 
 import pytest
+from unit.codegen.agent.conftest import OLD
 from unit.codegen.agent.device import NO_SLOT, SECTOR, RefusedError
 from unit.codegen.agent.images import Image, digest_of
 
@@ -82,3 +84,44 @@ def test_an_image_on_trial_that_is_lost_can_be_replaced(make_device):
     assert device.start() == NO_SLOT
     device.update(NEW)
     assert device.states()[0]["hash"] == digest_of(NEW)
+
+
+OTHER = Image(counter=6, payload=b"another!" * 1000).build()
+SIGNED = (OLD, NEW, OTHER)
+UPLOADED = (NEW, OTHER, FORGED, OTHER[:SECTOR] + FORGED[SECTOR:])
+WALKS, STEPS = 150, 40
+
+
+def step(device, rng) -> None:
+    """Ask a device for anything, in any order; or let it lose an image, or its power."""
+    image = rng.choice(UPLOADED)
+    first = {"image": 1, "len": len(image), "sha": hashlib.sha256(image).digest()}
+    off = rng.choice([0, SECTOR])
+    some = image[off : off + rng.choice([0, 32, 900])]
+    asked = {
+        "upload": lambda: device.upload(image),
+        "begin": lambda: device.request(2, 1, 1, {**first, "off": off, "data": some}),
+        "go on": lambda: [
+            device.request(2, 1, 1, {"off": at, "data": image[at : at + 900]})
+            for at in range(off, len(image), 900)
+        ],
+        "test": lambda: device.test(image),
+        "confirm": device.confirm,
+        "revert": lambda: device.request(2, 64, 4),
+        "erase": lambda: device.request(2, 1, 5),
+        "start": device.start,
+        "lose": lambda: device.write(device.slot_at(rng.randrange(2)), b"\0"),
+    }
+    with contextlib.suppress(RefusedError):
+        asked[rng.choices([*asked], [4, 4, 4, 8, 4, 2, 1, 6, 1])[0]]()
+
+
+@pytest.mark.parametrize("seed", range(WALKS))
+def test_only_what_was_signed_runs_after_any_requests(make_device, seed):
+    rng = random.Random(seed)
+    device = make_device(image=rng.choice([OLD, b""]))
+    for _ in range(STEPS):
+        step(device, rng)
+        if device.running != NO_SLOT:
+            # But for the byte that it may just have lost.
+            assert any(device.slot(device.running, len(image))[1:] == image[1:] for image in SIGNED)

@@ -37,3 +37,8 @@ def golden_vector(graph: Graph) -> bytes:
     samples = window_samples(graph) or SAMPLES
     adv = run(graph, {"pcm": noise(samples)})[graph.outputs[0]]
     return _VECTOR.pack(MAGIC, SEED, samples, *map(int, adv), 0)
+
+
+def golden_samples(data: bytes) -> int:
+    """Return how many samples a vector hears that data begin with."""
+    return int(_VECTOR.unpack_from(data)[2])

@@ -180,7 +180,7 @@ def writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[s
             else than such an artifact.
         ArtifactError: If the manifest there is damaged, so that nobody knows what would be lost.
     """
-    with _exclusive(path.with_name(f".{path.name}.lock")):
+    with exclusive(path.with_name(f".{path.name}.lock")):
         yield from _writing(path, stage, inputs, params)
 
 
@@ -199,19 +199,27 @@ def _writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[
 
 
 @contextlib.contextmanager
-def _writable(folder: Path) -> Iterator[None]:
+def _writable(folder: Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise ConfigError(
-            f"{folder}: cannot write here ({error.strerror})", "choose another --out"
+            f"{folder}: cannot write here ({error.strerror})", f"choose another {option}"
         ) from error
 
 
 @contextlib.contextmanager
-def _exclusive(lock: Path) -> Iterator[None]:
-    """Keep other processes out of the block; the kernel ends it with the process, so no lock goes stale."""
-    with _writable(lock.parent):
+def exclusive(lock: Path, option: str = "--out") -> Iterator[None]:
+    """Keep other processes out of the block; the kernel ends it with the process, so no lock goes stale.
+
+    Args:
+        lock: `.NAME.lock` beside what is written, which is NAME.
+        option: What names another place.
+
+    Raises:
+        ConfigError: If another process is in it, or the folder cannot be written.
+    """
+    with _writable(lock.parent, option):
         lock.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
     try:
@@ -223,7 +231,7 @@ def _exclusive(lock: Path) -> Iterator[None]:
         os.close(descriptor)
         folder = lock.with_name(lock.name.removeprefix(".").removesuffix(".lock"))
         raise ConfigError(
-            f"{folder}: another edgekit is writing it", "wait for it, or choose another --out"
+            f"{folder}: another edgekit is writing it", f"wait for it, or choose another {option}"
         ) from error
     try:
         yield

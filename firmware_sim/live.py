@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.artifact import write_bytes
-from edgekit.errors import ConfigError
+from edgekit.artifact import exclusive
+from edgekit.errors import AudioError, ConfigError
 from edgekit.target import Target
 from firmware_sim.clock import Clock
 from firmware_sim.debug_info import DebugInfo
@@ -87,6 +87,9 @@ class LiveDevice(Run):
         flash: Its flash, if it is not that of the firmware as it was built.
         save: Called with the flash from time to time, if it has changed, and at the end.
         fast: Whether time is not waited for.
+
+    Raises:
+        AudioError: If it hears less than a block.
     """
 
     def __init__(
@@ -102,6 +105,9 @@ class LiveDevice(Run):
     ) -> None:
         program = read_program(elf)
         whole = len(pcm) // target.audio.block_samples * target.audio.block_samples
+        if whole == 0:
+            what = f"{len(pcm)} samples of audio, a block has {target.audio.block_samples}"
+            raise AudioError(what, "give longer --audio")
         super().__init__(
             program,
             DebugInfo(elf, program),
@@ -190,25 +196,30 @@ def serial_line(target: Target, baud: int | None = None, link: Path | None = Non
         link: A path that becomes a link to the terminal, and is removed in the end.
 
     Raises:
-        ConfigError: If the target takes no updates, or there is something else at that path.
+        ConfigError: If the target takes no updates, there is something else at that path, or another device's
+            link.
     """
     if target.update is None or not target.takes_updates:
         what = f"{target.name} has no serial line: its firmware takes no updates"
         raise ConfigError(what, "choose a target with [update]: edgekit targets list")
-    if link is not None and link.exists() and not link.is_symlink():
-        raise ConfigError(f"{link}: there is a file already", "choose another --link")
     line = SerialLine(baud or target.update.baud)
     try:
-        if link is not None:
-            link.unlink(missing_ok=True)
-            link.symlink_to(line.path)
-        yield line
+        with contextlib.nullcontext() if link is None else _linked(link, Path(line.path)):
+            yield line
     finally:
         line.close()
-        if link is not None:
+
+
+@contextlib.contextmanager
+def _linked(link: Path, terminal: Path) -> Iterator[None]:
+    """Have a link to a terminal; a device that was killed may have left one, a living one keeps its own."""
+    is_old = link.is_symlink() and link.readlink().parent == terminal.parent
+    if not is_old and (link.is_symlink() or link.exists()):
+        raise ConfigError(f"{link}: there is a file already", "choose another --link")
+    with exclusive(link.with_name(f".{link.name}.lock"), "--link"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(terminal)
+        try:
+            yield
+        finally:
             link.unlink(missing_ok=True)
-
-
-def saver(file: Path) -> Callable[[bytes], None]:
-    """Return what keeps a flash in a file, whole at any time."""
-    return lambda flash: write_bytes(file, flash)

@@ -3,7 +3,8 @@
  *
  * States: no record -> CONFIRMED (the first slot with a good image); CONFIRMED or REVERTED -> TEST (a new image in the
  *         other slot) -> CONFIRMED, or after three starts, a failed self-test or on demand -> REVERTED (the old slot).
- *         A first image that fails has no old one: GIVEN_UP, until another is tested.
+ *         A first image that fails has no old one: GIVEN_UP, until another is tested; so is one that was lost, before
+ *         its slot is written.
  * Cost:   where the record's image is there, header and TLVs are read and the digest compared: the signature was
  *         checked before the record was written. Only without a record or image are signatures checked at start.
  * Owner:  the caller owns the state; records are written by ag_journal.c alone.
@@ -31,6 +32,13 @@ static int append(ag_boot_t *boot, unsigned slot, unsigned state, uint32_t floor
     return ag_journal_append(&boot->journal, boot->flash, &record);
 }
 
+static int give_up(ag_boot_t *boot)
+{
+    ag_record_t record = boot->journal.last;
+    record.state = AG_GIVEN_UP;
+    return ag_journal_append(&boot->journal, boot->flash, &record);
+}
+
 /* Run the first good image of these slots. */
 static void rescue(ag_boot_t *boot, unsigned first, unsigned count)
 {
@@ -48,30 +56,27 @@ static void rescue(ag_boot_t *boot, unsigned first, unsigned count)
             return;
         }
     }
-}
-
-/* The other slot, if there is an image in it. */
-static unsigned fallback(const ag_boot_t *boot, unsigned slot)
-{
-    ag_image_t image;
-    return ag_image_read(&image, boot->flash, slot ^ 1u) == AG_OK ? slot ^ 1u : AG_NO_SLOT;
+    /* Without an image the trial is over: another may be written. */
+    if (boot->journal.last.state == AG_TEST && give_up(boot) != AG_OK) {
+        boot->failed = 1;
+    }
 }
 
 /* Count a start of an image on trial, or give it up; returns the slot that runs. */
 static unsigned try_once(ag_boot_t *boot)
 {
     ag_record_t record = boot->journal.last;
-    if (record.boots == 0u) {
+    const unsigned other = record.slot ^ 1u;
+    ag_image_t image;
+    if (record.boots-- == 0u) {
         boot->failed = ag_boot_revert(boot) != AG_OK;
-        return fallback(boot, record.slot);
-    }
-    record.boots--;
-    if (ag_journal_append(&boot->journal, boot->flash, &record) != AG_OK) {
+    } else if (ag_journal_append(&boot->journal, boot->flash, &record) == AG_OK) {
+        return record.slot;
+    } else {
         /* A trial that cannot be counted might never end. */
         boot->failed = 1;
-        return fallback(boot, record.slot);
     }
-    return record.slot;
+    return ag_image_read(&image, boot->flash, other) == AG_OK ? other : AG_NO_SLOT;
 }
 
 void ag_boot_start(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *device)
@@ -107,25 +112,31 @@ int ag_boot_on_trial(const ag_boot_t *boot)
            boot->journal.last.slot == boot->running;
 }
 
-unsigned ag_boot_free_slot(const ag_boot_t *boot)
+unsigned ag_boot_free_slot(ag_boot_t *boot)
 {
-    if (boot->failed) {
+    const ag_record_t *last = &boot->journal.last;
+    if (boot->failed || last->state == AG_TEST) {
         return AG_NO_SLOT;
     }
-    if (boot->running == AG_NO_SLOT) {
-        return 0;
+    if (boot->running != AG_NO_SLOT) {
+        return last->slot != boot->running ? AG_NO_SLOT : boot->running ^ 1u;
     }
-    if (boot->journal.last.state == AG_TEST || boot->journal.last.slot != boot->running) {
+    /* No record may vouch for what is written from here on. */
+    if (last->state != 0u && last->state != AG_GIVEN_UP && give_up(boot) != AG_OK) {
         return AG_NO_SLOT;
     }
-    return boot->running ^ 1u;
+    return 0;
 }
 
 int ag_boot_test(ag_boot_t *boot, unsigned slot)
 {
     const uint32_t floor = boot->journal.last.floor;
     ag_image_t image;
-    const int result = ag_image_check(&image, boot->flash, slot, boot->device, floor);
+    int result = ag_image_check(&image, boot->flash, slot, boot->device, floor);
+    if (result == AG_OK && boot->running == AG_NO_SLOT) {
+        /* Nobody has checked what is in the other slot: the trial must not fall back to it. */
+        result = ag_flash_clear(boot->flash, boot->flash->layout.regions[slot ^ 1u].at);
+    }
     return result != AG_OK ? result : append(boot, slot, AG_TEST, floor, &image);
 }
 
@@ -143,12 +154,10 @@ int ag_boot_confirm(ag_boot_t *boot)
 
 int ag_boot_revert(ag_boot_t *boot)
 {
-    ag_record_t record = boot->journal.last;
-    const unsigned other = record.slot ^ 1u;
+    const unsigned other = boot->journal.last.slot ^ 1u;
     ag_image_t image;
     if (ag_image_read(&image, boot->flash, other) == AG_OK) {
-        return append(boot, other, AG_REVERTED, record.floor, &image);
+        return append(boot, other, AG_REVERTED, boot->journal.last.floor, &image);
     }
-    record.state = AG_GIVEN_UP;
-    return ag_journal_append(&boot->journal, boot->flash, &record);
+    return give_up(boot);
 }

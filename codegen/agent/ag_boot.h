@@ -23,9 +23,9 @@ void ag_boot_start(ag_boot_t *boot, const ag_flash_t *flash, const ag_device_t *
 /* 1 if the running image is on trial. */
 int ag_boot_on_trial(const ag_boot_t *boot);
 
-/* The slot that may be erased and written, or AG_NO_SLOT: the other one is running, on trial or what a trial falls
-   back to. */
-unsigned ag_boot_free_slot(const ag_boot_t *boot);
+/* The slot that is erased or written now, or AG_NO_SLOT: the other one is running, on trial or what a trial falls back
+   to. Where nothing runs, a record that vouches for an image is given up first. */
+unsigned ag_boot_free_slot(ag_boot_t *boot);
 
 /* Check the image in the free slot and have it run at the next reset. */
 int ag_boot_test(ag_boot_t *boot, unsigned slot);

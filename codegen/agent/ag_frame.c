@@ -137,16 +137,23 @@ int ag_frame_receive(ag_frame_t *frame, uint8_t byte)
     return frame->complete;
 }
 
+static uint32_t character_of(uint32_t value)
+{
+    if (value < 52u) {
+        return value + (value < 26u ? (uint32_t)'A' : (uint32_t)'a' - 26u);
+    }
+    return value < 62u ? value - 52u + (uint32_t)'0' : value == 62u ? (uint32_t)'+' : (uint32_t)'/';
+}
+
 /* Write up to 3 bytes as four characters. */
 static void encode(uint8_t out[4], const uint8_t *bytes, uint32_t n)
 {
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     uint32_t bits = 0, i;
     for (i = 0; i < 3u; i++) {
         bits = (bits << 8) | (i < n ? bytes[i] : 0u);
     }
     for (i = 0; i < 4u; i++) {
-        out[i] = i <= n ? (uint8_t)alphabet[(bits >> (18u - 6u * i)) & 63u] : (uint8_t)'=';
+        out[i] = i <= n ? (uint8_t)character_of((bits >> (18u - 6u * i)) & 63u) : (uint8_t)'=';
     }
 }
 

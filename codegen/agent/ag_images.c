@@ -110,7 +110,7 @@ static int test(ag_agent_t *agent, unsigned slot)
     if (slot == boot->running) {
         return GROUP(TEST_OF_ACTIVE_DENIED);
     }
-    if (boot->running != AG_NO_SLOT && boot->journal.last.state == AG_TEST) {
+    if (boot->journal.last.state == AG_TEST) {
         return boot->journal.last.slot == slot && boot->journal.last.boots == AG_TEST_BOOTS ? AG_OK : GROUP(ALREADY_PENDING);
     }
     if (boot->failed) {

@@ -73,17 +73,11 @@ static int check_start(const ag_agent_t *agent, const ag_value_t *fields, unsign
 }
 
 /* Begin an upload, or go on with the one under way; `*again` says that the latter answers without data. */
-static int start(ag_agent_t *agent, const ag_value_t *fields, int *again)
+static int start(ag_agent_t *agent, const ag_value_t *fields, unsigned slot, int *again)
 {
     ag_upload_t *upload = &agent->upload;
-    const unsigned slot = ag_boot_free_slot(&agent->boot);
     const uint32_t length = fields[LEN].number;
-    int result;
-    *again = 0;
-    if (slot == AG_NO_SLOT) {
-        return agent->boot.failed ? USER(AG_FLASH_ERROR) : GROUP(NO_FREE_SLOT);
-    }
-    result = check_start(agent, fields, slot);
+    const int result = check_start(agent, fields, slot);
     if (result != AG_OK) {
         return result;
     }
@@ -198,16 +192,22 @@ int ag_upload(ag_agent_t *agent, const ag_request_t *request, ag_writer_t *write
                                                   {"data", AG_BYTES}, {"sha", AG_BYTES}, {"upgrade", AG_BOOL}};
     ag_upload_t *upload = &agent->upload;
     ag_value_t fields[FIELDS];
+    unsigned slot;
     int again = 0, matches = 1, result;
     if (ag_cbor_read(request->body, request->bytes, names, FIELDS, fields) != 0 || !fields[OFF].present ||
         !fields[DATA].present || (fields[OFF].number == 0u && !fields[LEN].present)) {
         return AG_INVALID;
     }
+    if (fields[LEN].present && fields[IMAGE].number != 1u) {
+        return GROUP(INVALID_SLOT);
+    }
+    /* Asked for every packet: what an image was tested for must not change behind that test. */
+    slot = ag_boot_free_slot(&agent->boot);
+    if (slot == AG_NO_SLOT) {
+        return agent->boot.failed ? USER(AG_FLASH_ERROR) : GROUP(NO_FREE_SLOT);
+    }
     if (fields[LEN].present) {
-        if (fields[IMAGE].number != 1u) {
-            return GROUP(INVALID_SLOT);
-        }
-        result = start(agent, fields, &again);
+        result = start(agent, fields, slot, &again);
         if (result != AG_OK) {
             return result;
         }

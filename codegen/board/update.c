@@ -101,7 +101,7 @@ static int self_test(void *context, unsigned slot)
     int failed;
     (void)context;
     memcpy(&golden, weights + EDGEKIT_MODEL_BYTES, sizeof golden);
-    if (golden.magic != GOLDEN_MAGIC) {
+    if (golden.magic != GOLDEN_MAGIC || golden.samples > EDGEKIT_UPDATE_MOST_SAMPLES) {
         return 1;
     }
     edgekit_init(engine, weights);
@@ -157,6 +157,10 @@ int update_start(edgekit_t *state)
     running = slot == AG_NO_SLOT ? NULL : weights_in(slot);
     if (running != NULL) {
         edgekit_init(engine, running);
+        /* Weights that the engine does not take, since the firmware was programmed anew: others may come. */
+        if (edgekit_push(engine, NULL, 0) != 0) {
+            running = NULL;
+        }
     }
     board_start_serial();
     return running != NULL;

@@ -51,20 +51,25 @@ def device(
     from edgekit import artifact, pipeline
     from edgekit.audio import DEFAULT_AUDIO, find_audio, read_audio, to_pcm16
     from edgekit.report import STAGES
-    from firmware_sim.live import LiveDevice, saver, serial_line
+    from firmware_sim.flash_file import keeping, read_flash
+    from firmware_sim.live import LiveDevice, serial_line
 
+    if torn and cut is None:
+        raise ConfigError("--torn tears the flash operation at which the power goes", "add --cut N")
     target = pipeline.built_target(build_dir)
     firmware = artifact.read(build_dir / STAGES["firmware"], "firmware")
-    if built_map(firmware) is None:
+    where = built_map(firmware)
+    if where is None:
         raise ConfigError(
             f"{build_dir}: its firmware takes no updates, so it has no serial line",
             "build for a target with [update], and with flash for two models",
         )
     pcm = to_pcm16(read_audio(audio or find_audio([DEFAULT_AUDIO])[0]))
-    before = _flash(flash_file, target.memory.flash_bytes)
-    with serial_line(target, baud, link) as line:
-        save = saver(flash_file) if flash_file else lambda _flash: None
+    programmed = firmware.file("firmware.bin").read_bytes()[: where.firmware_bytes]
+    with keeping(flash_file) as save, serial_line(target, baud, link) as line:
+        before = read_flash(flash_file, target.memory.flash_bytes, programmed)
         alive = LiveDevice(firmware.file("firmware.elf"), target, pcm, line, before, save, fast=fast)
+        save(alive.flash)
         alive.nor.cut_at, alive.nor.torn = cut, torn
         if as_json:
             options.print_json({"port": line.path})
@@ -76,14 +81,3 @@ def device(
     raise DeviceError(
         f"the firmware ended with {alive.device.exit_code}", "run edgekit simulate on the build"
     )
-
-
-def _flash(file: Path | None, size_bytes: int) -> bytes | None:
-    """Return the flash of a file; None if there is none yet."""
-    if file is None or not file.exists():
-        return None
-    data = file.read_bytes()
-    if len(data) != size_bytes:
-        what = f"{file}: {len(data):,} bytes, the flash has {size_bytes:,}"
-        raise ConfigError(what, "give the file of an earlier run, or another name")
-    return data

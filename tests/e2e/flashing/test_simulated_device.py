@@ -5,9 +5,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from simulated_device import SimulatedDevice, SmallBuild, make_build
+import soundfile
+from simulated_device import TARGET, SimulatedDevice, SmallBuild, make_build
 
+from edgekit.uploader.container import HEADER_BYTES
 from edgekit.uploader.device import open_device
 
 
@@ -124,6 +127,22 @@ def test_ctrl_c_ends_it_and_keeps_its_flash(edgekit, device, build) -> None:
     assert device.region(build.where.slots[0], len(build.old.read_bytes())) == build.old.read_bytes()
 
 
+def test_weights_that_the_firmware_does_not_take_leave_a_device_that_can_be_flashed(
+    edgekit, device, build
+) -> None:
+    device.start()
+    assert told(edgekit, device, build.new)["slot"] == 1
+    device.stop()
+    # As after a firmware of another graph was programmed, journal and slots as they were.
+    flash = bytearray(device.flash.read_bytes())
+    at = build.where.slots[1] - TARGET.memory.flash_origin + HEADER_BYTES
+    flash[at] ^= 1
+    device.flash.write_bytes(flash)
+    device.start()
+    assert told(edgekit, device, build.old)["result"] == "installed"
+    assert heard(device)
+
+
 def test_what_is_no_flash_is_refused(edgekit, build, tmp_path) -> None:
     (tmp_path / "flash.bin").write_bytes(b"short")
     ran = edgekit("device", build.folder, "--flash", tmp_path / "flash.bin")
@@ -135,6 +154,58 @@ def test_a_file_is_no_place_for_a_link(edgekit, build, tmp_path) -> None:
     (tmp_path / "port").write_text("mine")
     ran = edgekit("device", build.folder, "--link", tmp_path / "port")
     assert (ran.code, (tmp_path / "port").read_text()) == (2, "mine")
+
+
+def test_a_link_to_something_else_stays(edgekit, build, tmp_path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "port").symlink_to(tmp_path / "mine")
+    ran = edgekit("device", build.folder, "--link", tmp_path / "port")
+    assert (ran.code, (tmp_path / "port").read_text()) == (2, "mine")
+
+
+def test_two_devices_share_neither_link_nor_flash(edgekit, device, build, tmp_path) -> None:
+    device.start()
+    for taken in (["--link", device.link], ["--flash", device.flash]):
+        ran = edgekit("device", build.folder, *taken)
+        assert ran.code == 2
+        assert "another edgekit is writing it" in ran.err
+    told(edgekit, device, "info")
+
+
+def test_it_comes_back_after_it_was_killed(edgekit, device) -> None:
+    device.start()
+    device.process.kill()
+    device.process.wait()
+    assert device.link.is_symlink()
+    device.start()
+    # The link of the killed one does not answer.
+    for _ in range(100):
+        if edgekit("flash", "info", "--port", device.port).code == 0:
+            break
+    else:
+        raise AssertionError("no answer")
+
+
+def test_the_flash_of_another_firmware_is_refused(edgekit, build, tmp_path) -> None:
+    flash = bytearray(b"\xff" * 262_144)
+    flash[: build.where.firmware_bytes] = bytes(build.where.firmware_bytes)
+    (tmp_path / "flash.bin").write_bytes(flash)
+    ran = edgekit("device", build.folder, "--flash", tmp_path / "flash.bin")
+    assert ran.code == 2
+    assert "another firmware" in ran.err
+
+
+def test_less_than_a_block_of_audio_is_refused(edgekit, build, tmp_path) -> None:
+    soundfile.write(tmp_path / "short.wav", np.zeros(30), 16_000)
+    ran = edgekit("device", build.folder, "--audio", tmp_path / "short.wav")
+    assert (ran.code, ran.out) == (7, "")
+    assert "30 samples of audio, a block has 64" in ran.err
+
+
+@pytest.mark.parametrize("options", [["--flash", "."], ["--link", "."], ["--torn"]])
+def test_what_cannot_be_is_refused(edgekit, build, options) -> None:
+    ran = edgekit("device", build.folder, *options)
+    assert (ran.code, ran.out) == (2, "")
 
 
 def test_it_runs_without_a_terminal(device) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from edgekit.artifact import Artifact
 from edgekit.target import SECTOR_BYTES, Target
 
-LEAST_FIRMWARE_BYTES = 40 * 1024
-"""Firmware with its update agent does not get smaller."""
+LEAST_FIRMWARE_BYTES = 44 * 1024
+"""Firmware with its update agent takes about 40."""
 JOURNAL_BYTES = 2 * SECTOR_BYTES
 FILE = "updates.json"
 """Of a firmware artifact: its flash map, if it has the update agent."""
@@ -46,10 +46,11 @@ def flash_map(target: Target, image_bytes: int) -> FlashMap | None:
     memory, fitting_bytes = target.memory, target.update.fitting_bytes
     slot_bytes = -(-image_bytes // SECTOR_BYTES) * SECTOR_BYTES
     end = (memory.flash_origin + memory.flash_bytes) // SECTOR_BYTES * SECTOR_BYTES
-    slots = end - 2 * slot_bytes, end - slot_bytes
-    fitting = slots[0] - fitting_bytes
+    # Last: they stay where they are, whatever the size of the model, and are no part of firmware.bin.
+    fitting = end - fitting_bytes
     journal = fitting - JOURNAL_BYTES
-    firmware_bytes = journal - memory.flash_origin
+    slots = journal - 2 * slot_bytes, journal - slot_bytes
+    firmware_bytes = slots[0] - memory.flash_origin
     if firmware_bytes < LEAST_FIRMWARE_BYTES:
         return None
     return FlashMap(firmware_bytes, journal, fitting, fitting_bytes, slots, slot_bytes)

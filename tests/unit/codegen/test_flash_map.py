@@ -16,10 +16,10 @@ def regions(where):
     origin = TARGET.memory.flash_origin
     return [
         (origin, where.firmware_bytes),
-        (where.journal, 2 * SECTOR),
-        (where.fitting, where.fitting_bytes),
         (where.slots[0], where.slot_bytes),
         (where.slots[1], where.slot_bytes),
+        (where.journal, 2 * SECTOR),
+        (where.fitting, where.fitting_bytes),
     ]
 
 
@@ -30,7 +30,12 @@ def test_regions_are_whole_sectors_side_by_side_to_the_end(image_bytes: int) -> 
     ends = [address + size for address, size in found]
     assert [address for address, _ in found[1:]] == ends[:-1]
     assert ends[-1] == TARGET.memory.flash_origin + TARGET.memory.flash_bytes
-    assert found[-1][1] - image_bytes in range(SECTOR)
+    assert found[1][1] - image_bytes in range(SECTOR)
+
+
+def test_settings_stay_where_they_are_whatever_the_size_of_the_model() -> None:
+    places = {(where.journal, where.fitting) for where in (flash_map(TARGET, n) for n in (1, 50_000, 97_364))}
+    assert len(places) == 1
 
 
 def test_two_models_that_do_not_fit_are_no_map() -> None:

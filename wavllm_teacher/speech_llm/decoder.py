@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 -- the name PyTorch users know
 
+from wavllm_teacher.speech_llm.hearing import without_memory
 from wavllm_teacher.speech_llm.lora import PROJECTIONS, ROTARY, LoraGate, LoraLinear, rotary_order
 from wavllm_teacher.speech_llm.sizes import DecoderShape, LoraShape, PromptShape
 
@@ -45,15 +46,21 @@ class AdaptedDecoder(nn.Module):
     Args:
         shape: The sizes.
         lora: Those of the corrections.
+        empty: Give the frozen weights no memory yet: loading does.
     """
 
-    def __init__(self, shape: DecoderShape, lora: LoraShape) -> None:
+    def __init__(self, shape: DecoderShape, lora: LoraShape, *, empty: bool = False) -> None:
         super().__init__()
         from transformers import LlamaForCausalLM
+        from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
         self.shape = shape
-        # transformers is not typed.
-        self.llama: Any = LlamaForCausalLM(settings(shape)).requires_grad_(False)
+        with without_memory(empty):
+            # transformers is not typed.
+            self.llama: Any = LlamaForCausalLM(settings(shape)).requires_grad_(False)
+        if empty:
+            # No checkpoint holds the rotary frequencies.
+            self.llama.model.rotary_emb = LlamaRotaryEmbedding(self.llama.config)
         self.gate = LoraGate(rotary_order(shape.width, shape.heads))
         self.plain_scale = lora.alpha / lora.rank
         for layer in self.llama.model.layers:

@@ -7,6 +7,7 @@ dropped. (`WhisperStates` alone encodes clips unpadded: the heads of the other t
 Clips are encoded one at a time, so that a batch cannot change what is heard.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,17 +36,24 @@ class Heard:
     wavlm: torch.Tensor
 
 
+def without_memory(empty: bool) -> contextlib.AbstractContextManager[object]:
+    """Return a context in which tensors have shapes alone, or one that changes nothing."""
+    return torch.device("meta") if empty else contextlib.nullcontext()
+
+
 class Ears(nn.Module):
     """The two encoders, frozen.
 
     Args:
         shape: Their sizes.
+        empty: Give their weights no memory yet: loading does.
     """
 
-    def __init__(self, shape: SpeechLlmShape) -> None:
+    def __init__(self, shape: SpeechLlmShape, *, empty: bool = False) -> None:
         super().__init__()
-        self.whisper = WhisperStates(dict(shape.whisper))
-        self.wavlm = WavLMStates(dict(shape.wavlm))
+        with without_memory(empty):
+            self.whisper = WhisperStates(dict(shape.whisper))
+            self.wavlm = WavLMStates(dict(shape.wavlm))
         self.wavlm_windows = shape.wavlm_windows
         self.requires_grad_(False)
 

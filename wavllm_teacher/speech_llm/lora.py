@@ -47,7 +47,7 @@ class LoraGate:
     """
 
     def __init__(self, order: torch.Tensor) -> None:
-        self._order = order
+        self.order = order
         self._state: _State = (None, None)
 
     @contextlib.contextmanager
@@ -58,7 +58,7 @@ class LoraGate:
             scale: One number, or (B, width) in LLaMA's own channel order; None turns them off.
         """
         if isinstance(scale, torch.Tensor):
-            turned = scale[:, self._order.to(scale.device)]
+            turned = scale[:, self.order.to(scale.device)]
             state: _State = (scale[:, None], turned[:, None])
         else:
             state = (scale, scale)

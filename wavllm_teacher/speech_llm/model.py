@@ -43,25 +43,26 @@ class SpeechLlm(nn.Module):
     Args:
         shape: Every size.
         stage: 1 or 2.
+        empty: Give frozen weights no memory yet: loading does (`storage`).
 
     Raises:
         ConfigError: If there is no such stage.
     """
 
-    def __init__(self, shape: SpeechLlmShape, stage: int) -> None:
+    def __init__(self, shape: SpeechLlmShape, stage: int, *, empty: bool = False) -> None:
         super().__init__()
         if stage not in STAGES:
             raise ConfigError(f"there is no stage {stage}", "stages are 1 and 2")
         self.shape = shape
         self.stage = stage
-        self.ears = Ears(shape)
+        self.ears = Ears(shape, empty=empty)
         self.fusion = Fusion(
             (self.ears.whisper.width, shape.whisper_adapter),
             (self.ears.wavlm.width, shape.wavlm_adapter),
             self.ears.wavlm.state_count,
             shape.decoder.width,
         )
-        self.decoder = AdaptedDecoder(shape.decoder, shape.lora)
+        self.decoder = AdaptedDecoder(shape.decoder, shape.lora, empty=empty)
         self.prompt_adapter = PromptAdapter(shape.decoder.width, shape.prompt) if stage == STAGES[1] else None
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:

@@ -89,7 +89,7 @@ class AdaptedDecoder(nn.Module):
         hook = self.llama.model.norm.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
         try:
             with self.gate.scaled(None):
-                self._run(self.embed(tokens), valid, None)
+                self.states(self.embed(tokens), valid)
         finally:
             hook.remove()
         return found[0]
@@ -113,11 +113,12 @@ class AdaptedDecoder(nn.Module):
             last_only: Return the logits of the last position alone, (B, 1, V).
         """
         with self.gate.scaled(self.plain_scale if scale is None else scale):
-            states = self._run(embedded, valid, cache)
+            states = self.states(embedded, valid, cache)
         logits: torch.Tensor = self.llama.lm_head(states[:, -1:] if last_only else states)
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
-    def _run(self, embedded: torch.Tensor, valid: torch.Tensor, cache: Any) -> torch.Tensor:
+    def states(self, embedded: torch.Tensor, valid: torch.Tensor, cache: Any = None) -> torch.Tensor:
+        """Return the (B, T, D) states behind the final norm, with corrections as the gate says."""
         dtype = self.llama.model.norm.weight.dtype
         queries = embedded.shape[1]
         found = self.llama.model(

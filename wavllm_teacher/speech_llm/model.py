@@ -45,6 +45,9 @@ class SpeechLlm(nn.Module):
         stage: 1 or 2.
         empty: Give frozen weights no memory yet: loading does (`storage`).
 
+    Attributes:
+        known_as: Fingerprints of frozen parts from before they were quantized.
+
     Raises:
         ConfigError: If there is no such stage.
     """
@@ -55,6 +58,7 @@ class SpeechLlm(nn.Module):
             raise ConfigError(f"there is no stage {stage}", "stages are 1 and 2")
         self.shape = shape
         self.stage = stage
+        self.known_as: dict[str, str] = {}
         self.ears = Ears(shape, empty=empty)
         self.fusion = Fusion(
             (self.ears.whisper.width, shape.whisper_adapter),

@@ -24,6 +24,7 @@ from wavllm_teacher.speech_llm import layouts, weights
 from wavllm_teacher.speech_llm.decoder import settings
 from wavllm_teacher.speech_llm.layouts import DECODER, FROZEN
 from wavllm_teacher.speech_llm.model import SpeechLlm
+from wavllm_teacher.speech_llm.quantized import is_quantized, quantize
 from wavllm_teacher.speech_llm.sizes import SpeechLlmShape
 from wavllm_teacher.speech_llm.weights import Fitting
 
@@ -109,9 +110,17 @@ def save_adapters(model: SpeechLlm, folder: Path) -> None:
 
 
 def save_frozen(model: SpeechLlm, folder: Path) -> None:
-    """Write the frozen parts, each as a folder that transformers reads, in the types they have."""
+    """Write the frozen parts, each as a folder that transformers reads, in the types they have.
+
+    Raises:
+        ConfigError: If the decoder is quantized: its rounded weights are no longer the published ones.
+    """
     from safetensors.torch import save_file
 
+    if is_quantized(model.decoder):
+        raise ConfigError(
+            f"{folder}: a decoder of rounded weights is no checkpoint", "save it before you quantize it"
+        )
     decoder = settings(model.shape.decoder).to_dict()
     configs: dict[str, Any] = {"decoder": decoder, "whisper": model.shape.whisper, "wavlm": model.shape.wavlm}
     for part, config in configs.items():
@@ -131,7 +140,10 @@ def _published_tensors(model: SpeechLlm, part: str) -> dict[str, torch.Tensor]:
 
 
 def load(
-    folder: Path, sources: Mapping[str, Path] | None = None, decoder_type: torch.dtype = torch.float32
+    folder: Path,
+    sources: Mapping[str, Path] | None = None,
+    decoder_type: torch.dtype = torch.float32,
+    bits: int | None = None,
 ) -> SpeechLlm:
     """Load a folder of ours, ready to answer.
 
@@ -139,17 +151,20 @@ def load(
         folder: Holds `speech_llm.json` and `adapters.safetensors`.
         sources: Where frozen parts are that are not in the folder, as in `load_frozen`.
         decoder_type: The type that the decoder is kept in.
+        bits: 8 or 4, to keep the linear layers of its blocks as integers.
 
     Raises:
         ArtifactError: If a file is missing or damaged, a tensor does not fit, or the frozen parts are not
             those that the adapters were trained on.
-        ConfigError: If a size is impossible.
+        ConfigError: If a size or the number of bits is impossible.
         UnsupportedError: If weights are split across model-parallel processes.
     """
     facts = read_facts(folder)
     model = SpeechLlm(SpeechLlmShape.from_dict(facts["shape"]), facts["stage"], empty=True)
     load_frozen(model, {part: folder / part for part in FROZEN} | dict(sources or {}), decoder_type)
     load_adapters(model, folder)
+    if bits is not None:
+        keep_as_integers(model, bits)
     return model.train(mode=False)
 
 
@@ -199,6 +214,8 @@ def fingerprint(model: SpeechLlm, part: str) -> str:
     It is made of the names, the shapes and some numbers of every tensor, rounded to bfloat16: reading all of
     15 GB would take longer than loading.
     """
+    if part in model.known_as:
+        return model.known_as[part]
     digest, own = hashlib.sha256(), model.state_dict()
     for name in sorted(_frozen_names(model, part)):
         tensor = own[name]
@@ -207,6 +224,17 @@ def fingerprint(model: SpeechLlm, part: str) -> str:
         digest.update(json.dumps([name, list(tensor.shape)]).encode())
         digest.update(numbers.numpy().tobytes())
     return digest.hexdigest()
+
+
+def keep_as_integers(model: SpeechLlm, bits: int) -> None:
+    """Quantize a model's decoder; adapters trained on it from now on know the decoder that it was.
+
+    Raises:
+        ConfigError: If it is quantized already, or cannot be kept in so many bits.
+    """
+    known = fingerprint(model, "decoder")
+    quantize(model.decoder, bits)
+    model.known_as["decoder"] = known
 
 
 def _frozen_names(model: SpeechLlm, part: str) -> list[str]:

@@ -101,7 +101,7 @@ class AdaptedDecoder(nn.Module):
         scale: torch.Tensor | None,
         cache: Any = None,
         *,
-        last_only: bool = False,
+        last: int | None = None,
     ) -> torch.Tensor:
         """Return (B, T, V) logits, in float32 or better.
 
@@ -110,11 +110,11 @@ class AdaptedDecoder(nn.Module):
             valid: (B, positions so far), which of them are no padding.
             scale: (B, D) scales of the corrections; without it, alpha / rank.
             cache: A transformers `DynamicCache`, which is extended.
-            last_only: Return the logits of the last position alone, (B, 1, V).
+            last: Return the logits of so many last positions alone, (B, last, V).
         """
         with self.gate.scaled(self.plain_scale if scale is None else scale):
             states = self.states(embedded, valid, cache)
-        logits: torch.Tensor = self.llama.lm_head(states[:, -1:] if last_only else states)
+        logits: torch.Tensor = self.llama.lm_head(states if last is None else states[:, -last:])
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def states(self, embedded: torch.Tensor, valid: torch.Tensor, cache: Any = None) -> torch.Tensor:

@@ -110,7 +110,7 @@ def generate(
     cache = _new_cache(model) if decoding.cached else None
     ended = [False] * len(prompts)
     for _ in range(decoding.most_tokens):
-        tokens = choose(model(sequences, cache, last_only=True)[:, -1])
+        tokens = choose(model(sequences, cache, last=1)[:, -1])
         ended = [done or token == end for done, token in zip(ended, tokens, strict=True)]
         yield [None if done else token for done, token in zip(ended, tokens, strict=True)]
         full = sequences.valid.sum(dim=1) >= model.shape.decoder.positions

@@ -141,10 +141,10 @@ class SpeechLlm(nn.Module):
                 "cut the audio, or shorten the prompt",
             )
 
-    def forward(self, sequences: Sequences, cache: Any = None, *, last_only: bool = False) -> torch.Tensor:
+    def forward(self, sequences: Sequences, cache: Any = None, *, last: int | None = None) -> torch.Tensor:
         """Return (B, T, V) logits, as `AdaptedDecoder.forward` does."""
         logits: torch.Tensor = self.decoder(
-            sequences.embedded, sequences.valid, sequences.scale, cache, last_only=last_only
+            sequences.embedded, sequences.valid, sequences.scale, cache, last=last
         )
         return logits
 

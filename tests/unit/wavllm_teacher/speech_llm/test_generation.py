@@ -60,9 +60,9 @@ def test_neither_does_the_batch(exact, decoding):
 def test_padding_changes_no_logit(exact):
     prompts = [tokenise(request, TOKENIZER) for request in REQUESTS]
     heard = Assistant(exact, TOKENIZER).hear(REQUESTS)
-    together = exact(exact.sequences(prompts, heard), last_only=True)
+    together = exact(exact.sequences(prompts, heard), last=1)
     for row, (prompt, clip) in enumerate(zip(prompts, heard, strict=True)):
-        alone = exact(exact.sequences([prompt], [clip]), last_only=True)
+        alone = exact(exact.sequences([prompt], [clip]), last=1)
         torch.testing.assert_close(together[row], alone[0], atol=1e-9, rtol=0)
 
 

@@ -181,7 +181,7 @@ SIZES = {
         | {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4},
         whisper_adapter=AdapterShape(hidden=32, channels=32, bottleneck=16, projection=32),
         wavlm_adapter=AdapterShape(hidden=32, channels=32, bottleneck=16, projection=32),
-        decoder=DecoderShape(vocabulary=259, width=64, layers=4, heads=4, feed_forward=176),
+        decoder=DecoderShape(vocabulary=258, width=64, layers=4, heads=4, feed_forward=176),
         lora=LoraShape(rank=8, alpha=8.0, dropout=0.0),
         prompt=PromptShape(bottleneck=32),
     ),

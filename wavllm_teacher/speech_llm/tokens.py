@@ -43,8 +43,7 @@ class ByteTokenizer:
 
     begin = 256
     end = 257
-    size = 259
-    """The last token is never used: an odd number would not split into 4-bit pairs of rows."""
+    size = 258
 
     def encode(self, text: str) -> list[int]:
         """Return the bytes of a text."""

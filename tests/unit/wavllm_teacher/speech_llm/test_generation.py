@@ -145,7 +145,7 @@ def test_impossible_decodings(wrong):
 def test_a_tokenizer_of_another_decoder(model):
     larger = ByteTokenizer()
     larger.size = 32_000
-    with pytest.raises(ConfigError, match="32000 tokens, the decoder 259"):
+    with pytest.raises(ConfigError, match="32000 tokens, the decoder 258"):
         Assistant(model, larger)
 
 

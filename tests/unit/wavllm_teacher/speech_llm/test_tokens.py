@@ -26,7 +26,7 @@ def test_bytes_give_the_text_back(text):
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-@given(st.lists(st.integers(0, 258), max_size=40))
+@given(st.lists(st.integers(0, 257), max_size=40))
 def test_pieces_are_the_whole(tokens):
     tokenizer = ByteTokenizer()
     assert "".join(stream_text(tokenizer, tokens)) == tokenizer.decode(tokens)

@@ -234,8 +234,6 @@ class Trainer:
         """Leave gradients, and return the loss."""
         heard = [self.hearing(found.audio) for found in batch]
         self.model.train()
-        # The encoders are frozen: their dropout is none of the training's.
-        self.model.ears.train(mode=False)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             with self.device.autocast():

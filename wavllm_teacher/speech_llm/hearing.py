@@ -55,7 +55,13 @@ class Ears(nn.Module):
             self.whisper = WhisperStates(dict(shape.whisper))
             self.wavlm = WavLMStates(dict(shape.wavlm))
         self.wavlm_windows = shape.wavlm_windows
-        self.requires_grad_(False)
+        self.requires_grad_(False).train(mode=False)
+
+    def train(self, mode: bool = True) -> "Ears":
+        """Leave the encoders as they are: frozen ones drop nothing, whatever the rest of a model does."""
+        del mode
+        super().train(mode=False)
+        return self
 
     def run_on(self, device: Device) -> None:
         """Compute there from now on; what is heard comes back to the processor."""

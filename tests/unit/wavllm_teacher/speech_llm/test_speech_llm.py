@@ -226,6 +226,17 @@ def test_too_long_for_the_decoder():
         model.sequences(prompts, [None])
 
 
+def test_training_leaves_the_ears_alone():
+    model = tiny()
+    wanted = model.ears(voice(0.5, 1))
+    found = model.train().ears(voice(0.5, 1))
+    assert model.training
+    # In training, WavLM would leave whole layers out.
+    assert torch.equal(found.wavlm, wanted.wavlm)
+    assert torch.equal(found.whisper[0], wanted.whisper[0])
+    assert not any(module.training for module in model.ears.modules())
+
+
 def test_silence_and_very_short_clips(model):
     for samples in (np.zeros(16000, np.float32), np.ones(1, np.float32)):
         heard = model.ears(samples)

@@ -1,7 +1,5 @@
 """A tiny speech language model whose every weight is random, norms and corrections included."""
 
-from dataclasses import replace
-
 import torch
 from torch import nn
 
@@ -24,7 +22,3 @@ def tiny(stage: int = 2, shape: SpeechLlmShape = TINY, seed: int = 0) -> SpeechL
     model = SpeechLlm(shape, stage)
     randomise(model, seed + 1)
     return model.train(mode=False)
-
-
-def without_dropout(shape: SpeechLlmShape) -> SpeechLlmShape:
-    return replace(shape, lora=replace(shape.lora, dropout=0.0))

@@ -20,7 +20,7 @@ RENAMED = {
 }
 """Endings of weight-normalised tensors: torch's names before 2.1, and since."""
 
-_UNPICKLING = (
+UNPICKLING = (
     pickle.UnpicklingError,
     RuntimeError,
     EOFError,
@@ -67,7 +67,7 @@ def _read_pickled(path: Path) -> dict[str, torch.Tensor]:
     try:
         # Mapped, the file is the memory; only the format of torch before 1.6, no zip file, cannot be.
         found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except _UNPICKLING as error:
+    except UNPICKLING as error:
         reason = str(error).split("\n")[0]
         raise ArtifactError(f"{path}: damaged weights file ({reason})", REPAIR) from error
     if not isinstance(found, Mapping) or not all(isinstance(t, torch.Tensor) for t in found.values()):

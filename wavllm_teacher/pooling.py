@@ -35,4 +35,4 @@ def length_mask(lengths: torch.Tensor) -> torch.Tensor:
         >>> length_mask(torch.tensor([1, 2])).tolist()
         [[True, False], [True, True]]
     """
-    return torch.arange(int(lengths.max()))[None] < lengths[:, None]
+    return torch.arange(int(lengths.max()), device=lengths.device)[None] < lengths[:, None]

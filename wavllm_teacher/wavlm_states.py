@@ -53,18 +53,19 @@ class WavLMStates(nn.Module):
         self.encoder.to(device.name)
 
     def _window_states(self, samples: NDArray[np.float32]) -> torch.Tensor:
-        """Return (L + 1, T, D) hidden states of at most 30 s."""
+        """Return (L + 1, T, D) hidden states of one window."""
         audio = torch.from_numpy(samples)[None].to(self.device.name)
         with self.device.autocast():
             found = self.encoder(audio, output_hidden_states=True)
         return torch.cat(found.hidden_states).float().cpu()
 
     @torch.no_grad()
-    def forward(self, samples: NDArray[np.float32]) -> torch.Tensor:
-        """Return the hidden states of one clip; longer than 30 s, it is encoded in windows of 30 s.
+    def forward(self, samples: NDArray[np.float32], window_samples: int = WINDOW_SAMPLES) -> torch.Tensor:
+        """Return the hidden states of one clip; longer than a window, it is encoded in windows.
 
         Args:
             samples: (N,) at 16 kHz.
+            window_samples: Length of a window, 30 s without it.
 
         Returns:
             (L + 1, T, D), T = floor((N - 400) / 320) + 1 of each window; state 0 is the input of the first
@@ -72,8 +73,8 @@ class WavLMStates(nn.Module):
         """
         if self.normalise:
             samples = (samples - samples.mean()) / np.sqrt(samples.var() + VARIANCE_FLOOR)
-        starts = range(0, samples.size, WINDOW_SAMPLES)
-        windows = [pad_to_least(samples[start : start + WINDOW_SAMPLES]) for start in starts]
+        starts = range(0, samples.size, window_samples)
+        windows = [pad_to_least(samples[start : start + window_samples]) for start in starts]
         return torch.cat([self._window_states(window) for window in windows], dim=1)
 
 

@@ -1,0 +1,133 @@
+"""Training: its loss against each answer by itself, what it changes, how it resumes."""
+
+from dataclasses import replace
+
+import pytest
+import soundfile
+import torch
+from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, tiny
+from unit.wavllm_teacher.tiny import voice
+
+from edgekit.errors import ArtifactError, ConfigError
+from wavllm_teacher.speech_llm.curriculum import Hearing, Schedule, Trainer, answer_loss, exact_share
+from wavllm_teacher.speech_llm.instructions import Instruction, Mixture
+from wavllm_teacher.speech_llm.prompts import Request, tokenise
+from wavllm_teacher.speech_llm.tokens import ByteTokenizer
+
+TOKENIZER = ByteTokenizer()
+SHAPE = replace(TINY, lora=replace(TINY.lora, dropout=0.2))
+
+
+@pytest.fixture(scope="module")
+def instructions(tmp_path_factory) -> list[Instruction]:
+    folder = tmp_path_factory.mktemp("audio")
+    for seed in range(2):
+        soundfile.write(folder / f"{seed}.wav", voice(0.4, seed), 16000)
+    return [
+        Instruction("emotion", "How?", "sad", folder / "0.wav"),
+        Instruction("emotion", "How does the speaker feel?", "very happy", folder / "1.wav"),
+        Instruction("text", "Say yes.", "yes"),
+    ]
+
+
+def trainer(instructions, folder, stage=2, **changes) -> Trainer:
+    schedule = Schedule(**{"steps": 6, "batch": 3, "checkpoint_every": 2, **changes})
+    return Trainer(tiny(stage, SHAPE), TOKENIZER, Mixture(instructions), schedule, folder)
+
+
+@torch.no_grad()
+def test_the_loss_is_that_of_each_answer_alone(instructions):
+    model = tiny(2)
+    hearing = Hearing(model, 10**9)
+    heard = [hearing(found.audio) for found in instructions]
+    parts = []
+    for found, clip in zip(instructions, heard, strict=True):
+        request = Request(found.prompt, None if clip is None else voice(0.1, 0))
+        prompt = tokenise(request, TOKENIZER)
+        given = [prompt]
+        # One token at a time, as generation would meet it: nothing can look ahead.
+        for position, token in enumerate([*TOKENIZER.encode(found.answer), TOKENIZER.end]):
+            before = TOKENIZER.encode(found.answer)[:position]
+            logits = model(model.sequences(given, [clip], [before]), last=1)[0, -1]
+            parts.append(-torch.log_softmax(logits, 0)[token])
+    torch.testing.assert_close(
+        answer_loss(model, TOKENIZER, instructions, heard), torch.stack(parts).mean(), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_adapters_alone_change_and_the_loss_falls(instructions, tmp_path):
+    run = trainer(instructions, tmp_path, steps=30, learning_rate=3e-3)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    losses = run.run().losses
+    # The frozen decoder is random: how far corrections can take it is not the question here.
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(value, before[name]) is (name not in run.trained), name
+    shares = exact_share(run.model, TOKENIZER, instructions)
+    assert set(shares) == {"emotion", "text"}
+
+
+@pytest.mark.parametrize("stopped_at", [1, 4])
+def test_interrupted_training_is_the_same(instructions, tmp_path, stopped_at):
+    whole = trainer(instructions, tmp_path / "whole")
+    whole.run()
+
+    def stop(what: str, done: int, total: int) -> None:
+        if done == stopped_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(instructions, tmp_path / "parts").run(stop)
+    resumed = trainer(instructions, tmp_path / "parts")
+    # What else is random in the process has no say.
+    torch.manual_seed(stopped_at)
+    seen = []
+    state = resumed.run(lambda what, done, total: seen.append(done))
+    assert seen == list(range(stopped_at + 1, 7))
+    assert state.losses == whole.state.losses
+    for name, value in whole.trained.items():
+        assert torch.equal(resumed.trained[name], value), name
+
+
+def test_computing_blocks_again_changes_nothing(instructions, tmp_path):
+    losses = [
+        trainer(instructions, tmp_path / str(again), recompute=again, steps=3).run().losses
+        for again in (False, True)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_stage_one_trains_too(instructions, tmp_path):
+    assert len(trainer(instructions, tmp_path, stage=1, steps=2).run().losses) == 2
+
+
+def test_checkpoints_of_another_training(instructions, tmp_path):
+    trainer(instructions, tmp_path, steps=2).run()
+    with pytest.raises(ArtifactError, match="another training"):
+        trainer(instructions, tmp_path, steps=2, seed=1).run()
+    with pytest.raises(ArtifactError, match="another training"):
+        trainer(instructions, tmp_path, steps=2, stage=1).run()
+    (tmp_path / ".speech-llm.pt").write_bytes(b"damaged")
+    with pytest.raises(ArtifactError, match="damaged") as error:
+        trainer(instructions, tmp_path, steps=2).run()
+    assert "remove" in error.value.hint
+
+
+def test_hearing_forgets_what_is_longest_unused(instructions, model):
+    room = Hearing(model, 1)
+    first, second = instructions[0].audio, instructions[1].audio
+    heard = room(first)
+    assert room(first) is heard
+    room(second)
+    assert room(first) is not heard
+    plenty = Hearing(model, 10**9)
+    heard = plenty(first)
+    plenty(second)
+    assert plenty(first) is heard
+    assert plenty(None) is None
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}])
+def test_impossible_schedules(wrong):
+    with pytest.raises(ConfigError, match="impossible schedule"):
+        Schedule(**{"steps": 1, **wrong})

@@ -1,0 +1,87 @@
+"""What the two frozen encoders make of audio, as in WavLLM (Hu et al., arXiv 2404.00656).
+
+Letters: N samples, S hidden states, T frames (50 a second), D width of an encoder.
+
+Whisper hears windows of 30 s, the last one followed by silence, as it was trained; frames of that silence are
+dropped. (`WhisperStates` alone encodes clips unpadded: the heads of the other teachers were fitted on that.)
+Clips are encoded one at a time, so that a batch cannot change what is heard.
+"""
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from wavllm_teacher.device import Device
+from wavllm_teacher.encoder import SAMPLES_PER_FRAME, WINDOW_SAMPLES, WhisperStates, pad_to_least
+from wavllm_teacher.speech_llm.sizes import SpeechLlmShape
+from wavllm_teacher.wavlm_states import WavLMStates
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the encoders made of one clip, in float32 on the processor.
+
+    Attributes:
+        whisper: (T, D) last hidden state of each window of 30 s.
+        wavlm: (S, T, D) hidden states of the clip.
+    """
+
+    whisper: tuple[torch.Tensor, ...]
+    wavlm: torch.Tensor
+
+
+def without_memory(empty: bool) -> contextlib.AbstractContextManager[object]:
+    """Return a context in which tensors have shapes alone, or one that changes nothing."""
+    return torch.device("meta") if empty else contextlib.nullcontext()
+
+
+class Ears(nn.Module):
+    """The two encoders, frozen.
+
+    Args:
+        shape: Their sizes.
+        empty: Give their weights no memory yet: loading does.
+    """
+
+    def __init__(self, shape: SpeechLlmShape, *, empty: bool = False) -> None:
+        super().__init__()
+        with without_memory(empty):
+            self.whisper = WhisperStates(dict(shape.whisper))
+            self.wavlm = WavLMStates(dict(shape.wavlm))
+        self.wavlm_windows = shape.wavlm_windows
+        self.requires_grad_(False).train(mode=False)
+
+    def train(self, mode: bool = True) -> "Ears":
+        """Leave the encoders as they are: frozen ones drop nothing, whatever the rest of a model does."""
+        del mode
+        super().train(mode=False)
+        return self
+
+    def run_on(self, device: Device) -> None:
+        """Compute there from now on; what is heard comes back to the processor."""
+        self.whisper.run_on(device)
+        self.wavlm.run_on(device)
+
+    @torch.no_grad()
+    def forward(self, samples: Samples) -> Heard:
+        """Return what is heard in one clip.
+
+        Args:
+            samples: (N,) at 16 kHz; shorter than a tenth of a second, silence follows.
+        """
+        clip = pad_to_least(samples)
+        starts = range(0, clip.size, WINDOW_SAMPLES)
+        windows = tuple(self._window(clip[start : start + WINDOW_SAMPLES]) for start in starts)
+        return Heard(windows, self.wavlm(clip, WINDOW_SAMPLES if self.wavlm_windows else clip.size))
+
+    def _window(self, samples: Samples) -> torch.Tensor:
+        states = self.whisper(np.pad(samples, (0, WINDOW_SAMPLES - samples.size)))
+        frames = -(-samples.size // SAMPLES_PER_FRAME)
+        last: torch.Tensor = states[-1, :frames].clone()
+        return last

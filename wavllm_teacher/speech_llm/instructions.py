@@ -1,0 +1,134 @@
+"""Instructions to train on: a manifest of one JSON object a line, and batches drawn from it by task.
+
+    {"task": "emotion", "audio": "clips/a.wav", "prompt": "How does the speaker feel?", "answer": "sad"}
+
+`audio` is relative to the manifest's folder, and left out for instructions about text alone. `split` is
+`train` where it is left out.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import AudioError, ConfigError
+
+TASKS = {
+    1: ("recognition", "translation", "verification", "emotion", "questions", "text"),
+    2: ("multiple", "steps"),
+}
+"""WavLLM's tasks by the stage that adds them: single ones, then several in one prompt, and step by step.
+Other names are as good; these are the ones that the paper's curriculum has."""
+SPLITS = ("train", "dev", "test")
+_REQUIRED = ("task", "prompt", "answer")
+_KNOWN = (*_REQUIRED, "audio", "split")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One line of a manifest.
+
+    Attributes:
+        task: What kind of instruction it is; tasks have sampling weights.
+        prompt: The instruction.
+        answer: What the model is to answer.
+        audio: The speech that it is about; None for text alone.
+        split: train, dev or test.
+    """
+
+    task: str
+    prompt: str
+    answer: str
+    audio: Path | None = None
+    split: str = SPLITS[0]
+
+
+def read_manifest(file: Path) -> list[Instruction]:
+    """Return the instructions of a manifest; empty lines are skipped.
+
+    Raises:
+        AudioError: If it is missing, empty, or a line is wrong; names the line.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise AudioError(f"{file}: cannot be read ({error})", "name a manifest in JSON lines") from error
+    found = [_instruction(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not found:
+        raise AudioError(f"{file}: holds no instruction", "name a manifest in JSON lines")
+    return found
+
+
+def _instruction(file: Path, number: int, line: str) -> Instruction:
+    try:
+        entries = json.loads(line)
+    except ValueError as error:
+        raise _wrong(file, number, f"no JSON ({error})") from error
+    if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
+        raise _wrong(file, number, "no JSON object of texts")
+    problem = _problem(entries)
+    if problem:
+        raise _wrong(file, number, problem)
+    audio = entries.pop("audio", None)
+    where = None if audio is None else file.parent / audio
+    if where is not None and not where.is_file():
+        raise _wrong(file, number, f"no audio file {audio}")
+    return Instruction(**entries, audio=where)
+
+
+def _problem(entries: Mapping[str, Any]) -> str:
+    missing = [name for name in _REQUIRED if not entries.get(name, "").strip()]
+    unknown = sorted(set(entries) - set(_KNOWN))
+    if missing:
+        return f"{missing[0]} is missing"
+    if unknown:
+        return f"unknown entry {unknown[0]}"
+    split = entries.get("split", SPLITS[0])
+    return "" if split in SPLITS else f"split is {split!r}, not one of {', '.join(SPLITS)}"
+
+
+def _wrong(file: Path, number: int, what: str) -> AudioError:
+    return AudioError(f"{file}, line {number}: {what}", f"entries of a line are {', '.join(_KNOWN)}")
+
+
+class Mixture:
+    """Draws instructions: first a task by its weight, then one of its instructions, all as likely.
+
+    Args:
+        instructions: To draw from.
+        weights: Task to how often it is drawn, relative to the others; a task without one is never drawn.
+            Without any weights, tasks are drawn as often as they have instructions.
+
+    Raises:
+        ConfigError: If a weighted task has no instructions, or a weight is negative, or all are 0.
+    """
+
+    def __init__(
+        self, instructions: Sequence[Instruction], weights: Mapping[str, float] | None = None
+    ) -> None:
+        self.by_task: dict[str, list[Instruction]] = {}
+        for instruction in instructions:
+            self.by_task.setdefault(instruction.task, []).append(instruction)
+        chosen = weights or {task: float(len(found)) for task, found in self.by_task.items()}
+        unknown = [task for task in chosen if task not in self.by_task]
+        if unknown:
+            raise ConfigError(
+                f"no instructions of task {unknown[0]!r}",
+                f"the manifest has {', '.join(sorted(self.by_task))}",
+            )
+        if not chosen or min(chosen.values()) < 0 or sum(chosen.values()) == 0:
+            raise ConfigError(
+                f"impossible weights of tasks: {dict(chosen)}", "weights are 0 or more, one is more"
+            )
+        # Sorted: what is drawn must not depend on the order of the options.
+        self.tasks = sorted(chosen)
+        self.shares = np.array([chosen[task] for task in self.tasks]) / sum(chosen.values())
+
+    def draw(self, count: int, rng: np.random.Generator) -> list[Instruction]:
+        """Return `count` instructions; what is drawn depends on the generator alone."""
+        tasks = rng.choice(len(self.tasks), count, p=self.shares)
+        pools = [self.by_task[self.tasks[task]] for task in tasks]
+        return [pool[int(rng.integers(len(pool)))] for pool in pools]

@@ -1,0 +1,206 @@
+"""Every size of the speech language model, and named configurations. Nothing heavy is imported."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from edgekit.errors import ConfigError
+
+SUBSAMPLING = 4
+"""Hidden frames of an encoder (50 a second) for each frame that the decoder reads (12.5 a second)."""
+
+
+@dataclass(frozen=True)
+class AdapterShape:
+    """Sizes of the adapter on one encoder.
+
+    Attributes:
+        hidden: Channels of the first subsampling convolution; its gate halves them.
+        channels: Channels after subsampling.
+        bottleneck: Features in the bottleneck.
+        projection: Features that the encoder brings to the fusion.
+    """
+
+    hidden: int
+    channels: int
+    bottleneck: int
+    projection: int
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Sizes of the LLaMA-type decoder.
+
+    Attributes:
+        vocabulary: Number of tokens.
+        width: Features a position.
+        layers: Number of blocks.
+        heads: Attention heads; keys and values have as many.
+        feed_forward: Features in the hidden layer of each block.
+        positions: Longest sequence, speech and answer included.
+        norm_epsilon: Added to the mean square in its normalisations.
+        rotary_base: Base of the rotary positions.
+    """
+
+    vocabulary: int
+    width: int
+    layers: int
+    heads: int
+    feed_forward: int
+    positions: int = 2048
+    norm_epsilon: float = 1e-6
+    rotary_base: float = 10_000.0
+
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise ConfigError(
+                f"decoder: {self.heads} heads do not share {self.width} features evenly, in pairs",
+                "choose a width that is a multiple of twice the heads",
+            )
+
+
+@dataclass(frozen=True)
+class LoraShape:
+    """The low-rank corrections of q, k, v and o.
+
+    Attributes:
+        rank: Columns of A, rows of B.
+        alpha: alpha / rank scales the correction, unless the prompt decides.
+        dropout: Share of a correction's inputs dropped in training.
+    """
+
+    rank: int = 32
+    alpha: float = 32.0
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class PromptShape:
+    """The prompt-aware weight adapter.
+
+    Attributes:
+        bottleneck: Features between its two layers.
+        limit: No channel of a correction is scaled by more.
+    """
+
+    bottleneck: int = 1024
+    limit: float = 3.0
+
+
+@dataclass(frozen=True)
+class SpeechLlmShape:
+    """Every size of the model.
+
+    Attributes:
+        whisper: Entries of a transformers `WhisperConfig`, of the encoder.
+        wavlm: Entries of a transformers `WavLMConfig`.
+        whisper_adapter: The adapter on Whisper's last hidden state.
+        wavlm_adapter: The adapter on the mix of WavLM's hidden states.
+        decoder: The language model.
+        lora: Its corrections.
+        prompt: What scales them in stage two.
+        wavlm_windows: Encode long audio by WavLM in windows of 30 s too: memory that grows with the length
+            instead of its square. WavLLM's own code encodes it in one piece.
+    """
+
+    whisper: Mapping[str, Any]
+    wavlm: Mapping[str, Any]
+    whisper_adapter: AdapterShape
+    wavlm_adapter: AdapterShape
+    decoder: DecoderShape
+    lora: LoraShape = LoraShape()
+    prompt: PromptShape = PromptShape()
+    wavlm_windows: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sizes, JSON-ready."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any]) -> "SpeechLlmShape":
+        """Return the shape that `to_dict` described.
+
+        Raises:
+            ConfigError: If an entry is unknown, missing or impossible.
+        """
+        try:
+            return cls(**{name: _part(name, value) for name, value in entries.items()})
+        except TypeError as error:
+            known = ", ".join(field.name for field in fields(cls))
+            raise ConfigError(
+                f"sizes of a speech language model: {error}", f"the entries are {known}"
+            ) from error
+
+
+_PARTS: dict[str, type[Any]] = {
+    "whisper_adapter": AdapterShape,
+    "wavlm_adapter": AdapterShape,
+    "decoder": DecoderShape,
+    "lora": LoraShape,
+    "prompt": PromptShape,
+}
+
+
+def _part(name: str, value: Any) -> Any:
+    return _PARTS[name](**value) if name in _PARTS else value
+
+
+WHISPER_LARGE = {
+    "model_type": "whisper",
+    "d_model": 1280,
+    "encoder_layers": 32,
+    "encoder_attention_heads": 20,
+    "encoder_ffn_dim": 5120,
+    "num_mel_bins": 80,
+    "max_source_positions": 1500,
+}
+"""The encoder of whisper-large-v2."""
+WAVLM_BASE = {
+    "model_type": "wavlm",
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "feat_extract_norm": "group",
+    "do_stable_layer_norm": False,
+}
+
+SIZES = {
+    "wavllm-7b": SpeechLlmShape(
+        whisper=WHISPER_LARGE,
+        wavlm=WAVLM_BASE,
+        whisper_adapter=AdapterShape(hidden=1280, channels=1024, bottleneck=512, projection=2048),
+        wavlm_adapter=AdapterShape(hidden=512, channels=1024, bottleneck=512, projection=2048),
+        decoder=DecoderShape(vocabulary=32_000, width=4096, layers=32, heads=32, feed_forward=11_008),
+    ),
+    "tiny": SpeechLlmShape(
+        whisper={**WHISPER_LARGE, "d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 2}
+        | {"encoder_ffn_dim": 64},
+        wavlm={**WAVLM_BASE, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        | {"intermediate_size": 64, "conv_dim": [16] * 7}
+        | {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4},
+        whisper_adapter=AdapterShape(hidden=32, channels=32, bottleneck=16, projection=32),
+        wavlm_adapter=AdapterShape(hidden=32, channels=32, bottleneck=16, projection=32),
+        decoder=DecoderShape(vocabulary=258, width=64, layers=4, heads=4, feed_forward=176),
+        lora=LoraShape(rank=8, alpha=8.0, dropout=0.0),
+        prompt=PromptShape(bottleneck=32),
+    ),
+}
+"""`wavllm-7b` has the sizes of the paper; `tiny`, with byte tokens, is for tests and synthetic tasks."""
+
+
+def named(name: str) -> SpeechLlmShape:
+    """Return the sizes of a configuration that has a name.
+
+    Raises:
+        ConfigError: If there is none of this name.
+
+    Example:
+        >>> named("wavllm-7b").decoder.width
+        4096
+    """
+    if name not in SIZES:
+        raise ConfigError(
+            f"unknown speech language model {name!r}", f"the configurations are {', '.join(SIZES)}"
+        )
+    return SIZES[name]

@@ -14,6 +14,8 @@ from firmware_sim.timing import timing_of
 
 ALL_LAYERS = "all"
 """The only row of a run in which layers are not told apart."""
+START_UP = "start-up"
+"""The row of what comes before the first block of audio, the agent's check of the model among it."""
 AUDIO_QUEUE = "audio_queue"
 """The firmware's variable that audio waits in."""
 
@@ -38,6 +40,7 @@ class SimResult:
         block_instructions: Instructions of each block of audio; None where they are not counted.
         stack_bytes: Stack high-water mark, and what an interrupt at that point needs where there is one.
         in_time: What a second run found, in which audio interrupted the model by the clock (`run_in_time`).
+        startup: What each region had counted before the first block of audio; none where that is not known.
     """
 
     target: Target
@@ -52,6 +55,7 @@ class SimResult:
     block_instructions: tuple[int, ...] | None
     stack_bytes: int
     in_time: InTime | None = None
+    startup: tuple[Count, ...] = ()
 
     @property
     def adv(self) -> Adv | None:
@@ -180,10 +184,22 @@ class SimResult:
     def _layers(self) -> list[dict[str, Any]]:
         if self.block_instructions is None:
             return [{"name": ALL_LAYERS, "instructions": None, "cycles": self.cycles}]
-        return [
-            {"name": name, "instructions": count.instructions, "cycles": count.cycles}
-            for name, count in self.regions.items()
+        before = self.startup or (Count(0, 0, 0),) * len(self.regions)
+        rows: list[dict[str, Any]] = [
+            {
+                "name": name,
+                "instructions": count.instructions - start.instructions,
+                "cycles": count.cycles - start.cycles,
+            }
+            for (name, count), start in zip(self.regions.items(), before, strict=True)
         ]
+        if self.startup:
+            totals = {
+                "instructions": sum(count.instructions for count in before),
+                "cycles": sum(count.cycles for count in before),
+            }
+            rows.append({"name": START_UP, **totals})
+        return rows
 
     def _energy(self) -> dict[str, float | None]:
         power, average = self.target.power, self.average_uw

@@ -13,7 +13,7 @@ from edgekit.errors import SimulationError
 from edgekit.interrupts import interrupts_after, stopped_by_signals
 from edgekit.target import Target
 from firmware_sim.clock import Clock, InTime
-from firmware_sim.counter import BlockCounter
+from firmware_sim.counter import BlockCounter, Count
 from firmware_sim.debug_info import DebugInfo
 from firmware_sim.device import REGISTERS_ADDRESS, REGISTERS_BYTES, Device
 from firmware_sim.division_trap import DivisionTrap
@@ -79,6 +79,7 @@ class Run:
     access: tuple[int, int] | None = None
     exception: int | None = None
     resetting: bool = False
+    startup: tuple[Count, ...] = ()
     latencies: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -157,6 +158,7 @@ class Run:
             startup_cycles=self.snapshots[0][1],
             block_cycles=tuple(cycles),
             block_instructions=tuple(instructions),
+            startup=self.startup,
             stack_bytes=self._stack_bytes(),
         )
 
@@ -386,6 +388,8 @@ class Run:
         return bytes(self.engine.mem_read(address, size))
 
     def _on_block(self) -> None:
+        if not self.snapshots:
+            self.startup = tuple(self.counter.counts())
         self.snapshots.append((self.counter.instructions, self.counter.cycles))
         self.counter.allow(self.block_instruction_limit)
 

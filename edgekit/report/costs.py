@@ -9,6 +9,8 @@ from edgekit.report.rows import Block, InTime, LayerCost, Part, Schedule, Timing
 from edgekit.target import Target
 
 Values = Mapping[str, Any]
+START_UP = "start-up"
+"""The simulator's row of what is done once, before there is any audio."""
 
 
 def timing_of(profile: Values) -> Timing:
@@ -126,7 +128,8 @@ def layers_of(profile: Values, timing: Timing, ops: Sequence[Values]) -> tuple[L
     parts: dict[str, Part] = {op["name"]: _part(op["kind"]) for op in ops}
     if timing.cycles_basis == "measured":
         parts = {row["name"]: "all" for row in profile["layers"]}
-    rows = sorted(profile["layers"], key=lambda row: order.get(row["name"], len(order)))
+    repeated = [row for row in profile["layers"] if row["name"] != START_UP]
+    rows = sorted(repeated, key=lambda row: order.get(row["name"], len(order)))
     return tuple(
         LayerCost(
             layer=row["name"],

@@ -134,9 +134,10 @@ class _Firmware:
 
 def _main(graph: "Graph") -> str:
     """Return the board's main loop for a graph."""
+    from codegen.toolchain import NETWORK_MAIN
     from edgekit.graph import hears_audio
 
-    return "main.c" if hears_audio(graph) else "network_main.c"
+    return "main.c" if hears_audio(graph) else NETWORK_MAIN
 
 
 def build_firmware(

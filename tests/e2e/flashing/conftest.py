@@ -1,9 +1,5 @@
 """The agent's C on a pseudo-terminal, a line that may be bad, and edgekit's commands."""
 
-import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +9,7 @@ import bad_line
 import pytest
 from agent_device import AgentDevice, build_agent
 from images import MODEL, model_image
+from lines import LinkedProcess
 from unit.edgekit.commands import Ran
 
 from edgekit.cli.app import main
@@ -22,30 +19,12 @@ OLD = model_image(30_000, seed=99, facts=replace(MODEL, version=Version(1, 0, 0,
 NEW = model_image(61_440, seed=1)
 
 
-class BadLine:
+class BadLine(LinkedProcess):
     """A running line between a host and a device."""
 
     def __init__(self, folder: Path, device: AgentDevice, **config: Any) -> None:
-        self.link, self.stats = folder / "line", folder / "line.stats"
-        settings = folder / "line.json"
-        told = {"device": device.port, "link": str(self.link), "stats": str(self.stats), **config}
-        settings.write_text(json.dumps(told))
-        self.process = subprocess.Popen([sys.executable, bad_line.__file__, settings])
-        until_s = time.monotonic() + 20
-        while not self.link.exists():
-            assert self.process.poll() is None
-            assert time.monotonic() < until_s
-            time.sleep(0.01)
-
-    @property
-    def port(self) -> str:
-        return str(self.link)
-
-    def stop(self) -> dict[str, Any]:
-        """End it; return what it did."""
-        self.process.terminate()
-        assert self.process.wait(20) == 0
-        return json.loads(self.stats.read_text())
+        told = {"device": device.port, "link": str(folder / "line"), "stats": str(folder / "line.stats")}
+        super().__init__(bad_line.__file__, folder / "line.json", told | config)
 
 
 @pytest.fixture(scope="session")

@@ -4,15 +4,14 @@ After each: one whole image boots, the old or the new one, fitting bytes are wha
 says how it ended, and nothing hangs.
 """
 
-import contextlib
 import hashlib
 import json
 import random
-import signal
 
 import pytest
 from agent_device import SECTOR
 from images import model_image
+from lines import line_faults, no_longer_than
 from unit.edgekit.commands import error
 
 from edgekit.uploader.device import open_device
@@ -23,20 +22,6 @@ SMALL = model_image(20_000, seed=2)
 USED = model_image(25_000, seed=7)
 LIMIT_S = 180
 SEEDS, IN_CI = 150, 6
-
-
-@contextlib.contextmanager
-def no_longer_than(limit_s):
-    def late(*_):
-        raise AssertionError(f"hangs for {limit_s} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(limit_s)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def booted(device):
@@ -182,24 +167,7 @@ def drawn(seed):
     rng = random.Random(seed)
     image = rng.choice([SMALL, SMALL, NEW])
 
-    def rate(low, high):
-        return low * (high / low) ** rng.random()
-
-    line = {
-        "flips_in": lambda: rate(1e-5, 1e-3),
-        "flips_out": lambda: rate(1e-5, 1e-3),
-        "drops_in": lambda: rate(1e-5, 3e-4),
-        "drops_out": lambda: rate(1e-5, 3e-4),
-        "duplicates": lambda: rate(0.01, 0.1),
-        "merges": lambda: rate(0.005, 0.05),
-        "log": lambda: rate(0.05, 0.5),
-        "stale": lambda: rate(0.05, 0.5),
-        "lost": lambda: rate(0.01, 0.1),
-        "lose": lambda: rng.sample(["first", "middle", "last"], rng.randint(1, 3)),
-        "reset_at": lambda: rng.randrange(len(image)),
-        "vanish_at": lambda: rng.randrange(len(image)),
-        "garbage": lambda: rng.randrange(1, 3000),
-    }
+    line = line_faults(rng, len(image)) | {"garbage": lambda: rng.randrange(1, 3000)}
     chosen = rng.sample(sorted(line), rng.randint(1, 6))
     options = {"spare": USED if rng.random() < 0.5 else b"", "erase_ms": rng.choice([0, 0, 20])}
     power = {"cut": rng.randrange(70), "torn": rng.randrange(2)} if rng.random() < 0.5 else {}

@@ -1,12 +1,8 @@
 """edgekit's commands against the agent's C: updates from beginning to end, left, and resumed."""
 
 import json
-import os
-import pty
-import select
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,17 +10,12 @@ from types import SimpleNamespace
 import pytest
 from agent_device import SECTOR
 from images import MODEL, model_image
+from lines import bars_until, started
 from unit.edgekit.commands import error
 
 from .conftest import NEW, OLD
 
 RESUME = "run the same command again"
-
-
-def started(*words, **options):
-    """Start the command line as a process of its own."""
-    command = [sys.executable, "-m", "edgekit.cli", *map(str, words)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
 
 
 def told(edgekit, device, *words):
@@ -255,15 +246,6 @@ class TestOtherCommands:
 
     def test_monitor_as_bars(self, make_device):
         device = make_device(adv="8192,4096,-100", heard=4800)
-        master, slave = pty.openpty()
-        process = started("monitor", "--port", device.port, stdout=slave)
-        shown, until_s = b"", time.monotonic() + 20
-        while b"0.500 ####" not in shown and time.monotonic() < until_s:
-            if select.select([master], [], [], 0.2)[0]:
-                shown += os.read(master, 4096)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
-        os.close(master)
-        os.close(slave)
-        assert process.returncode == 130
+        code, shown = bars_until(b"0.500 ####", device.port)
+        assert code == 130
         assert b"0.500 ####" in shown

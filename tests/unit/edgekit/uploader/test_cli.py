@@ -2,8 +2,6 @@
 
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
@@ -12,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from images import model_image
+from lines import bars_until, started
 from unit.edgekit.commands import error
 
 from edgekit import artifact
@@ -26,12 +25,6 @@ def new(tmp_path):
     file = tmp_path / "new.bin"
     file.write_bytes(model_image(30_000))
     return file
-
-
-def started(*words, **options):
-    """Start the command line as a process of its own."""
-    command = [sys.executable, "-m", "edgekit.cli", *map(str, words)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
 
 
 class TestUpload:
@@ -252,18 +245,8 @@ class TestMonitor:
 
     def test_bars_on_a_terminal(self, serve):
         served = serve()
-        master, slave = pty.openpty()
-        process = started("monitor", "--port", served.port, stdout=slave)
-        shown = b""
-        until_s = time.monotonic() + 20
-        while b"0.500 ####" not in shown and time.monotonic() < until_s:
-            if select.select([master], [], [], 0.2)[0]:
-                shown += os.read(master, 4096)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
-        os.close(master)
-        os.close(slave)
-        assert process.returncode == 130
+        code, shown = bars_until(b"0.500 ####", served.port)
+        assert code == 130
         assert b"arousal" in shown
         assert b"0.500 ####" in shown
 

@@ -1,11 +1,10 @@
 """Uploads under faults drawn by a seed: none wrong, none that hangs."""
 
-import contextlib
 import random
-import signal
 
 import pytest
 from images import model_image
+from lines import line_faults, no_longer_than, rate
 
 from edgekit.uploader.device import open_device
 from edgekit.uploader.image import parse
@@ -22,44 +21,15 @@ def faults(seed):
     rng = random.Random(seed)
     size = rng.choice([500, 5_000, 20_000, 61_440])
 
-    def rate(low, high):
-        return low * (high / low) ** rng.random()
-
-    line = {
-        "flips_in": lambda: rate(1e-5, 1e-3),
-        "flips_out": lambda: rate(1e-5, 1e-3),
-        "drops_in": lambda: rate(1e-5, 3e-4),
-        "drops_out": lambda: rate(1e-5, 3e-4),
-        "duplicates": lambda: rate(0.01, 0.1),
-        "merges": lambda: rate(0.005, 0.05),
-        "log": lambda: rate(0.05, 0.5),
-        "stale": lambda: rate(0.05, 0.5),
-        "lost": lambda: rate(0.01, 0.1),
-        "lose": lambda: rng.sample(["first", "middle", "last"], rng.randint(1, 3)),
-        "reset_at": lambda: rng.randrange(size),
-        "vanish_at": lambda: rng.randrange(size),
+    line = line_faults(rng, size) | {
         "corrupt_at": lambda: rng.randrange(32, size),
-        "erase_s": lambda: rate(0.01, 0.2),
+        "erase_s": lambda: rate(rng, 0.01, 0.2),
         "gaps": lambda: False,
         "plain": lambda: True,
         "buf_size": lambda: rng.choice([128, 384, 2048]),
     }
     chosen = rng.sample(sorted(line), rng.randint(1, 6))
     return {name: line[name]() for name in chosen} | {"seed": seed}, size
-
-
-@contextlib.contextmanager
-def no_longer_than(limit_s):
-    def late(*_):
-        raise AssertionError(f"hangs for {limit_s} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(limit_s)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize(

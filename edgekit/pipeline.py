@@ -22,7 +22,8 @@ from edgekit.audio.logmel import Level
 from edgekit.errors import ArtifactError, ConfigError
 from edgekit.progress import Progress
 from edgekit.report import STAGES, Report, assemble
-from edgekit.target import Target, load_target
+from edgekit.target import Target
+from edgekit.targets import load_target
 
 if TYPE_CHECKING:
     from distill.crops import Labeller

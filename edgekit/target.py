@@ -1,29 +1,21 @@
-"""Targets: the device that a model is built for, one TOML file each and no code.
+"""Targets: the device that a model is built for, with what must hold of its numbers.
 
 A target states its core, memories, audio path, power and budgets, each with the source of its numbers.
-`TARGETS` holds the files that ship with edgekit; a path to a file of one's own works everywhere a name does.
 """
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
 import re
-import tomllib
-import types
-import typing
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from edgekit.errors import TargetError
 
-TARGETS = Path(__file__).parent / "targets"
 PAGE_BYTES = 4096
 """Memories start and end on this boundary, because the simulator maps whole pages."""
 
-_LIST_HINT = "run edgekit targets for the list"
 _EXTENSIONS = {
     "cortex-m0": frozenset[str](),
     "cortex-m3": frozenset[str](),
@@ -41,9 +33,6 @@ _DEVICES = (range(0x4000_0000, 0x6000_0000), range(0xE000_0000, 1 << 32))
 """Peripherals and system registers in the address map of every Cortex-M."""
 SECTOR_BYTES = 4096
 """What is erased at once (AG_SECTOR_BYTES of codegen/agent/ag_flash.h)."""
-_WHOLE = ("timing", "policy")
-"""Sections that a file gives or inherits as a whole: an error belongs to its table, a window to its mode."""
-_T = TypeVar("_T")
 
 
 def _require(holds: bool, what: str, hint: str) -> None:
@@ -426,109 +415,3 @@ class Target:
         """SHA-256 of the target as canonical JSON: changes whenever a value changes."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def list_targets() -> list[str]:
-    """Return the names of the targets that ship with edgekit, sorted.
-
-    Example:
-        >>> "hearing-aid" in list_targets()
-        True
-    """
-    return sorted(file.stem for file in TARGETS.glob("*.toml"))
-
-
-def load_target(name_or_path: str) -> Target:
-    """Return a target by name, or from a TOML file by path.
-
-    Args:
-        name_or_path: A name of `list_targets()`, or a path (recognised by `.toml` or a path separator).
-
-    Raises:
-        TargetError: If there is no such target, or its file has an unknown, missing, mistyped or impossible
-            value.
-
-    Example:
-        >>> load_target("hearing-aid").core.cpu
-        'cortex-m33'
-    """
-    file = _locate(name_or_path, Path())
-    values = _read(file, ())
-    try:
-        target = _build(Target, values, "")
-    except TargetError as error:
-        raise TargetError(f"{file.name}: {error.what}", error.hint) from error
-    if target.name != file.stem:
-        what = f"{file.name}: name = {target.name!r} differs from the file's name"
-        raise TargetError(what, f'set name = "{file.stem}" or rename the file')
-    return target
-
-
-def _locate(name_or_path: str, folder: Path) -> Path:
-    if name_or_path.endswith(".toml") or len(Path(name_or_path).parts) > 1:
-        file = folder / name_or_path
-        if not file.is_file():
-            raise TargetError(f"{name_or_path}: no such target file", _LIST_HINT)
-        return file
-    names = list_targets()
-    if name_or_path not in names:
-        what = f"unknown target {name_or_path!r}{_did_you_mean(name_or_path, names)}"
-        raise TargetError(f"{what} (there are {', '.join(names)})", _LIST_HINT)
-    return TARGETS / f"{name_or_path}.toml"
-
-
-def _did_you_mean(word: str, words: list[str]) -> str:
-    close = difflib.get_close_matches(word, words, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _read(file: Path, children: tuple[Path, ...]) -> dict[str, Any]:
-    """Return the file's values over those that it inherits, section by section."""
-    if file.resolve() in children:
-        raise TargetError(f"{file.name}: inherits from itself", "remove an inherits line")
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TargetError(f"{file.name}: not readable as TOML ({error})", "mend the file") from error
-    parent = values.pop("inherits", None)
-    if parent is None:
-        return values
-    if not isinstance(parent, str):
-        raise TargetError(f"{file.name}: inherits is not a string", 'write inherits = "NAME"')
-    merged = _read(_locate(parent, file.parent), (*children, file.resolve()))
-    for key, value in values.items():
-        section = merged.get(key)
-        both = isinstance(section, dict) and isinstance(value, dict) and key not in _WHOLE
-        merged[key] = section | value if both else value
-    return merged
-
-
-def _build(cls: type[_T], values: dict[str, Any], path: str) -> _T:
-    """Return a (nested) dataclass from a TOML table that has exactly its fields."""
-    kinds = typing.get_type_hints(cls)
-    for key in values:
-        if key not in kinds:
-            what = f"unknown key {path}{key}{_did_you_mean(key, list(kinds))}"
-            raise TargetError(what, f"the keys are {', '.join(kinds)}")
-    arguments = {}
-    for key, kind in kinds.items():
-        if key not in values:
-            if hasattr(cls, key):  # a default
-                continue
-            raise TargetError(f"missing key {path}{key}", f"add {path}{key} ({kind.__name__})")
-        arguments[key] = _convert(values[key], kind, f"{path}{key}")
-    return cls(**arguments)
-
-
-def _convert(value: object, kind: type, path: str) -> object:
-    if isinstance(kind, types.UnionType):  # what may be absent, but is here
-        kind = typing.get_args(kind)[0]
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        return _build(kind, value, f"{path}.")
-    if kind is float and type(value) is int:
-        return float(value)
-    # Exact type: to Python, true is also an int.
-    if type(value) is not kind:
-        wanted = "table" if dataclasses.is_dataclass(kind) else kind.__name__
-        raise TargetError(f"{path} = {value!r} is not a {wanted}", f"give {path} a {wanted}")
-    return value

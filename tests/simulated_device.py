@@ -17,7 +17,7 @@ from codegen.flash_map import FlashMap, built_map
 from codegen.images import build_facts, sign_model
 from edgekit import artifact
 from edgekit.graph import Graph, graph_digest, save_graph
-from edgekit.target import load_target
+from edgekit.targets import load_target
 from edgekit.uploader.keys import DEVELOPMENT_KEY, load_private
 
 TARGET = load_target("hearing-aid")

@@ -14,7 +14,8 @@ from codegen.emit import model_sources
 from codegen.host import HostC
 from edgekit.audio import FrontEnd, log_mel
 from edgekit.graph import Graph
-from edgekit.target import Target, list_targets, load_target
+from edgekit.target import Target
+from edgekit.targets import list_targets, load_target
 from firmware_sim.qemu_process import QEMU
 from quantize.calibration import observe
 from quantize.importer import import_onnx

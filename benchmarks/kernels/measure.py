@@ -16,7 +16,8 @@ from codegen.toolchain import BOARD, compile_firmware
 from edgekit.graph import Graph, run
 from edgekit.graph.parity import compare_traces, require_parity
 from edgekit.graph.traces import collect
-from edgekit.target import InstructionSet, Target, load_target
+from edgekit.target import InstructionSet, Target
+from edgekit.targets import load_target
 from firmware_sim.result import SimResult
 from firmware_sim.simulator import simulate
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from codegen.emit import emit_sources, model_sources
 from codegen.toolchain import BOARD, board_defines, compile_firmware, compile_program
 from edgekit.graph import Graph
-from edgekit.target import Target, load_target
+from edgekit.target import Target
+from edgekit.targets import load_target
 from firmware_sim.debug_info import DebugInfo
 from firmware_sim.places import Places, by_function
 from firmware_sim.program import read_program

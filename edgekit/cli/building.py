@@ -65,7 +65,7 @@ def build(
     complete but exceeds a budget of the target or misses a deadline.
     """
     from edgekit import pipeline
-    from edgekit.target import load_target
+    from edgekit.targets import load_target
 
     folder = out or Path("build") / load_target(target).name
     settings = teacher, student, weights, level, int(hop), from_scratch, seed, key

@@ -94,7 +94,7 @@ def _compilers() -> list[Check]:
 def _data() -> list[Check]:
     from distill.registry import shipped_variants
     from edgekit.audio import DEFAULT_AUDIO, find_audio
-    from edgekit.target import list_targets, load_target
+    from edgekit.targets import list_targets, load_target
     from wavllm_teacher.registry import list_teachers
 
     return [

@@ -157,7 +157,7 @@ def image_of(source: Path, kind: "Kind") -> Path:
 
 
 def _of_target(target: str) -> "DeviceFacts":
-    from edgekit.target import load_target
+    from edgekit.targets import load_target
     from edgekit.uploader.facts import class_uuid, vendor_uuid
     from edgekit.uploader.image import DeviceFacts
 

@@ -26,7 +26,7 @@ def list_command(as_json: bool) -> None:
 
 
 def _list_targets(as_json: bool) -> None:
-    from edgekit.target import list_targets, load_target
+    from edgekit.targets import list_targets, load_target
 
     found = [load_target(name) for name in list_targets()]
     _print_names({target.name: target.description for target in found}, as_json)
@@ -37,7 +37,7 @@ def _list_targets(as_json: bool) -> None:
 @options.json_option
 def show(name: str, as_json: bool) -> None:
     """Show everything that edgekit knows about a device, with the source of its numbers."""
-    from edgekit.target import load_target
+    from edgekit.targets import load_target
 
     values = dataclasses.asdict(load_target(name))
     if as_json:

@@ -241,7 +241,7 @@ def codegen(graph: Path, target: str, out: Path, as_json: bool) -> None:
     GRAPH is a folder that edgekit quantize wrote.
     """
     from codegen import stage
-    from edgekit.target import load_target
+    from edgekit.targets import load_target
 
     with showing_progress() as progress:
         made = stage.generate(graph, load_target(target), out, progress)

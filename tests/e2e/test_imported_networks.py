@@ -12,7 +12,7 @@ from codegen.toolchain import compile_firmware
 from edgekit.graph import run
 from edgekit.graph.parity import compare_traces, require_parity
 from edgekit.graph.traces import collect
-from edgekit.target import load_target
+from edgekit.targets import load_target
 from firmware_sim.simulator import simulate
 from quantize.tflite_reader import read_tflite
 

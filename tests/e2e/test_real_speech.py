@@ -17,7 +17,7 @@ from edgekit.audio import SAMPLE_RATE_HZ, log_mel, read_audio, to_pcm16
 from edgekit.graph import run
 from edgekit.graph.parity import compare_traces, merge, require_parity
 from edgekit.metrics import adv_ccc
-from edgekit.target import load_target
+from edgekit.targets import load_target
 from firmware_sim import simulate
 from firmware_sim.stage import check_layers
 from quantize.calibration import observe

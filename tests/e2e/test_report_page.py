@@ -11,7 +11,7 @@ from chromium import Chromium, Tab, find_chromium
 from edgekit.report import assemble
 from edgekit.report.diff import compare_reports
 from edgekit.report.page import render_page
-from edgekit.target import load_target
+from edgekit.targets import load_target
 
 PROGRAM = find_chromium()
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed (apt install chromium)")

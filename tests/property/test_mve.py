@@ -8,7 +8,7 @@ import pytest
 from layers import Layer, build_for, conv, dense, depthwise, pool, results_of, run_on_host
 from support import needs_qemu
 
-from edgekit.target import load_target
+from edgekit.targets import load_target
 from firmware_sim import simulate
 
 M55 = load_target("corstone-300")

@@ -17,7 +17,8 @@ from codegen.toolchain import compile_firmware
 from edgekit.graph import run
 from edgekit.graph.parity import compare_traces, require_parity
 from edgekit.graph.traces import collect
-from edgekit.target import Timing, load_target
+from edgekit.target import Timing
+from edgekit.targets import load_target
 from firmware_sim.simulator import simulate
 
 SEEDS = st.integers(0, 2**32 - 1)

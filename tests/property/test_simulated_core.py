@@ -14,7 +14,8 @@ from codegen.toolchain import compile_firmware
 from edgekit.graph import run
 from edgekit.graph.parity import compare_traces, require_parity
 from edgekit.graph.traces import collect
-from edgekit.target import Policy, load_target
+from edgekit.target import Policy
+from edgekit.targets import load_target
 from firmware_sim.simulator import simulate
 
 SHAPES = st.fixed_dictionaries(

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.calibration.__main__ import NOTHING, markdown
 from benchmarks.calibration.fit import BOARD, OTHER_BOARD, Network, fit, folds, read_networks
-from edgekit.target import load_target
+from edgekit.targets import load_target
 
 
 def made(name, taken, words, waits, table=1000.0):

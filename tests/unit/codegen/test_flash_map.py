@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from codegen.flash_map import LEAST_FIRMWARE_BYTES, flash_map
-from edgekit.target import load_target
+from edgekit.targets import load_target
 
 TARGET = load_target("hearing-aid")
 SECTOR = 4096

@@ -13,7 +13,7 @@ from codegen.golden import golden_vector
 from edgekit import __version__, artifact
 from edgekit.errors import ParityError, TargetError
 from edgekit.graph import graph_digest, save_graph
-from edgekit.target import load_target
+from edgekit.targets import load_target
 from edgekit.uploader.facts import Needs, class_uuid, vendor_uuid
 from edgekit.uploader.image import verify
 from edgekit.uploader.keys import DEVELOPMENT_KEY, load_private

@@ -8,7 +8,7 @@ from elftools.elf.elffile import ELFFile
 from codegen import toolchain
 from codegen.toolchain import BOARD, compile_program, elf_to_binary, find_cross_compiler, linker_script
 from edgekit.errors import ConfigError
-from edgekit.target import load_target
+from edgekit.targets import load_target
 
 TARGET = load_target("hearing-aid")
 KERNELS = BOARD.parent / "kernels"

@@ -12,7 +12,7 @@ from edgekit import artifact, pipeline
 from edgekit.errors import ArtifactError, AudioError, ConfigError, TargetError
 from edgekit.progress import silent
 from edgekit.report import STAGES
-from edgekit.target import TARGETS, load_target
+from edgekit.targets import TARGETS, load_target
 
 NAMES = tuple(STAGES)
 

@@ -9,7 +9,7 @@ from edgekit.errors import ArtifactError
 from edgekit.report import STAGES, Figure, Limit, Report, Verdict, assemble
 from edgekit.report.schema import validator
 from edgekit.report.terminal import render
-from edgekit.target import load_target
+from edgekit.targets import load_target
 
 BUDGETS = [
     "total_ram_bytes",

@@ -14,7 +14,7 @@ from edgekit.report import assemble
 from edgekit.report.diff import Change, Diff, VerdictChange, compare_reports
 from edgekit.report.schema import PLACE, validator, write_report
 from edgekit.report.terminal import render
-from edgekit.target import load_target
+from edgekit.targets import load_target
 
 TARGET = load_target("hearing-aid")
 

@@ -16,7 +16,7 @@ from edgekit.report.markdown import render_markdown
 from edgekit.report.page import render_page
 from edgekit.report.rows import Learning
 from edgekit.report.schema import SCHEMA_FILE, read_report, validator, write_report
-from edgekit.target import load_target
+from edgekit.targets import load_target
 
 TARGET = load_target("hearing-aid")
 REMEDY = {

@@ -14,7 +14,7 @@ from edgekit.report.markdown import render_markdown
 from edgekit.report.page import render_page
 from edgekit.report.schema import validator
 from edgekit.report.terminal import render
-from edgekit.target import load_target
+from edgekit.targets import load_target
 
 HOST = load_target("host")
 STATEMENT = "Timing profile host: cycles are nanoseconds measured on this computer, no error known."

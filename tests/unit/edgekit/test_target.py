@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import TargetError
-from edgekit.target import TARGETS, Target, list_targets, load_target
+from edgekit.target import Target
+from edgekit.targets import TARGETS, list_targets, load_target
 
 
 def own(tmp_path: Path, old: str = "", new: str = "") -> Path:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from codegen.toolchain import board_source, compile_firmware, compile_program
-from edgekit.target import Target, load_target
+from edgekit.target import Target
+from edgekit.targets import load_target
 
 HERE = Path(__file__).parent
 

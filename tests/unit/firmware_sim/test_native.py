@@ -14,7 +14,8 @@ import pytest
 from unit.firmware_sim.conftest import build_fake
 
 from edgekit.errors import AudioError, ConfigError, SimulationError
-from edgekit.target import Target, load_target
+from edgekit.target import Target
+from edgekit.targets import load_target
 from firmware_sim import SimResult, native, simulate
 from firmware_sim.simulator import profile
 

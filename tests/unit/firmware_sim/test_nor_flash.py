@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from edgekit.target import load_target
+from edgekit.targets import load_target
 from firmware_sim.nor_flash import NorFlash
 
 TARGET = load_target("hearing-aid")

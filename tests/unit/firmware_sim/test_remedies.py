@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from edgekit.target import load_target
+from edgekit.targets import load_target
 from firmware_sim.remedies import Candidate, remedies
 
 BLOCK_CYCLES = 200_000

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekit.target import Policy, load_target
+from edgekit.target import Policy
+from edgekit.targets import load_target
 from firmware_sim.schedule import Core, schedule
 
 BLOCK = 100

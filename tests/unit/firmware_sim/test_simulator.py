@@ -11,7 +11,8 @@ import pytest
 from unicorn import UC_HOOK_CODE
 
 from edgekit.errors import AudioError, ConfigError, SimulationError, TargetError
-from edgekit.target import Target, load_target
+from edgekit.target import Target
+from edgekit.targets import load_target
 from firmware_sim import SimResult, default_regions, run, simulate
 from firmware_sim.program import Program, read_program
 

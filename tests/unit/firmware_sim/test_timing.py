@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import SimulationError, TargetError
-from edgekit.target import list_targets, load_target
+from edgekit.targets import list_targets, load_target
 from firmware_sim.timing import TIMINGS, cost_table, instruction_cycles, timing_of
 
 M4 = TIMINGS["cortex-m4"]

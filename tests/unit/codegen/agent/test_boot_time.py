@@ -10,7 +10,7 @@ from unit.codegen.agent.images import CLASS, GRAPH, PUBLIC, VENDOR, Image, diges
 
 from codegen.toolchain import BOARD, board_source, compile_program
 from codegen.update_agent import AGENT, agent_sources, crypto_sources
-from edgekit.target import load_target
+from edgekit.targets import load_target
 from firmware_sim.simulator import simulate
 
 SLOT_BYTES = 16 * SECTOR

@@ -119,7 +119,7 @@ class TestErrors:
         def broken() -> list[str]:
             raise ZeroDivisionError
 
-        monkeypatch.setattr("edgekit.target.list_targets", broken)
+        monkeypatch.setattr("edgekit.targets.list_targets", broken)
         with pytest.raises(ZeroDivisionError):
             main(["targets"])
 
@@ -131,7 +131,7 @@ class TestErrors:
         def fail() -> list[str]:
             raise OSError(number, os.strerror(number), "a.bin")
 
-        monkeypatch.setattr("edgekit.target.list_targets", fail)
+        monkeypatch.setattr("edgekit.targets.list_targets", fail)
         ran = edgekit("targets")
         assert ran.code == 2
         assert error(ran)[0] == message
@@ -140,7 +140,7 @@ class TestErrors:
         def fail() -> list[str]:
             raise OSError(errno.EBADF, "Bad file descriptor")
 
-        monkeypatch.setattr("edgekit.target.list_targets", fail)
+        monkeypatch.setattr("edgekit.targets.list_targets", fail)
         with pytest.raises(OSError, match="Bad file descriptor"):
             main(["targets"])
 
@@ -150,7 +150,7 @@ class TestInterrupted:
         def interrupt() -> list[str]:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("edgekit.target.list_targets", interrupt)
+        monkeypatch.setattr("edgekit.targets.list_targets", interrupt)
         ran = edgekit("targets")
         assert (ran.code, ran.out) == (130, "")
         assert ran.err.strip() == "interrupted; run the same command again: what was finished is kept"
@@ -162,7 +162,7 @@ class TestInterrupted:
             return []
 
         before = signal.getsignal(signal.SIGTERM)
-        monkeypatch.setattr("edgekit.target.list_targets", terminate)
+        monkeypatch.setattr("edgekit.targets.list_targets", terminate)
         assert edgekit("targets").code == 130
         assert signal.getsignal(signal.SIGTERM) == before
 

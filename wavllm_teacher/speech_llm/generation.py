@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 
+from edgekit.audio import SAMPLE_RATE_HZ
 from edgekit.errors import ConfigError
-from wavllm_teacher.speech_llm.hearing import Heard
+from wavllm_teacher.encoder import SAMPLES_PER_FRAME
+from wavllm_teacher.speech_llm.hearing import Heard, Samples
 from wavllm_teacher.speech_llm.model import Sequences, SpeechLlm
 from wavllm_teacher.speech_llm.prompts import Prompt, Request, tokenise
+from wavllm_teacher.speech_llm.sizes import SUBSAMPLING
 from wavllm_teacher.speech_llm.tokens import Tokenizer, stream_text
 
 MOST_TOGETHER = 8
@@ -156,6 +159,8 @@ class Assistant:
         self.model = model.train(mode=False)
         self.tokenizer = tokenizer
         self.together = together
+        # By the identity of the samples, which are kept beside it.
+        self._heard: dict[int, tuple[Samples, Heard]] = {}
 
     def answer(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> list[str]:
         """Return the answer to each request."""
@@ -176,5 +181,26 @@ class Assistant:
         return generate(self.model, prompts, self.hear(requests), self.tokenizer.end, decoding)
 
     def hear(self, requests: Sequence[Request]) -> list[Heard | None]:
-        """Return what the encoders make of each request's speech."""
-        return [None if request.samples is None else self.model.ears(request.samples) for request in requests]
+        """Return what the encoders make of each request's speech.
+
+        What was heard last is kept: steps and scales ask about the same samples again and again.
+
+        Raises:
+            ConfigError: If speech alone is longer than the decoder's positions.
+        """
+        clips = {id(request.samples): request.samples for request in requests if request.samples is not None}
+        known = {key: heard for key, (samples, heard) in self._heard.items() if clips.get(key) is samples}
+        self._heard = {
+            key: (samples, known[key] if key in known else self._ears(samples))
+            for key, samples in clips.items()
+        }
+        return [None if r.samples is None else self._heard[id(r.samples)][1] for r in requests]
+
+    def _ears(self, samples: Samples) -> Heard:
+        # Before it is heard: of an hour, the encoders would take all memory, for nothing.
+        least, most = samples.size // (SUBSAMPLING * SAMPLES_PER_FRAME), self.model.shape.decoder.positions
+        if least > most:
+            speech = f"{samples.size / SAMPLE_RATE_HZ:.0f} s of speech"
+            raise ConfigError(f"{speech} need {least} positions, the decoder has {most}", "cut the audio")
+        heard: Heard = self.model.ears(samples)
+        return heard

@@ -5,6 +5,7 @@ An answer depends on its request, the decoding and the seed alone: clips are enc
 masked, positions are counted without it, and every request draws from a generator of its own.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -159,8 +160,7 @@ class Assistant:
         self.model = model.train(mode=False)
         self.tokenizer = tokenizer
         self.together = together
-        # By the identity of the samples, which are kept beside it.
-        self._heard: dict[int, tuple[Samples, Heard]] = {}
+        self._heard: dict[bytes, Heard] = {}
 
     def answer(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> list[str]:
         """Return the answer to each request."""
@@ -183,18 +183,19 @@ class Assistant:
     def hear(self, requests: Sequence[Request]) -> list[Heard | None]:
         """Return what the encoders make of each request's speech.
 
-        What was heard last is kept: steps and scales ask about the same samples again and again.
+        What was heard last is kept: steps and scales ask about the same clips again and again.
 
         Raises:
             ConfigError: If speech alone is longer than the decoder's positions.
         """
-        clips = {id(request.samples): request.samples for request in requests if request.samples is not None}
-        known = {key: heard for key, (samples, heard) in self._heard.items() if clips.get(key) is samples}
-        self._heard = {
-            key: (samples, known[key] if key in known else self._ears(samples))
-            for key, samples in clips.items()
-        }
-        return [None if r.samples is None else self._heard[id(r.samples)][1] for r in requests]
+        clips = [request.samples for request in requests]
+        keys = [None if samples is None else hashlib.sha256(samples.tobytes()).digest() for samples in clips]
+        heard: dict[bytes, Heard] = {}
+        for key, samples in zip(keys, clips, strict=True):
+            if key is not None and samples is not None and key not in heard:
+                heard[key] = self._heard[key] if key in self._heard else self._ears(samples)
+        self._heard = heard
+        return [None if key is None else heard[key] for key in keys]
 
     def _ears(self, samples: Samples) -> Heard:
         # Before it is heard: of an hour, the encoders would take all memory, for nothing.

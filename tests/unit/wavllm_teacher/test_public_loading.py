@@ -480,7 +480,7 @@ class TestListing:
         table = teacher_table()
         names = ["compact", "whisper-base", "dual-encoder", "wavllm", "dawn", "msp-wavlm", "msp-fused"]
         assert list(table) == names
-        assert [row["where"] for row in table.values()] == ["built in", "head only", *["not here"] * 4]
+        assert [row["where"] for row in table.values()] == ["built in", "head only", *["not here"] * 5]
         assert [row["present"] for row in table.values()] == [True, *[False] * 5]
         assert table["dawn"]["bytes"] == 4 * table["dawn"]["parameters"]
         assert all(row["get"] for row in table.values() if not row["present"])

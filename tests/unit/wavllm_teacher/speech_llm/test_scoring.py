@@ -1,9 +1,11 @@
 """Figures of answers, against counts by hand."""
 
+import sys
+
 import numpy as np
 import pytest
 
-from edgekit.errors import AudioError
+from edgekit.errors import AudioError, ConfigError
 from wavllm_teacher.speech_llm import scoring
 
 
@@ -26,6 +28,16 @@ def test_bleu():
     # n-gram precisions 10/11, 8/9, 6/7 and 4/5, and no penalty, as lengths are the same.
     assert score == pytest.approx(100 * (10 / 11 * 8 / 9 * 6 / 7 * 4 / 5) ** 0.25)
     assert "tok:13a" in signature
+
+
+@pytest.mark.parametrize(
+    ("package", "figure"), [("jiwer", scoring.word_error_rate), ("sacrebleu.metrics", scoring.bleu)]
+)
+def test_what_is_not_installed_is_named(monkeypatch, package, figure):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=f"{package.split('.')[0]} is not installed") as error:
+        figure(["a"], ["a"])
+    assert error.value.hint == "run pip install 'edgekit[wavllm]'"
 
 
 def test_classes():

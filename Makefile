@@ -38,7 +38,7 @@ lint: $(INSTALLED)
 $(INSTALLED): constraints.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check -c constraints.txt hatchling editables wheel
-	$(BIN)/pip install --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[sim,dev,cluster]"
+	$(BIN)/pip install --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[sim,dev,cluster,wavllm]"
 	touch $@
 
 clean:

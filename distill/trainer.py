@@ -21,20 +21,19 @@ from distill.clips import Clips
 from distill.config import DistillConfig
 from distill.loss import LOSSES
 from distill.optimizers import Optimizer
-from distill.parallel import Team
 from distill.pool import Pool, rows_of_step
 from distill.registry import create_student
 from distill.student import Student
 from edgekit import artifact
 from edgekit.audio import FrontEnd, log_mel
 from edgekit.errors import ArtifactError, ConfigError
+from edgekit.parallel import ALONE, Team
 from edgekit.progress import Progress
 
 CHECKPOINT = ".checkpoint.pt"
 CHECKPOINT_EVERY = 25
 MICRO_BATCH = 4
 """Clips per pass through the network: small enough for the processor's caches, which doubles the speed."""
-ALONE = Team()
 WARM_UP_SHARE = 0.05
 LONGEST_MEMORY = 0.99
 """Share of itself that the average of the weights keeps at every step, once it has seen many."""

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from distill.agreement import Agreement
     from distill.clips import Clips, Splits
     from distill.crops import CropLabeller, Labeller
-    from distill.parallel import Team
     from distill.pool import Pool
     from distill.student import Student
     from distill.trainer import State
+    from edgekit.parallel import Team
 
 STAGE = "distill"
 WEIGHTS = "student.safetensors"
@@ -90,7 +90,7 @@ def distill(
         AudioError: If the labels hold no clip to train on, or a clip cannot be used.
         ConfigError: If no trained student ships to start from, or `out` cannot be written.
     """
-    from distill.parallel import team
+    from edgekit.parallel import team
 
     inputs, params = identity(config, artifact.read(labels, "label").digest, relabel)
     with team() as processes:

@@ -82,6 +82,27 @@ def rmse(prediction: ArrayLike, reference: ArrayLike) -> float:
     return float(np.sqrt(np.mean((p - r) ** 2))) if p.size else float("nan")
 
 
+def mae(prediction: ArrayLike, reference: ArrayLike) -> float:
+    """Return the mean absolute difference of two series, in their unit.
+
+    Args:
+        prediction: (N,) values.
+        reference: (N,) values.
+
+    Returns:
+        A value from 0; NaN when there are no values.
+
+    Raises:
+        ValueError: If the shapes differ or are not one-dimensional.
+
+    Example:
+        >>> mae([0.5, 1.0, 1.5], [0.0, 0.5, 2.0])
+        0.5
+    """
+    p, r = _series("mae", prediction, reference)
+    return float(np.mean(np.abs(p - r))) if p.size else float("nan")
+
+
 def is_constant(values: NDArray[np.generic]) -> bool:
     """Return whether all values of a series are the same; true of an empty one."""
     return bool((values == values[:1]).all())

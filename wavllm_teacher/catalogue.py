@@ -65,6 +65,14 @@ TEACHERS = {
         parameters=None,
         get=("edgekit teach --help",),
     ),
+    "wavllm": Entry(
+        what="the speech language model of that name, asked for numbers from 1 to 7",
+        licence="that of its parts",
+        origin="arXiv 2404.00656; its weights can no longer be downloaded",
+        parameters=7_546_223_486,
+        get=("python -m wavllm_teacher.train wavllm --help",),
+        terms="LLaMA 2, its decoder, has Meta's community licence",
+    ),
     "dawn": Entry(
         what="wav2vec2-large-robust, 12 layers, mean over time, tuned on MSP-Podcast",
         licence="CC-BY-NC-SA-4.0",

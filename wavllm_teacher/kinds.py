@@ -74,6 +74,12 @@ def _load_dual(folder: Path, facts: dict[str, Any]) -> Network:
     return load(folder, facts)
 
 
+def _load_speech_llm(folder: Path, facts: dict[str, Any]) -> Network:
+    from wavllm_teacher.speech_llm.teacher import load
+
+    return load(folder, facts)
+
+
 def _load_dawn(folder: Path, _facts: dict[str, Any]) -> Network:
     from wavllm_teacher.dawn import load
 
@@ -93,6 +99,12 @@ def _dual_files(_folder: Path, facts: dict[str, Any]) -> list[str]:
     return ["adapters.safetensors", *encoders]
 
 
+def _speech_llm_files(folder: Path, _facts: dict[str, Any]) -> list[str]:
+    from wavllm_teacher.speech_llm.teacher import files_of
+
+    return files_of(folder)
+
+
 def _public_files(folder: Path, _facts: dict[str, Any]) -> list[str]:
     return [hub.CONFIG_FILE, *hub.weight_files(folder)]
 
@@ -110,6 +122,7 @@ KINDS = {
         on_best_device=True,
     ),
     "dual-encoder": Kind(_dual_files, _load_dual, ("shape", "encoders"), on_best_device=True),
+    "speech-llm": Kind(_speech_llm_files, _load_speech_llm, on_best_device=True),
     "dawn": Kind(_public_files, _load_dawn, on_best_device=True),
     "msp-wavlm": Kind(_public_files, _load_msp_wavlm, on_best_device=True),
 }

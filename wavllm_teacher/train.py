@@ -11,7 +11,9 @@ from edgekit.errors import EdgekitError
 from wavllm_teacher.assembly import assemble_full
 from wavllm_teacher.full import FullConfig, train_full
 from wavllm_teacher.recipe import CompactConfig, train_compact
-from wavllm_teacher.registry import built_in_folder
+from wavllm_teacher.registry import built_in_folder, teacher_digest
+from wavllm_teacher.speech_llm.teacher import PUBLISHED
+from wavllm_teacher.speech_llm.teacher import assemble as assemble_wavllm
 
 
 def _show(what: str, done: int, total: int) -> None:
@@ -34,6 +36,15 @@ def _parser() -> argparse.ArgumentParser:
     assemble = commands.add_parser("assemble", help="put the shipped full head and an encoder together")
     assemble.add_argument("--encoder", type=Path, required=True, help="folder of the Whisper base encoder")
     assemble.add_argument("--out", type=Path, required=True, help="teacher folder to write")
+    wavllm = commands.add_parser("wavllm", help="put the published parts of WavLLM together")
+    wavllm.add_argument("--published", type=Path, required=True, help="WavLLM's own checkpoint")
+    for part, what in (
+        ("decoder", "LLaMA-2-7B-chat"),
+        ("whisper", "whisper-large-v2"),
+        ("wavlm", "wavlm-base"),
+    ):
+        wavllm.add_argument(f"--{part}", type=Path, required=True, help=f"folder of {what}")
+    wavllm.add_argument("--out", type=Path, required=True, help="teacher folder to write")
     return parser
 
 
@@ -47,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.command == "assemble":
             teacher = assemble_full(built_in_folder("whisper-base"), options.encoder, options.out)
             metrics = {"name": teacher.name, "digest": teacher.digest}
+        elif options.command == "wavllm":
+            sources = {part: getattr(options, part) for part in ("decoder", "whisper", "wavlm")}
+            assemble_wavllm(options.published, sources, options.out)
+            metrics = {"name": PUBLISHED, "digest": teacher_digest(str(options.out))}
         else:
             config = CompactConfig(options.corpus, options.speech, options.full)
             metrics = train_compact(config, options.out, _show)

@@ -12,6 +12,7 @@ import click
 
 from edgekit import __version__
 from edgekit.cli import options
+from edgekit.cli.asking import ask
 from edgekit.cli.building import build, report
 from edgekit.cli.device import device
 from edgekit.cli.doctor import doctor
@@ -76,6 +77,7 @@ for command in (
     device,
     teach,
     evaluate,
+    ask,
     targets,
     teachers,
     students,

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -68,6 +69,26 @@ def named_folder(_context: click.Context, _parameter: click.Parameter, value: Pa
 out_option = click.option(
     "--out", type=PATH, required=True, metavar="DIR", callback=named_folder, help="Folder to write."
 )
+
+
+_MODEL_OPTIONS = (
+    click.option("--model", type=PATH, metavar="DIR", help="Folder of a speech language model."),
+    click.option("--decoder", type=PATH, metavar="DIR", help="Its LLaMA, if that lies elsewhere."),
+    click.option("--whisper", type=PATH, metavar="DIR", help="Its Whisper encoder, if that lies elsewhere."),
+    click.option("--wavlm", type=PATH, metavar="DIR", help="Its WavLM encoder, if that lies elsewhere."),
+    click.option(
+        "--bits",
+        type=click.Choice(["8", "4"]),
+        help="Keep the decoder's weights as integers of so many bits.",
+    ),
+)
+
+
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that name a speech language model, see `asking.load_model`."""
+    for option in reversed(_MODEL_OPTIONS):
+        command = option(command)
+    return command
 
 
 def color() -> bool | None:

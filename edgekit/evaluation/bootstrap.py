@@ -28,7 +28,7 @@ def intervals(
     resamples: int,
     seed: int,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the bootstrap intervals of CCC, Pearson and RMSE.
+    """Return the bootstrap intervals of CCC, Pearson, RMSE and mean absolute difference.
 
     Args:
         prediction: (N, D) values.
@@ -38,13 +38,13 @@ def intervals(
         seed: Of the draws.
 
     Returns:
-        For `ccc`, `pearson` and `rmse`: (2, D) lower and upper limit; NaN where the interval is undefined:
-        with one cluster, or if more than 5 % of the resamples leave the figure undefined.
+        For `ccc`, `pearson`, `rmse` and `mae`: (2, D) lower and upper limit; NaN where the interval is
+        undefined: with one cluster, or if more than 5 % of the resamples leave the figure undefined.
     """
     sums = _sums(prediction, reference, cluster)
     if len(sums) < 2:
         undefined = np.full((2, prediction.shape[1]), np.nan)
-        return dict.fromkeys(("ccc", "pearson", "rmse"), undefined)
+        return dict.fromkeys(("ccc", "pearson", "rmse", "mae"), undefined)
     drawn = [_figures(counts @ sums.reshape(len(sums), -1)) for counts in _counts(len(sums), resamples, seed)]
     tail = tail_share(len(sums))
     return {name: _limits(np.concatenate([part[name] for part in drawn]), tail) for name in drawn[0]}
@@ -69,10 +69,10 @@ def tail_share(clusters: int) -> float:
 def _sums(
     prediction: NDArray[np.float64], reference: NDArray[np.float64], cluster: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Return (K, 7, D): count and sums of p, r, p², r², pr and (p - r)² of every cluster."""
+    """Return (K, 8, D): count and sums of p, r, p², r², pr, (p - r)² and |p - r| of every cluster."""
     # A common shift changes no figure, and keeps the variances from cancelling.
     p, r = prediction - reference.mean(axis=0), reference - reference.mean(axis=0)
-    terms = np.stack([np.ones_like(p), p, r, p * p, r * r, p * r, (p - r) ** 2], axis=1)
+    terms = np.stack([np.ones_like(p), p, r, p * p, r * r, p * r, (p - r) ** 2, np.abs(p - r)], axis=1)
     sums = np.zeros((int(cluster.max()) + 1, *terms.shape[1:]))
     np.add.at(sums, cluster, terms)
     return sums
@@ -91,9 +91,9 @@ def _counts(clusters: int, resamples: int, seed: int) -> Iterator[NDArray[np.flo
 
 
 def _figures(totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Return (R, D) figures of (R, 7 D) sums; NaN where a series is constant."""
-    n, *sums = np.moveaxis(totals.reshape(len(totals), 7, -1), 1, 0)
-    p, r, pp, rr, pr, dd = (total / n for total in sums)
+    """Return (R, D) figures of (R, 8 D) sums; NaN where a series is constant."""
+    n, *sums = np.moveaxis(totals.reshape(len(totals), 8, -1), 1, 0)
+    p, r, pp, rr, pr, dd, apart = (total / n for total in sums)
     var_p, var_r, covariance = pp - p * p, rr - r * r, pr - p * r
     defined = (var_p > CONSTANT * pp) & (var_r > CONSTANT * rr)
     var_p, var_r = (np.where(defined, variance, np.nan) for variance in (var_p, var_r))
@@ -101,6 +101,7 @@ def _figures(totals: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         "ccc": 2 * covariance / (var_p + var_r + (p - r) ** 2),
         "pearson": np.clip(covariance / np.sqrt(var_p * var_r), -1, 1),
         "rmse": np.sqrt(dd),
+        "mae": apart,
     }
 
 

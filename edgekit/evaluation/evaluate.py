@@ -12,17 +12,21 @@ from edgekit.evaluation.bootstrap import CONFIDENCE_PERCENT, intervals
 from edgekit.evaluation.matching import Files, average_files, match
 from edgekit.evaluation.reference import Reference
 from edgekit.labels import LabelSet
-from edgekit.metrics import DIMENSIONS, ccc, is_constant, pearson, rmse
+from edgekit.metrics import DIMENSIONS, ccc, is_constant, mae, pearson, rmse
 
 METRICS: dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], float]] = {
     "ccc": ccc,
     "pearson": pearson,
     "rmse": rmse,
+    "mae": mae,
 }
+BETWEEN = ("ccc", "pearson")
+"""Those that compare how two series vary: undefined where one does not."""
 UNITS = {
     "ccc": "none; -1 to 1, 1 is perfect agreement",
     "pearson": "none; -1 to 1",
     "rmse": "of the scale 0 to 1",
+    "mae": "of the scale 0 to 1",
 }
 FEW_CLUSTERS = 5
 LEAST_CLIPS = 2
@@ -274,7 +278,7 @@ def _figure(
     reference: NDArray[np.float64],
     limits: NDArray[np.float64],
 ) -> Figure:
-    reason = "" if metric == "rmse" else _undefined(labels, reference)
+    reason = _undefined(labels, reference) if metric in BETWEEN else ""
     if reason:
         return Figure(None, None, f"undefined: {reason}")
     value = METRICS[metric](labels, reference)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgekit.audio.reading import SUFFIXES
 from edgekit.errors import AudioError
-from edgekit.evaluation.reference import Reference
+from edgekit.evaluation.reference import LABELS, Reference
 from edgekit.labels import LabelSet
 
 SHOWN = 4
@@ -52,6 +52,18 @@ def average_files(labels: LabelSet) -> Files:
         )
     sums = [np.bincount(index, duration_s * values) for values in labels.adv.T.astype(np.float64)]
     return Files(labels.path, names.tolist(), (np.array(sums) / total_s).T, splits[first].tolist())
+
+
+def as_reference(labels: LabelSet) -> Reference:
+    """Return the labels of another teacher as what to compare with, one value per file.
+
+    Raises:
+        AudioError: As `average_files` does.
+    """
+    files = average_files(labels)
+    teachers = ", ".join(sorted(set(labels.teacher)))
+    places = [f"label {number}" for number in range(1, len(files.file) + 1)]
+    return Reference(labels.path, f"{LABELS}{teachers}", files.file, places, files.adv, {}, 0)
 
 
 def match(files: Files, reference: Reference) -> list[tuple[int, int]]:

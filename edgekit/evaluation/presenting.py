@@ -1,5 +1,6 @@
 """An evaluation as JSON, and for a terminal: readable at 80 columns."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from rich.console import Group as Stack
@@ -9,10 +10,13 @@ from rich.text import Text
 
 from edgekit.evaluation.bootstrap import CONFIDENCE_PERCENT, METHOD
 from edgekit.evaluation.evaluate import FEW_CLUSTERS, UNITS, Evaluation, Figure, Group, Resampling
+from edgekit.evaluation.reference import LABELS
 from edgekit.metrics import DIMENSIONS
 
 SCHEMA = 1
 TITLES = {"ccc": "CCC", "pearson": "Pearson", "rmse": "RMSE"}
+TITLES_OF_LABELS = {"ccc": "CCC", "mae": "mean difference", "rmse": "RMSE"}
+"""What a table shows of two teachers: they may be compared without either being right."""
 DECIMALS = 3
 
 
@@ -78,8 +82,9 @@ def render(found: Evaluation) -> RenderableType:
         *(Text(line, style="yellow") for line in _left_out(found)),
         Text(f"[low, high]: {CONFIDENCE_PERCENT} % interval, {resampled(found.resampling)}", style="dim"),
     ]
+    titles = TITLES_OF_LABELS if found.kind.startswith(LABELS) else TITLES
     for group in found.groups:
-        parts += [Text(), Text(_heading(found, group), style="bold"), _table(group)]
+        parts += [Text(), Text(_heading(found, group), style="bold"), _table(group, titles)]
     return Stack(*parts, *_warning(found))
 
 
@@ -112,12 +117,12 @@ def _count(number: int, unit: str) -> str:
     return f"{number:,} {unit}{'' if number == 1 else 's'}"
 
 
-def _table(group: Group) -> Table:
+def _table(group: Group, titles: Mapping[str, str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for column in ("", *TITLES.values()):
+    for column in ("", *titles.values()):
         table.add_column(column, no_wrap=True)
     for dimension in DIMENSIONS:
-        shown = (_shown(group.figures[metric][dimension]) for metric in TITLES)
+        shown = (_shown(group.figures[metric][dimension]) for metric in titles)
         # As text: in a plain string, brackets would be markup.
         table.add_row(dimension, *map(Text, shown))
     return table

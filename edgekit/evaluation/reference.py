@@ -30,6 +30,8 @@ MSP_ALIASES: Mapping[str, Sequence[str]] = {
 MSP_REQUIRED = ("filename", "emoact", "emodom", "emoval")
 MSP_RANGE = (1.0, 7.0)
 TABLE, MSP_PODCAST = "table", "MSP-Podcast consensus table"
+LABELS = "labels of "
+"""What the kind of a reference begins with that another teacher made; its name follows."""
 COLUMNS_HINT = (
     f"give it a column file or path, and {', '.join(DIMENSIONS)} from 0 to 1; "
     "or name the MSP-Podcast consensus table"
@@ -44,7 +46,7 @@ class Reference:
 
     Attributes:
         path: The table.
-        kind: `TABLE` or `MSP_PODCAST`.
+        kind: `TABLE`, `MSP_PODCAST`, or `LABELS` and a teacher's name.
         file: Name of each clip's file.
         place: Where each row stands, such as `line 7`.
         adv: (N, 3) float64 arousal, dominance, valence from 0 to 1.

@@ -5,6 +5,8 @@ adapter, and learns prompts that combine tasks. Both minimise the cross entropy 
 one predicted from the true ones before it.
 
 Batch and dropout of a step depend on the seed and the step's number alone: a checkpoint needs no generator.
+Under torchrun, each process computes its part of every batch. Without dropout, losses and weights are those
+of one process but for rounding; dropout differs from process to process.
 """
 
 import io
@@ -24,6 +26,7 @@ from edgekit import artifact
 from edgekit.audio import read_audio
 from edgekit.errors import ArtifactError, ConfigError
 from edgekit.interrupts import interrupts_after
+from edgekit.parallel import ALONE, Team
 from edgekit.progress import Progress, silent
 from wavllm_teacher import checkpoint
 from wavllm_teacher.device import CPU, Device
@@ -128,12 +131,24 @@ def _size(heard: Heard) -> int:
 
 
 def answer_loss(
-    model: SpeechLlm, tokenizer: Tokenizer, batch: Sequence[Instruction], heard: Sequence[Heard | None]
+    model: SpeechLlm,
+    tokenizer: Tokenizer,
+    batch: Sequence[Instruction],
+    heard: Sequence[Heard | None],
+    count: int | None = None,
 ) -> torch.Tensor:
-    """Return the mean cross entropy of all tokens of a batch's answers, each answer's end included."""
+    """Return the mean cross entropy of all tokens of a batch's answers, each answer's end included.
+
+    Args:
+        model: What is trained.
+        tokenizer: The decoder's.
+        batch: The instructions, at least one.
+        heard: The speech of each; None where there is none.
+        count: What to divide the sum over tokens by, where the batch is a part of a larger one.
+    """
     requests = [Request(found.prompt, _speech(clip)) for found, clip in zip(batch, heard, strict=True)]
     prompts = [tokenise(request, tokenizer) for request in requests]
-    answers = [[*tokenizer.encode(found.answer), tokenizer.end] for found in batch]
+    answers = _answer_tokens(tokenizer, batch)
     longest = max(map(len, answers))
     # All answers end where the sequence ends, so the last positions alone need logits; the very last predicts
     # what would follow the end.
@@ -141,7 +156,14 @@ def answer_loss(
     targets = torch.full((len(answers), longest), IGNORED)
     for row, answer in enumerate(answers):
         targets[row, longest - len(answer) :] = torch.tensor(answer)
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten().to(logits.device), ignore_index=IGNORED)
+    summed = F.cross_entropy(
+        logits.flatten(0, 1), targets.flatten().to(logits.device), ignore_index=IGNORED, reduction="sum"
+    )
+    return summed / (count or sum(map(len, answers)))
+
+
+def _answer_tokens(tokenizer: Tokenizer, batch: Sequence[Instruction]) -> list[list[int]]:
+    return [[*tokenizer.encode(found.answer), tokenizer.end] for found in batch]
 
 
 def _speech(heard: Heard | None) -> Any:
@@ -172,6 +194,7 @@ class Trainer:
         schedule: How.
         folder: Where the checkpoint lies; one that is there is continued.
         device: Its precision is that of the matrix products.
+        team: The processes that train together; all see the same `folder`.
     """
 
     def __init__(
@@ -182,8 +205,10 @@ class Trainer:
         schedule: Schedule,
         folder: Path,
         device: Device = CPU,
+        team: Team = ALONE,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self.team = team
         self.mixture, self.schedule = mixture, schedule
         self.device = device
         self.checkpoint = folder / CHECKPOINT
@@ -205,17 +230,21 @@ class Trainer:
         """
         if self.checkpoint.exists():
             self._restore()
+        # Adapters may have been drawn at random in each process.
+        self.team.share(value.data for value in self.trained.values())
+        show = progress if self.team.leads else silent
         try:
             while self.state.step < self.schedule.steps:
                 with interrupts_after():
                     self._advance()
                 if self.state.step % self.schedule.checkpoint_every == 0:
                     self._save()
-                progress(f"training stage {self.model.stage}", self.state.step, self.schedule.steps)
+                show(f"training stage {self.model.stage}", self.state.step, self.schedule.steps)
         except KeyboardInterrupt:
             self._save()
             raise
         self._save()
+        self.team.wait()
         self.model.train(mode=False)
         return self.state
 
@@ -225,19 +254,28 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(self.state.step)
         self.optimizer.zero_grad()
-        self.state.losses.append(self._learn(batch, int(rng.integers(2**63))))
+        self.state.losses.append(self._learn(batch, int(rng.integers(2**63)) + self.team.rank))
+        self.team.add_gradients(self.trained.values())
         nn.utils.clip_grad_norm_(self.trained.values(), self.schedule.largest_gradient)
         self.optimizer.step()
         self.state.step += 1
 
     def _learn(self, batch: Sequence[Instruction], seed: int) -> float:
-        """Leave gradients, and return the loss."""
-        heard = [self.hearing(found.audio) for found in batch]
+        """Leave the gradients of this process's part, and return the loss of the whole batch."""
+        own = batch[self.team.part(len(batch), 1)]
+        return self.team.add(
+            self._learn_part(own, sum(map(len, _answer_tokens(self.tokenizer, batch))), seed)
+        )
+
+    def _learn_part(self, own: Sequence[Instruction], count: int, seed: int) -> float:
+        if not own:
+            return 0.0
+        heard = [self.hearing(found.audio) for found in own]
         self.model.train()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             with self.device.autocast():
-                loss = answer_loss(self.model, self.tokenizer, batch, heard)
+                loss = answer_loss(self.model, self.tokenizer, own, heard, count)
             torch.autograd.backward(loss)
         return loss.item()
 
@@ -245,6 +283,8 @@ class Trainer:
         return [self.model.stage, self.schedule.steps, self.schedule.batch, self.schedule.seed]
 
     def _save(self) -> None:
+        if not self.team.leads:
+            return
         values = {
             "identity": self._identity(),
             "step": self.state.step,

@@ -5,16 +5,20 @@ An answer depends on its request, the decoding and the seed alone: clips are enc
 masked, positions are counted without it, and every request draws from a generator of its own.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from edgekit.audio import SAMPLE_RATE_HZ
 from edgekit.errors import ConfigError
-from wavllm_teacher.speech_llm.hearing import Heard
+from wavllm_teacher.encoder import SAMPLES_PER_FRAME
+from wavllm_teacher.speech_llm.hearing import Heard, Samples
 from wavllm_teacher.speech_llm.model import Sequences, SpeechLlm
 from wavllm_teacher.speech_llm.prompts import Prompt, Request, tokenise
+from wavllm_teacher.speech_llm.sizes import SUBSAMPLING
 from wavllm_teacher.speech_llm.tokens import Tokenizer, stream_text
 
 MOST_TOGETHER = 8
@@ -156,6 +160,7 @@ class Assistant:
         self.model = model.train(mode=False)
         self.tokenizer = tokenizer
         self.together = together
+        self._heard: dict[bytes, Heard] = {}
 
     def answer(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> list[str]:
         """Return the answer to each request."""
@@ -176,5 +181,27 @@ class Assistant:
         return generate(self.model, prompts, self.hear(requests), self.tokenizer.end, decoding)
 
     def hear(self, requests: Sequence[Request]) -> list[Heard | None]:
-        """Return what the encoders make of each request's speech."""
-        return [None if request.samples is None else self.model.ears(request.samples) for request in requests]
+        """Return what the encoders make of each request's speech.
+
+        What was heard last is kept: steps and scales ask about the same clips again and again.
+
+        Raises:
+            ConfigError: If speech alone is longer than the decoder's positions.
+        """
+        clips = [request.samples for request in requests]
+        keys = [None if samples is None else hashlib.sha256(samples.tobytes()).digest() for samples in clips]
+        heard: dict[bytes, Heard] = {}
+        for key, samples in zip(keys, clips, strict=True):
+            if key is not None and samples is not None and key not in heard:
+                heard[key] = self._heard[key] if key in self._heard else self._ears(samples)
+        self._heard = heard
+        return [None if key is None else heard[key] for key in keys]
+
+    def _ears(self, samples: Samples) -> Heard:
+        # Before it is heard: of an hour, the encoders would take all memory, for nothing.
+        least, most = samples.size // (SUBSAMPLING * SAMPLES_PER_FRAME), self.model.shape.decoder.positions
+        if least > most:
+            speech = f"{samples.size / SAMPLE_RATE_HZ:.0f} s of speech"
+            raise ConfigError(f"{speech} need {least} positions, the decoder has {most}", "cut the audio")
+        heard: Heard = self.model.ears(samples)
+        return heard

@@ -1,14 +1,18 @@
 """Text to token numbers and back: LLaMA's own tokenizer from its file, or plain bytes."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgekit import artifact
 from edgekit.errors import ArtifactError
 from wavllm_teacher import hub
 
 TOKENIZER_FILE = "tokenizer.json"
 BEGIN, END = "<s>", "</s>"
+BYTES = {"kind": "bytes"}
+"""What `tokenizer.json` holds where tokens are bytes."""
 UNFINISHED = "�"
 """What decoders write for bytes that are no character, or not yet."""
 
@@ -53,6 +57,10 @@ class ByteTokenizer:
         """Return the text of some bytes."""
         return bytes(token for token in tokens if token < self.begin).decode(errors="replace")
 
+    def to_json(self) -> str:
+        """Return what `tokenizer.json` holds of it."""
+        return json.dumps(BYTES) + "\n"
+
 
 class FileTokenizer:
     """A tokenizer as Hugging Face lays it out, `tokenizer.json`.
@@ -92,6 +100,28 @@ class FileTokenizer:
         """Return the text of tokens; begin and end are no text."""
         text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text
+
+    def to_json(self) -> str:
+        """Return what `tokenizer.json` holds of it."""
+        text: str = self._tokenizer.to_str(pretty=True)
+        return text
+
+
+def save_tokenizer(tokenizer: ByteTokenizer | FileTokenizer, folder: Path) -> None:
+    """Write `tokenizer.json`, from which `load_tokenizer` makes the same tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    artifact.write_text(folder / TOKENIZER_FILE, tokenizer.to_json())
+
+
+def load_tokenizer(file: Path) -> Tokenizer:
+    """Return the tokenizer of a file: ours for bytes, or one as Hugging Face lays it out.
+
+    Raises:
+        ArtifactError: If it is missing or damaged, or lacks the tokens <s> and </s>.
+    """
+    if file.is_file() and hub.read_json(file) == BYTES:
+        return ByteTokenizer()
+    return FileTokenizer(file)
 
 
 def stream_text(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:

@@ -1,16 +1,13 @@
 """Training by several processes: the loss of one, computed by all."""
 
 import json
-import math
 import subprocess
 import sys
 from dataclasses import replace
 
-import pytest
 import torch
 from unit.distill.test_training import SCRATCH, write_labels
 
-from distill.parallel import Team
 from distill.training import distill
 from edgekit.progress import silent
 
@@ -23,14 +20,6 @@ from distill.training import distill
 config = DistillConfig(**json.loads(sys.argv[1]))
 distill(config, Path(sys.argv[2]), Path(sys.argv[3]), lambda *_: None)
 """
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 5])
-@pytest.mark.parametrize("count", [1, 8, 10, 64])
-def test_the_parts_are_the_batch(size, count):
-    parts = [Team(rank, size).part(count, 4) for rank in range(size)]
-    assert [i for part in parts for i in range(count)[part]] == list(range(count))
-    assert max(part.stop - part.start for part in parts) <= 4 * math.ceil(math.ceil(count / 4) / size)
 
 
 def losses(folder) -> torch.Tensor:

@@ -153,7 +153,9 @@ def test_the_same_seed_the_same_figures(capsys, labels, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ([], 2, "Missing option '--reference'"),
+        ([], 2, "nothing to compare with"),
+        (["--reference", "t.csv", "--bits", "8"], 2, "--bits does not apply without --model"),
+        (["--model", "m", "--by", "speaker"], 2, "--by does not apply with --model"),
         (["--reference", "none.csv"], 7, "none.csv: no such file"),
         (["--reference", "t.txt"], 2, "t.txt: not a table that can be read"),
         (["--reference", "t.csv", "--split", "Test9"], 2, "no clip to compare is in split Test9"),
@@ -203,3 +205,33 @@ def test_the_teacher_that_ships_on_real_speech(capsys, shared, tmp_path):
         "emodb_14",
         "emodb_15",
     }
+
+
+def test_two_teachers_are_compared(capsys, labels, tmp_path):
+    files, adv, reference = clips()
+    # Another cut of the same files, whose pieces count by their length.
+    pieces, values = [*files, files[0]], np.concatenate([reference, reference[:1] - 0.09])
+    times = {"start_s": [0.0] * CLIPS + [2.0], "end_s": [2.0] * CLIPS + [3.0]}
+    other = write_labels(tmp_path / "other", pieces, values, teacher=["wavllm"] * (CLIPS + 1), **times)
+    found = json.loads(run(capsys, labels, "--reference", other, "--json"))
+    assert (found["teachers"], found["reference_kind"]) == (["t"], "labels of wavllm")
+    figures = found["groups"][0]["figures"]
+    wanted = reference.astype(np.float32).astype(float)
+    wanted[0] -= 0.03
+    apart = np.abs(adv.astype(float) - wanted).mean(axis=0)
+    assert [figures["mae"][name]["value"] for name in figures["mae"]] == pytest.approx(list(apart), rel=1e-5)
+    text = run(capsys, labels, "--reference", other)
+    assert "teacher t; reference: labels of wavllm; all splits" in text
+    lines = text.splitlines()
+    head = lines.index("all: 48 clips") + 1
+    assert lines[head].split() == ["CCC", "mean", "difference", "RMSE"]
+    low, high = figures["mae"]["arousal"]["low"], figures["mae"]["arousal"]["high"]
+    assert f"{apart[0]:.3f} [{low:.3f}, {high:.3f}]" in lines[head + 1]
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_teacher_agrees_with_itself(capsys, labels):
+    figures = json.loads(run(capsys, labels, "--reference", labels, "--json"))["groups"][0]["figures"]
+    for name in ("arousal", "dominance", "valence"):
+        assert figures["ccc"][name]["value"] == pytest.approx(1)
+        assert figures["mae"][name]["value"] == 0

@@ -11,7 +11,7 @@ import pytest
 from edgekit.cli import main
 from edgekit.cli.listing import _short
 
-NAMES = ["compact", "whisper-base", "dual-encoder", "dawn", "msp-wavlm", "msp-fused"]
+NAMES = ["compact", "whisper-base", "dual-encoder", "wavllm", "dawn", "msp-wavlm", "msp-fused"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +29,9 @@ def run(capsys, *words: str) -> str:
 def test_the_table_has_a_line_for_every_teacher(capsys):
     lines = run(capsys).splitlines()
     assert lines[0].split() == ["teacher", "parameters", "size", "here", "licence"]
-    assert [line.split()[0] for line in lines[1:7]] == NAMES
+    assert [line.split()[0] for line in lines[1:8]] == NAMES
     assert re.fullmatch(r"compact +[\d.]+ M +[\d.]+ MB  built in +Apache-2\.0 and MIT", lines[1])
-    assert lines[4] == "dawn               165 M    661 MB  not here      CC-BY-NC-SA-4.0"
+    assert lines[5] == "dawn               165 M    661 MB  not here      CC-BY-NC-SA-4.0"
     # The columns start where their heads do.
     assert {line.index(word) for line, word in zip(lines[:2], ("here", "built in"), strict=True)} == {36}
 

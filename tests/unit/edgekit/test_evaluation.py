@@ -50,6 +50,7 @@ def test_figures_equal_their_formulas(tmp_path, rng):
         assert of["ccc"].value == pytest.approx(ccc_formula(p, r))
         assert of["pearson"].value == pytest.approx(stats.pearsonr(p, r).statistic)
         assert of["rmse"].value == pytest.approx(np.sqrt(np.mean((p - r) ** 2)))
+        assert of["mae"].value == pytest.approx(np.mean(np.abs(p - r)))
 
 
 def test_intervals_equal_a_bootstrap_written_out(rng):
@@ -57,13 +58,14 @@ def test_intervals_equal_a_bootstrap_written_out(rng):
     prediction = reference + rng.normal(0, 0.2, (40, 2))
     found = intervals(prediction, reference, cluster, 500, seed=5)
     draws = np.random.default_rng(5).integers(7, size=(500, 7))
-    drawn = {"ccc": [], "pearson": [], "rmse": []}
+    drawn = {"ccc": [], "pearson": [], "rmse": [], "mae": []}
     for draw in draws:
         rows = np.concatenate([np.flatnonzero(cluster == k) for k in draw])
         p, r = prediction[rows, 1], reference[rows, 1]
         drawn["ccc"].append(ccc_formula(p, r))
         drawn["pearson"].append(np.corrcoef(p, r)[0, 1])
         drawn["rmse"].append(np.sqrt(np.mean((p - r) ** 2)))
+        drawn["mae"].append(np.mean(np.abs(p - r)))
     # The expanded percentile interval of Hesterberg (2015).
     tail = stats.norm.cdf(np.sqrt(7 / 6) * stats.t.ppf(0.025, 6))
     for metric, values in drawn.items():

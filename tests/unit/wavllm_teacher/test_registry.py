@@ -55,7 +55,7 @@ def test_unknown_names_suggest_the_nearest():
     assert caught.value.hint == choices
 
 
-@pytest.mark.parametrize("name", ["whisper-base", "dual-encoder"])
+@pytest.mark.parametrize("name", ["whisper-base", "dual-encoder", "wavllm"])
 def test_what_users_make_is_named_by_its_folder(name):
     with pytest.raises(ConfigError, match=f"{name}: has to be made first") as caught:
         load_teacher(name)

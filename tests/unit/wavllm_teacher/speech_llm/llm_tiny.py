@@ -1,10 +1,14 @@
 """A tiny speech language model whose every weight is random, norms and corrections included."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
+from wavllm_teacher.speech_llm import storage
 from wavllm_teacher.speech_llm.model import SpeechLlm
 from wavllm_teacher.speech_llm.sizes import SIZES, SpeechLlmShape
+from wavllm_teacher.speech_llm.tokens import ByteTokenizer, save_tokenizer
 
 TINY = SIZES["tiny"]
 
@@ -22,3 +26,21 @@ def tiny(stage: int = 2, shape: SpeechLlmShape = TINY, seed: int = 0) -> SpeechL
     model = SpeechLlm(shape, stage)
     randomise(model, seed + 1)
     return model.train(mode=False)
+
+
+def talkative(seed: int = 3) -> SpeechLlm:
+    """A tiny model whose greedy answers differ from prompt to prompt: its weights are large."""
+    model = tiny(seed=seed)
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            if parameter.dim() > 1:
+                parameter *= 3
+    return model
+
+
+def write_tiny(folder: Path, model: SpeechLlm) -> Path:
+    """A folder that can answer, with byte tokens."""
+    storage.save_adapters(model, folder)
+    storage.save_frozen(model, folder)
+    save_tokenizer(ByteTokenizer(), folder)
+    return folder

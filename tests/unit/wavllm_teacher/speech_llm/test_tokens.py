@@ -7,7 +7,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from edgekit.errors import ArtifactError
 from wavllm_teacher.speech_llm.prompts import Request, tokenise
-from wavllm_teacher.speech_llm.tokens import ByteTokenizer, FileTokenizer, stream_text
+from wavllm_teacher.speech_llm.tokens import (
+    ByteTokenizer,
+    FileTokenizer,
+    load_tokenizer,
+    save_tokenizer,
+    stream_text,
+)
 
 
 def write_tokenizer(folder, special=("<s>", "</s>")):
@@ -46,6 +52,16 @@ def test_a_file(tmp_path):
     assert tokenizer.decode([*tokens, tokenizer.end]) == "hello hello"
 
 
+def test_what_is_saved_is_loaded(tmp_path):
+    tokenizer = FileTokenizer(write_tokenizer(tmp_path))
+    save_tokenizer(tokenizer, tmp_path / "words")
+    loaded = load_tokenizer(tmp_path / "words/tokenizer.json")
+    assert loaded.encode("hello world") == tokenizer.encode("hello world")
+    assert isinstance(loaded, FileTokenizer)
+    save_tokenizer(ByteTokenizer(), tmp_path / "bytes")
+    assert isinstance(load_tokenizer(tmp_path / "bytes/tokenizer.json"), ByteTokenizer)
+
+
 def test_a_file_without_an_end(tmp_path):
     with pytest.raises(ArtifactError, match="no token </s>"):
         FileTokenizer(write_tokenizer(tmp_path, special=("<s>",)))
@@ -54,8 +70,11 @@ def test_a_file_without_an_end(tmp_path):
 def test_damaged_files(tmp_path):
     file = tmp_path / "tokenizer.json"
     with pytest.raises(ArtifactError, match="no tokenizer here"):
-        FileTokenizer(file)
-    file.write_text("{")
+        load_tokenizer(file)
+    for damaged in ("{", "{}"):
+        file.write_text(damaged)
+        with pytest.raises(ArtifactError, match="damaged"):
+            load_tokenizer(file)
     with pytest.raises(ArtifactError, match="damaged"):
         FileTokenizer(file)
 

@@ -27,7 +27,7 @@ class Team:
         return self.rank == 0
 
     def part(self, count: int, unit: int) -> slice:
-        """Return which of `count` crops this process computes: whole units, as equal in number as can be.
+        """Return which of `count` rows this process computes: whole units, as equal in number as can be.
 
         Example:
             >>> [Team(rank, 2).part(20, 8) for rank in (0, 1)]
@@ -57,12 +57,34 @@ class Team:
         return torch.cat(rows)
 
     def add_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace the gradient of every parameter by the sum over all processes."""
-        if self.size > 1:
-            for parameter in parameters:
+        """Replace the gradient of every parameter by the sum over all processes.
+
+        A parameter that has none in any process keeps none: optimizers leave it alone.
+        """
+        if self.size == 1:
+            return
+        together = list(parameters)
+        taught = torch.tensor([int(parameter.grad is not None) for parameter in together])
+        distributed.all_reduce(taught)
+        for parameter, processes in zip(together, taught.tolist(), strict=True):
+            if processes:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 distributed.all_reduce(parameter.grad)
+
+    def add(self, value: float) -> float:
+        """Return the sum of a number over all processes."""
+        if self.size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64)
+        distributed.all_reduce(total)
+        return total.item()
+
+    def share(self, values: Iterable[Tensor]) -> None:
+        """Replace every value by that of the process that leads."""
+        if self.size > 1:
+            for value in values:
+                distributed.broadcast(value, 0)
 
     def average(self, values: Iterable[Tensor]) -> None:
         """Replace every value by the mean over all processes: each has seen a part of the statistics."""
@@ -77,11 +99,15 @@ class Team:
             distributed.barrier()
 
 
+ALONE = Team()
+"""One process."""
+
+
 @contextlib.contextmanager
 def team() -> Iterator[Team]:
     """Yield the processes that torchrun started, connected; without torchrun, this process alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Team()
+        yield ALONE
         return
     distributed.init_process_group("gloo")
     try:

@@ -1,0 +1,131 @@
+"""Chain of thought: a complex task is taken apart into simpler ones, asked in turn (arXiv 2404.00656).
+
+Every step is a prompt of its own about the same speech. The answers before it can stand in it: {1} is that of
+the first step, {previous} that of the step before. The named decompositions are ours, in the paper's manner.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from edgekit.errors import ConfigError
+from wavllm_teacher.speech_llm.generation import GREEDY, Assistant, Decoding
+from wavllm_teacher.speech_llm.hearing import Samples
+from wavllm_teacher.speech_llm.prompts import Request
+
+PREVIOUS = "previous"
+_PLACE = re.compile(rf"\{{({PREVIOUS}|\d+)\}}")
+
+STEPS: dict[str, tuple[str, ...]] = {
+    "translation": (
+        "Transcribe the speech.",
+        'Translate the following text into German: "{previous}"',
+    ),
+    "gist": (
+        "Transcribe the speech.",
+        'Summarise the following text: "{previous}"',
+        'Say in one sentence what matters most: "{previous}"',
+    ),
+    "emotion": (
+        "Transcribe the speech.",
+        'The speaker says "{1}". Describe the tone of the voice.',
+        'The speaker says "{1}", in this tone: {2} Name the emotion of the speaker in one word.',
+    ),
+}
+"""Decompositions that have a name."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A step that was asked.
+
+    Attributes:
+        prompt: What was asked, former answers in place.
+        answer: What was answered.
+    """
+
+    prompt: str
+    answer: str
+
+
+def require_possible(steps: Sequence[str]) -> None:
+    """Require that every step refers to steps before it alone.
+
+    Raises:
+        ConfigError: If there is no step, one is empty, or it refers to an answer that is not there yet.
+    """
+    if not steps or not all(step.strip() for step in steps):
+        raise ConfigError("a step without a prompt", "say what to do in every step")
+    for number, step in enumerate(steps, 1):
+        for place in _PLACE.findall(step):
+            wanted = number - 1 if place == PREVIOUS else int(place)
+            if not 1 <= wanted < number:
+                raise ConfigError(
+                    f"step {number} refers to {{{place}}}: there is no such answer before it",
+                    f"refer to steps before it: {{1}}, {{2}} ..., or {{{PREVIOUS}}}",
+                )
+
+
+def filled(step: str, answers: Sequence[str]) -> str:
+    """Return a step's prompt with the answers before it in place; what is in braces in an answer stays.
+
+    Example:
+        >>> filled("Of {1}, then {previous}: {x}", ["one {2}", "two"])
+        'Of one {2}, then two: {x}'
+    """
+    return _PLACE.sub(lambda found: answers[-1 if found[1] == PREVIOUS else int(found[1]) - 1], step)
+
+
+def answer_steps(
+    assistant: Assistant,
+    steps: Sequence[str],
+    clips: Sequence[Samples | None],
+    decoding: Decoding = GREEDY,
+) -> list[list[Turn]]:
+    """Return the turns of each clip; clips are answered together, and do not affect each other.
+
+    Args:
+        assistant: Answers.
+        steps: Prompts with places for the answers before them.
+        clips: (N,) speech at 16 kHz of each; None for a task about text alone.
+        decoding: How tokens are chosen.
+
+    Raises:
+        ConfigError: If the steps are impossible, or speech and prompt are too long.
+    """
+    require_possible(steps)
+    turns: list[list[Turn]] = [[] for _ in clips]
+    for step in steps:
+        prompts = [filled(step, [turn.answer for turn in before]) for before in turns]
+        requests = [Request(prompt, samples) for prompt, samples in zip(prompts, clips, strict=True)]
+        answers = assistant.answer(requests, decoding)
+        for before, prompt, answer in zip(turns, prompts, answers, strict=True):
+            before.append(Turn(prompt, answer))
+    return turns
+
+
+def stream_steps(
+    assistant: Assistant, steps: Sequence[str], samples: Samples | None, decoding: Decoding = GREEDY
+) -> Iterator[tuple[str, Iterator[str]]]:
+    """Yield each step's prompt and its answer, which comes piece by piece.
+
+    An answer that was not read to its end is read before the next step.
+
+    Raises:
+        ConfigError: As `answer_steps` does.
+    """
+    require_possible(steps)
+    answers: list[str] = []
+    for step in steps:
+        prompt, said = filled(step, answers), list[str]()
+        pieces = _noted(assistant.stream(Request(prompt, samples), decoding), said)
+        yield prompt, pieces
+        deque(pieces, maxlen=0)
+        answers.append("".join(said))
+
+
+def _noted(pieces: Iterator[str], said: list[str]) -> Iterator[str]:
+    for piece in pieces:
+        said.append(piece)
+        yield piece

@@ -1,0 +1,126 @@
+"""The speech language model as a teacher: asked for a number in each dimension, it gives the one to expect.
+
+The answer is not read back as text. The chances of the numbers 1 to 7, each as the whole answer, weigh what
+they stand for on the scale from 0 to 1 (`choices`): a value between two steps shows how sure the model was,
+and the same clip always gets the same label.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgekit import artifact
+from edgekit.metrics import DIMENSIONS
+from wavllm_teacher.catalogue import TEACHERS
+from wavllm_teacher.registry import TEACHER_FILE
+from wavllm_teacher.speech_llm import storage, weights
+from wavllm_teacher.speech_llm.choices import expected_value
+from wavllm_teacher.speech_llm.folder import DECODER, load_assistant, tokenizer_file
+from wavllm_teacher.speech_llm.generation import Assistant
+from wavllm_teacher.speech_llm.model import SpeechLlm
+from wavllm_teacher.speech_llm.prompts import Request
+from wavllm_teacher.speech_llm.sizes import named
+from wavllm_teacher.speech_llm.tokens import FileTokenizer, save_tokenizer
+
+PUBLISHED = "wavllm"
+"""The name in the catalogue, and in label tables, of WavLLM as it was published."""
+NUMBERS = range(1, 8)
+"""The scale of MSP-Podcast, on which the public teachers were rated too."""
+SCALE = {str(number): (number - NUMBERS[0]) / (NUMBERS[-1] - NUMBERS[0]) for number in NUMBERS}
+PROMPTS = {
+    "arousal": "How excited does the speaker sound, from 1 (very calm) to 7 (very excited)?",
+    "dominance": "How dominant does the speaker sound, from 1 (very weak) to 7 (very strong)?",
+    "valence": "How positive does the speaker sound, from 1 (very negative) to 7 (very positive)?",
+}
+"""What is asked for each dimension, unless `teacher.json` has prompts of its own."""
+
+
+class SpeechLlmTeacher:
+    """Labels speech by asking about it.
+
+    Args:
+        assistant: Answers.
+        prompts: Dimension to what is asked; answers are the numbers 1 to 7.
+    """
+
+    def __init__(self, assistant: Assistant, prompts: Mapping[str, str]) -> None:
+        self.assistant = assistant
+        self.prompts = prompts
+
+    def predict(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return (len(clips), 3) arousal, dominance, valence from 0 to 1 of (N,) 16 kHz clips.
+
+        Clips go one at a time, so that none depends on the others.
+        """
+        rows = [[self._value(name, samples) for name in DIMENSIONS] for samples in clips]
+        return np.array(rows, np.float32).reshape(-1, len(DIMENSIONS))
+
+    def _value(self, dimension: str, samples: NDArray[np.float32]) -> float:
+        return expected_value(self.assistant, Request(self.prompts[dimension], samples), SCALE)
+
+
+def load(folder: Path, facts: Mapping[str, Any]) -> SpeechLlmTeacher:
+    """Load a folder with `teacher.json`; it runs on the best device.
+
+    Args:
+        folder: As `folder.load_assistant` reads it, all parts in it.
+        facts: Content of its `teacher.json`; `prompts`, if they are there, name all three dimensions.
+
+    Raises:
+        ArtifactError: If a file is missing or damaged, or the parts do not belong together.
+        ValueError: If a dimension has no prompt.
+    """
+    prompts = facts.get("prompts", PROMPTS)
+    if not isinstance(prompts, dict) or set(prompts) != set(DIMENSIONS):
+        raise ValueError(f"prompts are to name {', '.join(DIMENSIONS)}")
+    return SpeechLlmTeacher(load_assistant(folder), prompts)
+
+
+def files_of(folder: Path) -> list[str]:
+    """Return the names of the files that decide the labels, `teacher.json` aside.
+
+    Raises:
+        ArtifactError: If a part is missing or damaged.
+    """
+    parts = storage.read_facts(folder)["frozen"]
+    frozen = [file for part in parts for file in weights.files_of(folder / part)]
+    files = [tokenizer_file(folder), *frozen]
+    return [storage.FACTS_FILE, storage.ADAPTERS_FILE, *(str(file.relative_to(folder)) for file in files)]
+
+
+def write_teacher(folder: Path, name: str, licence: str, prompts: Mapping[str, str] | None = None) -> None:
+    """Write the `teacher.json` that makes a folder of a speech language model a teacher.
+
+    Args:
+        folder: Holds the model, its frozen parts and its tokenizer.
+        name: Goes into the label table.
+        licence: Of the weights, all parts together.
+        prompts: What is asked for each dimension, instead of `PROMPTS`.
+    """
+    facts = {"kind": storage.KIND, "name": name, "licence": licence}
+    artifact.write_json(folder / TEACHER_FILE, {**facts, **({"prompts": dict(prompts)} if prompts else {})})
+
+
+def assemble(published: Path, sources: Mapping[str, Path], out: Path) -> None:
+    """Put the published parts of WavLLM together to a teacher folder that needs none of them afterwards.
+
+    Args:
+        published: WavLLM's own checkpoint.
+        sources: `decoder`, `whisper` and `wavlm`: LLaMA-2-7B-chat with its `tokenizer.json`,
+            whisper-large-v2, wavlm-base.
+        out: The folder to write.
+
+    Raises:
+        ArtifactError: If a part is missing or damaged; names the tensor that does not fit.
+    """
+    tokenizer = FileTokenizer(tokenizer_file(out, sources[DECODER]))
+    model = SpeechLlm(named("wavllm-7b"), stage=2, empty=True)
+    storage.load_published(model, published, sources, torch.bfloat16)
+    storage.save_adapters(model, out)
+    storage.save_frozen(model, out)
+    save_tokenizer(tokenizer, out)
+    write_teacher(out, PUBLISHED, TEACHERS[PUBLISHED].licence)

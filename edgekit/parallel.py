@@ -105,10 +105,15 @@ ALONE = Team()
 
 @contextlib.contextmanager
 def team() -> Iterator[Team]:
-    """Yield the processes that torchrun started, connected; without torchrun, this process alone."""
+    """Yield the processes that torchrun started, connected; without torchrun, this process alone.
+
+    Where there are GPUs, `cuda` is from then on the one that is this process's own.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     distributed.init_process_group("gloo")
     try:
         yield Team(distributed.get_rank(), distributed.get_world_size())

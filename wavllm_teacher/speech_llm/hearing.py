@@ -1,4 +1,4 @@
-"""What the two frozen encoders make of audio, as in WavLLM (Hu et al., arXiv 2404.00656).
+"""What the frozen encoders make of audio, as in WavLLM (Hu et al., arXiv 2404.00656).
 
 Letters: N samples, S hidden states, T frames (50 a second), D width of an encoder.
 
@@ -29,11 +29,11 @@ class Heard:
 
     Attributes:
         whisper: (T, D) last hidden state of each window of 30 s.
-        wavlm: (S, T, D) hidden states of the clip.
+        wavlm: (S, T, D) hidden states of the clip; None without WavLM.
     """
 
     whisper: tuple[torch.Tensor, ...]
-    wavlm: torch.Tensor
+    wavlm: torch.Tensor | None
 
 
 def without_memory(empty: bool) -> contextlib.AbstractContextManager[object]:
@@ -42,7 +42,7 @@ def without_memory(empty: bool) -> contextlib.AbstractContextManager[object]:
 
 
 class Ears(nn.Module):
-    """The two encoders, frozen.
+    """The encoders, frozen: Whisper, and WavLM where the shape has it.
 
     Args:
         shape: Their sizes.
@@ -53,7 +53,7 @@ class Ears(nn.Module):
         super().__init__()
         with without_memory(empty):
             self.whisper = WhisperStates(dict(shape.whisper))
-            self.wavlm = WavLMStates(dict(shape.wavlm))
+            self.wavlm = None if shape.wavlm is None else WavLMStates(dict(shape.wavlm))
         self.wavlm_windows = shape.wavlm_windows
         self.requires_grad_(False).train(mode=False)
 
@@ -66,7 +66,8 @@ class Ears(nn.Module):
     def run_on(self, device: Device) -> None:
         """Compute there from now on; what is heard comes back to the processor."""
         self.whisper.run_on(device)
-        self.wavlm.run_on(device)
+        if self.wavlm is not None:
+            self.wavlm.run_on(device)
 
     @torch.no_grad()
     def forward(self, samples: Samples) -> Heard:
@@ -78,6 +79,8 @@ class Ears(nn.Module):
         clip = pad_to_least(samples)
         starts = range(0, clip.size, WINDOW_SAMPLES)
         windows = tuple(self._window(clip[start : start + WINDOW_SAMPLES]) for start in starts)
+        if self.wavlm is None:
+            return Heard(windows, None)
         return Heard(windows, self.wavlm(clip, WINDOW_SAMPLES if self.wavlm_windows else clip.size))
 
     def _window(self, samples: Samples) -> torch.Tensor:

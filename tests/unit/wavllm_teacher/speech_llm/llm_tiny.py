@@ -1,5 +1,7 @@
 """A tiny speech language model whose every weight is random, norms and corrections included."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -7,6 +9,8 @@ from wavllm_teacher.speech_llm.model import SpeechLlm
 from wavllm_teacher.speech_llm.sizes import SIZES, SpeechLlmShape
 
 TINY = SIZES["tiny"]
+WHISPER_ALONE = replace(TINY, wavlm=None, wavlm_adapter=None)
+"""The paper's variant without WavLM."""
 
 
 def randomise(module: nn.Module, seed: int) -> None:

@@ -1,5 +1,6 @@
 """The model: its sizes, what is trained, and each part against what it is made of."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
-from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, tiny
+from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, WHISPER_ALONE, tiny
 from unit.wavllm_teacher.tiny import voice
 
 from edgekit.errors import ConfigError
@@ -50,8 +51,17 @@ def test_parts_of_the_paper(paper, part, count):
     assert trained_count(paper[2], part) == count
 
 
-def test_only_adapters_are_trained():
-    model = tiny()
+def test_the_paper_without_wavlm():
+    with torch.device("meta"):
+        model = SpeechLlm(replace(SIZES["wavllm-7b"], wavlm=None, wavlm_adapter=None), 2)
+    assert trained_count(model, "fusion.whisper") == 12_002_048
+    assert trained_count(model, "fusion.projection") == 2048 * 4096 + 4096
+    assert trained_count(model, "fusion") == 12_002_048 + 2048 * 4096 + 4096
+
+
+@pytest.mark.parametrize("shape", [TINY, WHISPER_ALONE], ids=["both", "alone"])
+def test_only_adapters_are_trained(shape):
+    model = tiny(shape=shape)
     parts = {name.split(".")[0] for name, _ in model.trained()}
     assert parts == {"fusion", "decoder", "prompt_adapter"}
     assert {name.rsplit(".", 1)[1] for name, _ in model.trained() if name.startswith("decoder")} == {
@@ -202,6 +212,19 @@ def test_fusion_is_adapters_side_by_side(model):
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_without_wavlm_fusion_is_a_projection():
+    model = tiny(1, WHISPER_ALONE)
+    heard = [model.ears(voice(seconds, 5)) for seconds in (0.5, 1.2)]
+    assert [clip.wavlm for clip in heard] == [None, None]
+    for clip, found in zip(heard, model.fusion(heard), strict=True):
+        (alone,) = model.fusion.whisper(clip.whisper)
+        projection = model.fusion.projection
+        torch.testing.assert_close(found, alone @ projection.weight.T + projection.bias)
+    # Nothing is cut to what WavLM hears: 25 frames of Whisper, 24 of WavLM.
+    assert [len(found) for found in model.fusion(heard)] == [7, 15]
+
+
 def test_impossible_configurations():
     with pytest.raises(ConfigError, match="no stage 3"):
         SpeechLlm(TINY, 3)
@@ -212,11 +235,19 @@ def test_impossible_configurations():
     assert "wavllm-7b, tiny" in error.value.hint
     with pytest.raises(ConfigError, match="ears"):
         SpeechLlmShape.from_dict({**TINY.to_dict(), "ears": 2})
+    with pytest.raises(ConfigError, match="DecoderShape"):
+        SpeechLlmShape.from_dict({**TINY.to_dict(), "decoder": None})
 
 
-@pytest.mark.parametrize("name", SIZES)
-def test_sizes_survive_json(name):
-    assert SpeechLlmShape.from_dict(SIZES[name].to_dict()) == SIZES[name]
+@pytest.mark.parametrize("missing", ["wavlm", "wavlm_adapter"])
+def test_wavlm_comes_with_its_adapter(missing):
+    with pytest.raises(ConfigError, match="WavLM and its adapter"):
+        replace(TINY, **{missing: None})
+
+
+@pytest.mark.parametrize("shape", [*SIZES.values(), WHISPER_ALONE], ids=[*SIZES, "alone"])
+def test_sizes_survive_json(shape):
+    assert SpeechLlmShape.from_dict(json.loads(json.dumps(shape.to_dict()))) == shape
 
 
 def test_too_long_for_the_decoder():

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgekit.errors import ConfigError
 from wavllm_teacher.device import Device
 from wavllm_teacher.encoder import SAMPLES_PER_FRAME, WINDOW_SAMPLES, WhisperStates, pad_to_least
 from wavllm_teacher.speech_llm.sizes import SpeechLlmShape
@@ -28,7 +29,7 @@ class Heard:
     """What the encoders made of one clip, in float32 on the processor.
 
     Attributes:
-        whisper: (T, D) last hidden state of each window of 30 s.
+        whisper: (T, D) hidden state of each window of 30 s: the last, or that behind `whisper_blocks`.
         wavlm: (S, T, D) hidden states of the clip; None without WavLM.
     """
 
@@ -47,6 +48,9 @@ class Ears(nn.Module):
     Args:
         shape: Their sizes.
         empty: Give their weights no memory yet: loading does.
+
+    Raises:
+        ConfigError: If Whisper has fewer blocks than are to be run.
     """
 
     def __init__(self, shape: SpeechLlmShape, *, empty: bool = False) -> None:
@@ -55,6 +59,7 @@ class Ears(nn.Module):
             self.whisper = WhisperStates(dict(shape.whisper))
             self.wavlm = None if shape.wavlm is None else WavLMStates(dict(shape.wavlm))
         self.wavlm_windows = shape.wavlm_windows
+        self.whisper_blocks = _existing(shape.whisper_blocks, self.whisper.state_count - 1)
         self.requires_grad_(False).train(mode=False)
 
     def train(self, mode: bool = True) -> "Ears":
@@ -84,7 +89,15 @@ class Ears(nn.Module):
         return Heard(windows, self.wavlm(clip, WINDOW_SAMPLES if self.wavlm_windows else clip.size))
 
     def _window(self, samples: Samples) -> torch.Tensor:
-        states = self.whisper(np.pad(samples, (0, WINDOW_SAMPLES - samples.size)))
+        states = self.whisper(np.pad(samples, (0, WINDOW_SAMPLES - samples.size)), self.whisper_blocks)
         frames = -(-samples.size // SAMPLES_PER_FRAME)
         last: torch.Tensor = states[-1, :frames].clone()
         return last
+
+
+def _existing(blocks: int | None, most: int) -> int | None:
+    if blocks is not None and not 1 <= blocks <= most:
+        raise ConfigError(
+            f"{blocks} of Whisper's {most} blocks", f"whisper_blocks is 1 to {most}, or left out"
+        )
+    return blocks

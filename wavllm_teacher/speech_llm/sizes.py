@@ -94,13 +94,16 @@ class SpeechLlmShape:
     Attributes:
         whisper: Entries of a transformers `WhisperConfig`, of the encoder.
         wavlm: Entries of a transformers `WavLMConfig`; None for the paper's variant without it.
-        whisper_adapter: The adapter on Whisper's last hidden state.
+        whisper_adapter: The adapter on the hidden state of Whisper that is read.
         wavlm_adapter: The adapter on the mix of WavLM's hidden states; None without WavLM.
         decoder: The language model.
         lora: Its corrections.
         prompt: What scales them in stage two.
         wavlm_windows: Encode long audio by WavLM in windows of 30 s too: memory that grows with the length
             instead of its square. WavLLM's own code encodes it in one piece.
+        whisper_blocks: Run so many of Whisper's blocks alone, and read the state behind them. Without it, all
+            are run, and the final norm, as in WavLLM: the last state tells most of the words, the middle ones
+            more of how they are said.
 
     Raises:
         ConfigError: If WavLM has no adapter, or an adapter no WavLM.
@@ -114,6 +117,7 @@ class SpeechLlmShape:
     lora: LoraShape = LoraShape()
     prompt: PromptShape = PromptShape()
     wavlm_windows: bool = False
+    whisper_blocks: int | None = None
 
     def __post_init__(self) -> None:
         if (self.wavlm is None) != (self.wavlm_adapter is None):

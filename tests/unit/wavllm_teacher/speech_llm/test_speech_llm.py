@@ -174,6 +174,25 @@ def test_whisper_hears_padded_windows_as_it_was_trained(model):
 
 
 @torch.no_grad()
+def test_a_part_of_whispers_blocks_may_be_heard(model):
+    samples = voice(1.01, 3)
+    inputs = WhisperFeatureExtractor()(samples, sampling_rate=16000, return_tensors="pt").input_features
+    encoder = WhisperEncoder(WhisperConfig.from_dict(dict(TINY.whisper))).train(mode=False)
+    encoder.load_state_dict(model.ears.whisper.encoder.state_dict())
+    wanted = encoder(inputs, output_hidden_states=True).hidden_states[1][0, :51]
+    for blocks, same in ((1, True), (2, False)):
+        other = tiny(shape=replace(TINY, whisper_blocks=blocks))
+        other.ears.load_state_dict(model.ears.state_dict())
+        (found,) = other.ears(samples).whisper
+        assert torch.allclose(found, wanted, atol=1e-4, rtol=1e-4) is same
+    # All of them are what is heard without the entry.
+    torch.testing.assert_close(found, model.ears(samples).whisper[0], atol=0, rtol=0)
+    for blocks in (0, 3):
+        with pytest.raises(ConfigError, match="of Whisper's 2 blocks"):
+            tiny(shape=replace(TINY, whisper_blocks=blocks))
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("windows", [False, True])
 def test_long_audio_is_its_windows(model, windows):
     samples = voice(30.5, 4)

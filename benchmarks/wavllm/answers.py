@@ -273,10 +273,10 @@ def _told(results: Mapping[str, Any]) -> list[str]:
         f"""- **Trained on speech**: {results["seeds"][0]["trained"]:,} parameters: adapter, projection, and
         corrections of rank {used["shape"]["lora"]["rank"]}, by `Trainer` in stage one: {steps} steps of
         {batch}, emotions drawn equally often, the instruction in {len(reading.NAMING)} wordings.""",
-        f"""- **Speech**: {clips["train"]} clips of six speakers to learn from, and of each {used["copies"]}
-        changed by `edgekit.audio.augment`; {clips["dev"]} clips of two others, by which settings were chosen;
-        {clips["test"]} clips of two more, which chose nothing. All say the same ten sentences: words tell no
-        emotion.""",
+        f"""- **Speech**: {clips["train"]} clips of six speakers to learn from, and copies of each as another
+        voice, room or microphone would have it ({used["copies"]}); {clips["dev"]} clips of two others, by which
+        settings were chosen; {clips["test"]} clips of two more, which chose nothing. All say the same ten
+        sentences: words tell no emotion.""",
     )
     return ["## Emotions as answers", "", _filled(told), "", *map(_filled, parts)]
 
@@ -288,7 +288,8 @@ def _filled(text: str) -> str:
 def _heard_blocks(blocks: int | None) -> str:
     if blocks is None:
         return "the encoder of Whisper-base, its last state"
-    return f"the encoder of Whisper-base, the state behind block {blocks} of 6 (`whisper_blocks={blocks}`)"
+    return f"""the encoder of Whisper-base, the state behind block {blocks} of 6 (`whisper_blocks={blocks}`):
+        the middle states tell more of emotion than the last, which WavLLM reads ([teachers](teachers.md))"""
 
 
 def _table(results: Mapping[str, Any]) -> list[str]:

@@ -199,7 +199,7 @@ def _train(llama: Any, tokenizer: FileTokenizer, progress: Progress) -> float:
         logits = llama(input_ids=tokens).logits[:, :-1]
         loss = F.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=IGNORED)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(llama.parameters(), LARGEST_GRADIENT)
         optimizer.step()
         turns.step()

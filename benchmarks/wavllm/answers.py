@@ -272,11 +272,12 @@ def _told(results: Mapping[str, Any]) -> list[str]:
         exactly. Then it is frozen.""",
         f"""- **Trained on speech**: {results["seeds"][0]["trained"]:,} parameters: adapter, projection, and
         corrections of rank {used["shape"]["lora"]["rank"]}, by `Trainer` in stage one: {steps} steps of
-        {batch}, emotions drawn equally often, the instruction in {len(reading.NAMING)} wordings.""",
+        {batch}, emotions drawn equally often, the instruction in {len(reading.NAMING)} wordings. The
+        adapter's bottleneck starts closed, the weight of its norm at 0: learning starts sooner.""",
         f"""- **Speech**: {clips["train"]} clips of six speakers to learn from, and copies of each as another
-        voice, room or microphone would have it ({used["copies"]}); {clips["dev"]} clips of two others, by which
-        settings were chosen; {clips["test"]} clips of two more, which chose nothing. All say the same ten
-        sentences: words tell no emotion.""",
+        voice, room or microphone would have it ({used["copies"]}); {clips["dev"]} clips of two others, by
+        which settings were chosen; {clips["test"]} clips of two more, which chose nothing. All say the same
+        ten sentences: words tell no emotion.""",
     )
     return ["## Emotions as answers", "", _filled(told), "", *map(_filled, parts)]
 

@@ -127,7 +127,8 @@ class Hearing:
 
 
 def _size(heard: Heard) -> int:
-    return heard.wavlm.nbytes + sum(window.nbytes for window in heard.whisper)
+    states = heard.whisper if heard.wavlm is None else (*heard.whisper, heard.wavlm)
+    return sum(state.nbytes for state in states)
 
 
 def answer_loss(

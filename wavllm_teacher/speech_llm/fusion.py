@@ -45,22 +45,25 @@ class SpeechAdapter(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Both adapters, and the layer that fuses them.
+    """The encoders' adapters, and the layer that fuses them; of Whisper alone, it is a projection.
 
     Args:
         whisper: Width of Whisper, and its adapter's sizes.
-        wavlm: Width of WavLM, and its adapter's sizes.
-        states: Hidden states of WavLM.
+        wavlm: Width of WavLM, its adapter's sizes, and its number of hidden states; None without WavLM.
         width: Features of the result, D.
     """
 
     def __init__(
-        self, whisper: tuple[int, AdapterShape], wavlm: tuple[int, AdapterShape], states: int, width: int
+        self,
+        whisper: tuple[int, AdapterShape],
+        wavlm: tuple[int, AdapterShape, int] | None,
+        width: int,
     ) -> None:
         super().__init__()
         self.whisper = SpeechAdapter(*whisper)
-        self.wavlm = SpeechAdapter(*wavlm, states)
-        self.projection = nn.Linear(whisper[1].projection + wavlm[1].projection, width)
+        self.wavlm = None if wavlm is None else SpeechAdapter(*wavlm)
+        projected = whisper[1].projection + (0 if wavlm is None else wavlm[1].projection)
+        self.projection = nn.Linear(projected, width)
 
     def forward(self, clips: Sequence[Heard]) -> list[torch.Tensor]:
         """Return the (T / 4, D) embeddings of each clip, on the device of the weights and in their type.
@@ -71,10 +74,17 @@ class Fusion(nn.Module):
         like = self.projection.weight
         windows = iter(self.whisper([window.to(like) for clip in clips for window in clip.whisper]))
         semantic = [torch.cat([next(windows) for _ in clip.whisper]) for clip in clips]
-        acoustic = self.wavlm([self.wavlm.mix(clip.wavlm.to(like)) for clip in clips])
+        if self.wavlm is None:
+            return [self.projection(frames) for frames in semantic]
+        acoustic = self.wavlm([self.wavlm.mix(_states(clip).to(like)) for clip in clips])
         return [self._fuse(left, right) for left, right in zip(semantic, acoustic, strict=True)]
 
     def _fuse(self, semantic: torch.Tensor, acoustic: torch.Tensor) -> torch.Tensor:
         most = min(len(semantic), len(acoustic))
         fused: torch.Tensor = self.projection(torch.cat([semantic[:most], acoustic[:most]], dim=1))
         return fused
+
+
+def _states(clip: Heard) -> torch.Tensor:
+    assert clip.wavlm is not None, "a model with WavLM hears by WavLM"
+    return clip.wavlm

@@ -1,4 +1,4 @@
-"""What the two frozen encoders make of audio, as in WavLLM (Hu et al., arXiv 2404.00656).
+"""What the frozen encoders make of audio, as in WavLLM (Hu et al., arXiv 2404.00656).
 
 Letters: N samples, S hidden states, T frames (50 a second), D width of an encoder.
 
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgekit.errors import ConfigError
 from wavllm_teacher.device import Device
 from wavllm_teacher.encoder import SAMPLES_PER_FRAME, WINDOW_SAMPLES, WhisperStates, pad_to_least
 from wavllm_teacher.speech_llm.sizes import SpeechLlmShape
@@ -28,12 +29,12 @@ class Heard:
     """What the encoders made of one clip, in float32 on the processor.
 
     Attributes:
-        whisper: (T, D) last hidden state of each window of 30 s.
-        wavlm: (S, T, D) hidden states of the clip.
+        whisper: (T, D) hidden state of each window of 30 s: the last, or that behind `whisper_blocks`.
+        wavlm: (S, T, D) hidden states of the clip; None without WavLM.
     """
 
     whisper: tuple[torch.Tensor, ...]
-    wavlm: torch.Tensor
+    wavlm: torch.Tensor | None
 
 
 def without_memory(empty: bool) -> contextlib.AbstractContextManager[object]:
@@ -42,19 +43,23 @@ def without_memory(empty: bool) -> contextlib.AbstractContextManager[object]:
 
 
 class Ears(nn.Module):
-    """The two encoders, frozen.
+    """The encoders, frozen: Whisper, and WavLM where the shape has it.
 
     Args:
         shape: Their sizes.
         empty: Give their weights no memory yet: loading does.
+
+    Raises:
+        ConfigError: If Whisper has fewer blocks than are to be run.
     """
 
     def __init__(self, shape: SpeechLlmShape, *, empty: bool = False) -> None:
         super().__init__()
         with without_memory(empty):
             self.whisper = WhisperStates(dict(shape.whisper))
-            self.wavlm = WavLMStates(dict(shape.wavlm))
+            self.wavlm = None if shape.wavlm is None else WavLMStates(dict(shape.wavlm))
         self.wavlm_windows = shape.wavlm_windows
+        self.whisper_blocks = _existing(shape.whisper_blocks, self.whisper.state_count - 1)
         self.requires_grad_(False).train(mode=False)
 
     def train(self, mode: bool = True) -> "Ears":
@@ -66,7 +71,8 @@ class Ears(nn.Module):
     def run_on(self, device: Device) -> None:
         """Compute there from now on; what is heard comes back to the processor."""
         self.whisper.run_on(device)
-        self.wavlm.run_on(device)
+        if self.wavlm is not None:
+            self.wavlm.run_on(device)
 
     @torch.no_grad()
     def forward(self, samples: Samples) -> Heard:
@@ -78,10 +84,20 @@ class Ears(nn.Module):
         clip = pad_to_least(samples)
         starts = range(0, clip.size, WINDOW_SAMPLES)
         windows = tuple(self._window(clip[start : start + WINDOW_SAMPLES]) for start in starts)
+        if self.wavlm is None:
+            return Heard(windows, None)
         return Heard(windows, self.wavlm(clip, WINDOW_SAMPLES if self.wavlm_windows else clip.size))
 
     def _window(self, samples: Samples) -> torch.Tensor:
-        states = self.whisper(np.pad(samples, (0, WINDOW_SAMPLES - samples.size)))
+        states = self.whisper(np.pad(samples, (0, WINDOW_SAMPLES - samples.size)), self.whisper_blocks)
         frames = -(-samples.size // SAMPLES_PER_FRAME)
         last: torch.Tensor = states[-1, :frames].clone()
         return last
+
+
+def _existing(blocks: int | None, most: int) -> int | None:
+    if blocks is not None and not 1 <= blocks <= most:
+        raise ConfigError(
+            f"{blocks} of Whisper's {most} blocks", f"whisper_blocks is 1 to {most}, or left out"
+        )
+    return blocks

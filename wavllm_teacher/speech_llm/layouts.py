@@ -98,10 +98,14 @@ _WAVLLM_ADAPTERS: Rules = (
     (rf"audio_encoder\.{_ADAPTER}", r"fusion.whisper.\1"),
     (rf"wavlm_encoder\.{_ADAPTER}", r"fusion.wavlm.\1"),
     (r"wavlm_encoder\.output_weights", r"fusion.wavlm.output_weights"),
-    (rf"wavlm_audio_proj\.{_NORMS}", r"fusion.projection.\1"),
-    (r"audio_proj\..*", IGNORED),
     (rf"gpt_model\.model_llama\.scale_(fc_[12]|weight_attention)\.{_NORMS}", r"prompt_adapter.\1.\2"),
 )
+_BOTH_FUSED: Rules = (
+    (rf"wavlm_audio_proj\.{_NORMS}", r"fusion.projection.\1"),
+    # What the variant without WavLM uses is there all the same.
+    (r"audio_proj\..*", IGNORED),
+)
+_WHISPER_FUSED: Rules = ((rf"audio_proj\.{_NORMS}", r"fusion.projection.\1"),)
 _CHECKPOINTED = "_checkpoint_wrapped_module."
 """What gradient checkpointing can leave in names."""
 
@@ -160,14 +164,14 @@ def part_layout(part: str, names: Iterable[str]) -> Layout:
     return next(layout for marker, layout in _PARTS[part] if not marker or marker in known)
 
 
-def wavllm_layout() -> Layout:
-    """Return the layout of a whole WavLLM checkpoint."""
+def wavllm_layout(*, wavlm: bool) -> Layout:
+    """Return the layout of a whole WavLLM checkpoint, of the variant with WavLM or of that without."""
     routes = (
         ("audio_encoder.model.", _PARTS["whisper"][-1][1]),
         ("wavlm_encoder.model.", _PARTS["wavlm"][-1][1]),
         ("gpt_model.model_llama.", _layout((*_LORA, *_LLAMA), DECODER, _turned)),
     )
-    adapters = _layout(_WAVLLM_ADAPTERS)
+    adapters = _layout((*_WAVLLM_ADAPTERS, *(_BOTH_FUSED if wavlm else _WHISPER_FUSED)))
 
     def place(spelled: str) -> Place | None:
         name = spelled.replace(_CHECKPOINTED, "")

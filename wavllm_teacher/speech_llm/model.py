@@ -16,7 +16,7 @@ from wavllm_teacher.speech_llm.decoder import AdaptedDecoder, PromptAdapter
 from wavllm_teacher.speech_llm.fusion import Fusion
 from wavllm_teacher.speech_llm.hearing import Ears, Heard
 from wavllm_teacher.speech_llm.prompts import Prompt
-from wavllm_teacher.speech_llm.sizes import SpeechLlmShape
+from wavllm_teacher.speech_llm.sizes import AdapterShape, SpeechLlmShape
 
 STAGES = (1, 2)
 """Stage one has corrections of constant strength; in stage two, the prompt decides."""
@@ -62,8 +62,7 @@ class SpeechLlm(nn.Module):
         self.ears = Ears(shape, empty=empty)
         self.fusion = Fusion(
             (self.ears.whisper.width, shape.whisper_adapter),
-            (self.ears.wavlm.width, shape.wavlm_adapter),
-            self.ears.wavlm.state_count,
+            _wavlm_side(self.ears, shape),
             shape.decoder.width,
         )
         self.decoder = AdaptedDecoder(shape.decoder, shape.lora, empty=empty)
@@ -147,6 +146,12 @@ class SpeechLlm(nn.Module):
             sequences.embedded, sequences.valid, sequences.scale, cache, last=last
         )
         return logits
+
+
+def _wavlm_side(ears: Ears, shape: SpeechLlmShape) -> tuple[int, AdapterShape, int] | None:
+    if ears.wavlm is None or shape.wavlm_adapter is None:
+        return None
+    return ears.wavlm.width, shape.wavlm_adapter, ears.wavlm.state_count
 
 
 def _row_mask(lengths: Sequence[int], place: torch.device, *, in_front: bool) -> torch.Tensor:

@@ -93,24 +93,37 @@ class SpeechLlmShape:
 
     Attributes:
         whisper: Entries of a transformers `WhisperConfig`, of the encoder.
-        wavlm: Entries of a transformers `WavLMConfig`.
-        whisper_adapter: The adapter on Whisper's last hidden state.
-        wavlm_adapter: The adapter on the mix of WavLM's hidden states.
+        wavlm: Entries of a transformers `WavLMConfig`; None for the paper's variant without it.
+        whisper_adapter: The adapter on the hidden state of Whisper that is read.
+        wavlm_adapter: The adapter on the mix of WavLM's hidden states; None without WavLM.
         decoder: The language model.
         lora: Its corrections.
         prompt: What scales them in stage two.
         wavlm_windows: Encode long audio by WavLM in windows of 30 s too: memory that grows with the length
             instead of its square. WavLLM's own code encodes it in one piece.
+        whisper_blocks: Run so many of Whisper's blocks alone, and read the state behind them. Without it, all
+            are run, and the final norm, as in WavLLM: the last state tells most of the words, the middle ones
+            more of how they are said.
+
+    Raises:
+        ConfigError: If WavLM has no adapter, or an adapter no WavLM.
     """
 
     whisper: Mapping[str, Any]
-    wavlm: Mapping[str, Any]
+    wavlm: Mapping[str, Any] | None
     whisper_adapter: AdapterShape
-    wavlm_adapter: AdapterShape
+    wavlm_adapter: AdapterShape | None
     decoder: DecoderShape
     lora: LoraShape = LoraShape()
     prompt: PromptShape = PromptShape()
     wavlm_windows: bool = False
+    whisper_blocks: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.wavlm is None) != (self.wavlm_adapter is None):
+            raise ConfigError(
+                "of WavLM and its adapter, one is there alone", "give wavlm and wavlm_adapter, or neither"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sizes, JSON-ready."""
@@ -139,10 +152,12 @@ _PARTS: dict[str, type[Any]] = {
     "lora": LoraShape,
     "prompt": PromptShape,
 }
+_OPTIONAL = ("wavlm_adapter",)
 
 
 def _part(name: str, value: Any) -> Any:
-    return _PARTS[name](**value) if name in _PARTS else value
+    left_out = name in _OPTIONAL and value is None
+    return _PARTS[name](**value) if name in _PARTS and not left_out else value
 
 
 WHISPER_LARGE = {

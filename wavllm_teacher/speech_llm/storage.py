@@ -55,8 +55,9 @@ def load_frozen(
         UnsupportedError: If weights are split across model-parallel processes.
     """
     for part, source in sources.items():
-        if part not in FROZEN:
-            raise ConfigError(f"no frozen part is called {part!r}", f"the parts are {', '.join(FROZEN)}")
+        known = frozen_parts(model.shape)
+        if part not in known:
+            raise ConfigError(f"no frozen part is called {part!r}", f"the parts are {', '.join(known)}")
         tensors = weights.read(weights.files_of(source))
         fitting = Fitting(model, model.decoder.gate.order)
         fitting.place(tensors, layouts.part_layout(part, tensors))
@@ -85,9 +86,10 @@ def load_published(
     elsewhere = sources or {}
     load_frozen(model, elsewhere, decoder_type)
     fitting = Fitting(model, model.decoder.gate.order)
-    fitting.place(weights.read(weights.files_of(file)), layouts.wavllm_layout())
+    layout = layouts.wavllm_layout(wavlm=model.shape.wavlm is not None)
+    fitting.place(weights.read(weights.files_of(file)), layout)
     wanted = [name for name, _ in model.trained()]
-    for part in FROZEN:
+    for part in frozen_parts(model.shape):
         if part not in elsewhere:
             wanted += _frozen_names(model, part)
     fitting.finish(file, wanted, _types(decoder_type))
@@ -104,7 +106,7 @@ def save_adapters(model: SpeechLlm, folder: Path) -> None:
         "kind": KIND,
         "stage": model.stage,
         "shape": model.shape.to_dict(),
-        "frozen": {part: fingerprint(model, part) for part in FROZEN},
+        "frozen": {part: fingerprint(model, part) for part in frozen_parts(model.shape)},
     }
     artifact.write_json(folder / FACTS_FILE, facts)
 
@@ -123,9 +125,9 @@ def save_frozen(model: SpeechLlm, folder: Path) -> None:
         )
     decoder = settings(model.shape.decoder).to_dict()
     configs: dict[str, Any] = {"decoder": decoder, "whisper": model.shape.whisper, "wavlm": model.shape.wavlm}
-    for part, config in configs.items():
+    for part in frozen_parts(model.shape):
         (folder / part).mkdir(parents=True, exist_ok=True)
-        artifact.write_json(folder / part / hub.CONFIG_FILE, config)
+        artifact.write_json(folder / part / hub.CONFIG_FILE, configs[part])
         unfinished = folder / part / f".{WEIGHTS_FILE}.partial"
         save_file(_published_tensors(model, part), unfinished, metadata={"format": "pt"})
         os.replace(unfinished, folder / part / WEIGHTS_FILE)
@@ -161,7 +163,8 @@ def load(
     """
     facts = read_facts(folder)
     model = SpeechLlm(SpeechLlmShape.from_dict(facts["shape"]), facts["stage"], empty=True)
-    load_frozen(model, {part: folder / part for part in FROZEN} | dict(sources or {}), decoder_type)
+    own = {part: folder / part for part in frozen_parts(model.shape)}
+    load_frozen(model, own | dict(sources or {}), decoder_type)
     load_adapters(model, folder)
     if bits is not None:
         keep_as_integers(model, bits)
@@ -189,6 +192,11 @@ def load_adapters(model: SpeechLlm, folder: Path) -> None:
     fresh = "prompt_adapter." if facts["stage"] < model.stage else "\0"
     wanted = [name for name, _ in model.trained() if not name.startswith(fresh)]
     fitting.finish(file, wanted, _types(torch.float32))
+
+
+def frozen_parts(shape: SpeechLlmShape) -> tuple[str, ...]:
+    """Return the names of the frozen parts that a model has."""
+    return tuple(part for part in FROZEN if part != "wavlm" or shape.wavlm is not None)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A tiny speech language model whose every weight is random, norms and corrections included."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,8 @@ from wavllm_teacher.speech_llm.sizes import SIZES, SpeechLlmShape
 from wavllm_teacher.speech_llm.tokens import ByteTokenizer, save_tokenizer
 
 TINY = SIZES["tiny"]
+WHISPER_ALONE = replace(TINY, wavlm=None, wavlm_adapter=None)
+"""The paper's variant without WavLM."""
 
 
 def randomise(module: nn.Module, seed: int) -> None:

@@ -107,12 +107,11 @@ def microsoft_wavlm(shape: SpeechLlmShape, seed: int = 3) -> Tensors:
 
 
 def adapters(shape: SpeechLlmShape, seed: int = 4) -> Tensors:
-    """What WavLLM's code trains in stage two, and the projection that it keeps unused."""
+    """What WavLLM's code trains in stage two; with WavLM, also the projection that it keeps unused."""
     make, width = Maker(seed), shape.decoder.width
-    sides = (
-        ("audio_encoder", shape.whisper_adapter, shape.whisper["d_model"]),
-        ("wavlm_encoder", shape.wavlm_adapter, shape.wavlm["hidden_size"]),
-    )
+    sides = [("audio_encoder", shape.whisper_adapter, shape.whisper["d_model"])]
+    if shape.wavlm is not None:
+        sides.append(("wavlm_encoder", shape.wavlm_adapter, shape.wavlm["hidden_size"]))
     for name, sizes, inputs in sides:
         make.draw(f"{name}.subsample.conv_layers.0.weight", sizes.hidden, inputs, 3)
         make.draw(f"{name}.subsample.conv_layers.0.bias", sizes.hidden)
@@ -122,10 +121,11 @@ def adapters(shape: SpeechLlmShape, seed: int = 4) -> Tensors:
         make.linear(f"{name}.adapter.up_layer", sizes.channels, sizes.bottleneck)
         make.norm(f"{name}.adapter.layer_norm", sizes.channels)
         make.linear(f"{name}.projector", sizes.projection, sizes.channels)
-    make.draw("wavlm_encoder.output_weights", shape.wavlm["num_hidden_layers"] + 1, around=1.0)
-    both = shape.whisper_adapter.projection + shape.wavlm_adapter.projection
-    make.linear("wavlm_audio_proj", width, both)
-    make.linear("audio_proj", width, both // 2)
+    if shape.wavlm is not None:
+        make.draw("wavlm_encoder.output_weights", shape.wavlm["num_hidden_layers"] + 1, around=1.0)
+        both = shape.whisper_adapter.projection + shape.wavlm_adapter.projection
+        make.linear("wavlm_audio_proj", width, both)
+    make.linear("audio_proj", width, shape.whisper_adapter.projection)
     for layer in range(shape.decoder.layers):
         for name in ("wq", "wk", "wv", "wo"):
             block = f"gpt_model.model_llama.layers.{layer}.attention.{name}"
@@ -173,6 +173,8 @@ class Reference:
 
     def speech(self, windows, states) -> torch.Tensor:
         semantic = torch.cat([self.adapter("audio_encoder", window) for window in windows])
+        if states is None:
+            return semantic @ self["audio_proj.weight"].T + self["audio_proj.bias"]
         share = torch.exp(self["wavlm_encoder.output_weights"])
         mixed = sum(w * state.double() for w, state in zip(share / share.sum(), states, strict=True))
         acoustic = self.adapter("wavlm_encoder", mixed)

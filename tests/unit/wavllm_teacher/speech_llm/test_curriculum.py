@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import soundfile
 import torch
-from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, tiny
+from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, WHISPER_ALONE, tiny
 from unit.wavllm_teacher.tiny import voice
 
 from edgekit.errors import ArtifactError, ConfigError
@@ -113,7 +113,16 @@ def test_checkpoints_of_another_training(instructions, tmp_path):
     assert "remove" in error.value.hint
 
 
-def test_hearing_forgets_what_is_longest_unused(instructions, model):
+def test_without_wavlm_it_trains_too(instructions, tmp_path):
+    schedule = Schedule(steps=30, batch=3, learning_rate=3e-3)
+    model = tiny(1, WHISPER_ALONE)
+    losses = Trainer(model, TOKENIZER, Mixture(instructions), schedule, tmp_path).run().losses
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("shape", [TINY, WHISPER_ALONE], ids=["both", "alone"])
+def test_hearing_forgets_what_is_longest_unused(instructions, shape):
+    model = tiny(1, shape)
     room = Hearing(model, 1)
     first, second = instructions[0].audio, instructions[1].audio
     heard = room(first)

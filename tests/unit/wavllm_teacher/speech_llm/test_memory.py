@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DynamicCache
-from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, tiny
+from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, WHISPER_ALONE, tiny
 
 from edgekit.errors import ConfigError
 from wavllm_teacher.speech_llm import memory
@@ -44,6 +44,12 @@ def test_weights_are_those_of_a_real_model(kept, stage):
     assert {t.dtype for t in meta_model(SHAPE, stage, use).parameters()} == {
         t.dtype for t in model.parameters()
     }
+
+
+def test_without_wavlm():
+    model = tiny(2, WHISPER_ALONE)
+    (share,) = plan(WHISPER_ALONE, 2, Use("float32"))
+    assert (share.frozen, share.trained) == held(model)
 
 
 def test_the_cache_is_that_of_a_real_model():

@@ -1,5 +1,6 @@
 """The model: its sizes, what is trained, and each part against what it is made of."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
-from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, tiny
+from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, WHISPER_ALONE, tiny
 from unit.wavllm_teacher.tiny import voice
 
 from edgekit.errors import ConfigError
@@ -50,8 +51,17 @@ def test_parts_of_the_paper(paper, part, count):
     assert trained_count(paper[2], part) == count
 
 
-def test_only_adapters_are_trained():
-    model = tiny()
+def test_the_paper_without_wavlm():
+    with torch.device("meta"):
+        model = SpeechLlm(replace(SIZES["wavllm-7b"], wavlm=None, wavlm_adapter=None), 2)
+    assert trained_count(model, "fusion.whisper") == 12_002_048
+    assert trained_count(model, "fusion.projection") == 2048 * 4096 + 4096
+    assert trained_count(model, "fusion") == 12_002_048 + 2048 * 4096 + 4096
+
+
+@pytest.mark.parametrize("shape", [TINY, WHISPER_ALONE], ids=["both", "alone"])
+def test_only_adapters_are_trained(shape):
+    model = tiny(shape=shape)
     parts = {name.split(".")[0] for name, _ in model.trained()}
     assert parts == {"fusion", "decoder", "prompt_adapter"}
     assert {name.rsplit(".", 1)[1] for name, _ in model.trained() if name.startswith("decoder")} == {
@@ -164,6 +174,25 @@ def test_whisper_hears_padded_windows_as_it_was_trained(model):
 
 
 @torch.no_grad()
+def test_a_part_of_whispers_blocks_may_be_heard(model):
+    samples = voice(1.01, 3)
+    inputs = WhisperFeatureExtractor()(samples, sampling_rate=16000, return_tensors="pt").input_features
+    encoder = WhisperEncoder(WhisperConfig.from_dict(dict(TINY.whisper))).train(mode=False)
+    encoder.load_state_dict(model.ears.whisper.encoder.state_dict())
+    wanted = encoder(inputs, output_hidden_states=True).hidden_states[1][0, :51]
+    for blocks, same in ((1, True), (2, False)):
+        other = tiny(shape=replace(TINY, whisper_blocks=blocks))
+        other.ears.load_state_dict(model.ears.state_dict())
+        (found,) = other.ears(samples).whisper
+        assert torch.allclose(found, wanted, atol=1e-4, rtol=1e-4) is same
+    # All of them are what is heard without the entry.
+    torch.testing.assert_close(found, model.ears(samples).whisper[0], atol=0, rtol=0)
+    for blocks in (0, 3):
+        with pytest.raises(ConfigError, match="of Whisper's 2 blocks"):
+            tiny(shape=replace(TINY, whisper_blocks=blocks))
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("windows", [False, True])
 def test_long_audio_is_its_windows(model, windows):
     samples = voice(30.5, 4)
@@ -202,6 +231,19 @@ def test_fusion_is_adapters_side_by_side(model):
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_without_wavlm_fusion_is_a_projection():
+    model = tiny(1, WHISPER_ALONE)
+    heard = [model.ears(voice(seconds, 5)) for seconds in (0.5, 1.2)]
+    assert [clip.wavlm for clip in heard] == [None, None]
+    for clip, found in zip(heard, model.fusion(heard), strict=True):
+        (alone,) = model.fusion.whisper(clip.whisper)
+        projection = model.fusion.projection
+        torch.testing.assert_close(found, alone @ projection.weight.T + projection.bias)
+    # Nothing is cut to what WavLM hears: 25 frames of Whisper, 24 of WavLM.
+    assert [len(found) for found in model.fusion(heard)] == [7, 15]
+
+
 def test_impossible_configurations():
     with pytest.raises(ConfigError, match="no stage 3"):
         SpeechLlm(TINY, 3)
@@ -212,11 +254,19 @@ def test_impossible_configurations():
     assert "wavllm-7b, tiny" in error.value.hint
     with pytest.raises(ConfigError, match="ears"):
         SpeechLlmShape.from_dict({**TINY.to_dict(), "ears": 2})
+    with pytest.raises(ConfigError, match="DecoderShape"):
+        SpeechLlmShape.from_dict({**TINY.to_dict(), "decoder": None})
 
 
-@pytest.mark.parametrize("name", SIZES)
-def test_sizes_survive_json(name):
-    assert SpeechLlmShape.from_dict(SIZES[name].to_dict()) == SIZES[name]
+@pytest.mark.parametrize("missing", ["wavlm", "wavlm_adapter"])
+def test_wavlm_comes_with_its_adapter(missing):
+    with pytest.raises(ConfigError, match="WavLM and its adapter"):
+        replace(TINY, **{missing: None})
+
+
+@pytest.mark.parametrize("shape", [*SIZES.values(), WHISPER_ALONE], ids=[*SIZES, "alone"])
+def test_sizes_survive_json(shape):
+    assert SpeechLlmShape.from_dict(json.loads(json.dumps(shape.to_dict()))) == shape
 
 
 def test_too_long_for_the_decoder():

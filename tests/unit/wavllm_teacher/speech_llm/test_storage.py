@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM, WavLMModel
 from unit.wavllm_teacher.speech_llm import published
-from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, tiny
+from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, WHISPER_ALONE, tiny
 from unit.wavllm_teacher.speech_llm.published import Reference
 from unit.wavllm_teacher.tiny import voice
 
@@ -110,6 +110,36 @@ def test_encoders_of_a_published_checkpoint(tmp_path, whole, model):
     torch.testing.assert_close(found.whisper[0], wanted.whisper[0], atol=0, rtol=0)
     torch.testing.assert_close(found.wavlm, wanted.wavlm, atol=0, rtol=0)
     assert sum(p.numel() for _, p in other.trained()) == sum(p.numel() for _, p in model.trained())
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, torch.Tensor]:
+    """A WavLLM checkpoint of the variant without WavLM."""
+    whisper = tiny(1, WHISPER_ALONE).ears.whisper.encoder.state_dict()
+    decoder = {LLAMA + name: tensor for name, tensor in published.llama(TINY).items()}
+    whole = {**decoder, **published.adapters(WHISPER_ALONE)}
+    return whole | {f"audio_encoder.model.{name}": tensor for name, tensor in whisper.items()}
+
+
+@torch.no_grad()
+def test_a_published_checkpoint_without_wavlm(tmp_path, alone):
+    model = SpeechLlm(WHISPER_ALONE, 2, empty=True)
+    load_published(model, write_whole(tmp_path, alone))
+    reference = Reference(WHISPER_ALONE, alone)
+    clip = replace(heard(2, 1500, 17, frames=1), wavlm=None)
+    wanted = reference.speech(clip.whisper, None)
+    torch.testing.assert_close(model.fusion([clip])[0].double(), wanted, atol=1e-5, rtol=1e-5)
+    assert len(wanted) == 380
+
+
+def test_checkpoints_of_the_other_variant_are_refused(tmp_path, whole, alone):
+    with pytest.raises(ArtifactError, match=r"unknown to this model \(wavlm_encoder"):
+        load_published(SpeechLlm(WHISPER_ALONE, 2, empty=True), write_whole(tmp_path, whole))
+    with pytest.raises(ArtifactError, match=r"missing \(.*fusion\.wavlm"):
+        load_published(SpeechLlm(TINY, 2, empty=True), write_whole(tmp_path, alone))
+    with pytest.raises(ConfigError, match="'wavlm'") as error:
+        load_frozen(SpeechLlm(WHISPER_ALONE, 1, empty=True), {"wavlm": tmp_path})
+    assert error.value.hint == "the parts are decoder, whisper"
 
 
 def test_names_that_gradient_checkpointing_leaves(tmp_path, whole):
@@ -268,11 +298,12 @@ def answer(model: SpeechLlm) -> torch.Tensor:
     return model(model.sequences([prompt], [model.ears(voice(0.5, 1))]))
 
 
-@pytest.mark.parametrize("stage", [1, 2])
-def test_our_own_folder(tmp_path, stage):
-    model = tiny(stage)
+@pytest.mark.parametrize(("stage", "shape"), [(1, TINY), (2, TINY), (2, WHISPER_ALONE)])
+def test_our_own_folder(tmp_path, stage, shape):
+    model = tiny(stage, shape)
     storage.save_adapters(model, tmp_path)
     storage.save_frozen(model, tmp_path)
+    assert (tmp_path / "wavlm").exists() is (shape is TINY)
     torch.testing.assert_close(answer(storage.load(tmp_path)), answer(model), atol=0, rtol=0)
     # What is frozen is not in the adapters' file, and the other way round.
     adapters = load_file(tmp_path / "adapters.safetensors")

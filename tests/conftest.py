@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's business: no test asserts times.
+settings.register_profile("edgekit", deadline=None)
+settings.load_profile("edgekit")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

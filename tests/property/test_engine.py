@@ -26,7 +26,7 @@ SHAPES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=8, derandomize=True)
 @given(
     SHAPES,
     st.sampled_from(["portable", "mve"]),

@@ -43,7 +43,7 @@ def test_sums_over_clusters_give_the_figures(pair, clusters):
             np.testing.assert_allclose(found[name][0, d], expected, rtol=1e-7, atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PAIRS, st.data(), SEEDS)
 def test_the_order_of_rows_changes_nothing(pair, data, seed):
     adv, reference = pair
@@ -62,7 +62,7 @@ def test_the_order_of_rows_changes_nothing(pair, data, seed):
     assert found[0] == found[1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PAIRS, SEEDS)
 def test_a_speaker_per_clip_is_the_same_as_no_speaker(pair, seed):
     adv, reference = pair
@@ -76,7 +76,7 @@ def test_a_speaker_per_clip_is_the_same_as_no_speaker(pair, seed):
     assert (by_speaker.resampling.unit, by_clip.resampling.unit) == ("speaker", "clip")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(10, 40), st.floats(0.05, 1))
 def test_the_interval_holds_the_estimate(seed, clusters, noise):
     rng = np.random.default_rng(seed)

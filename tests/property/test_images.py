@@ -42,7 +42,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 @given(st.one_of(mutated(), st.binary(max_size=400)))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_nothing_but_an_image_error(data):
     with contextlib.suppress(ImageError):
         assert verify(data, KEY.public, DEVICE).data == DATA
@@ -71,7 +71,7 @@ ENTRY = st.tuples(
         ),
     )
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_any_tlvs_rightly_signed(entries):
     data = assemble(entries)
     with contextlib.suppress(ImageError):
@@ -96,7 +96,7 @@ FACTS = st.builds(
 
 
 @given(FACTS, st.binary(min_size=1, max_size=100))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_is_signed_is_read(facts, payload):
     image = verify(sign(payload, facts, KEY), KEY.public)
     assert (image.facts, image.payload) == (facts, payload)

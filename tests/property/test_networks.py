@@ -30,7 +30,7 @@ def write_c(graph, folder, instructions="portable"):
         (folder / name).write_text(text)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(SEEDS, GROWTHS, st.sampled_from(["portable", "mve"]))
 def test_c_equals_reference_for_any_network(seed, kinds, instructions):
     graph = random_network(seed, kinds)
@@ -57,7 +57,7 @@ def target_of(core):
 @pytest.mark.parametrize(
     "core", ["cortex-m33", "cortex-m4", "cortex-m3", pytest.param("cortex-m55", marks=needs_qemu)]
 )
-@settings(max_examples=4, deadline=None, derandomize=True)
+@settings(max_examples=4, derandomize=True)
 @given(SEEDS, st.permutations(KINDS))
 def test_the_simulated_core_equals_reference_for_any_network(core, seed, kinds):
     graph = random_network(seed, kinds)

@@ -41,7 +41,7 @@ def core(name):
 
 
 @pytest.mark.parametrize("name", ["cortex-m33", "cortex-m4", "cortex-m3"])
-@settings(max_examples=4, deadline=None, derandomize=True)
+@settings(max_examples=4, derandomize=True)
 @given(shape=SHAPES, audio_seed=st.integers(0, 1000))
 def test_every_layer_of_any_student_equals_the_reference(name, shape, audio_seed):
     pcm, target = noise(0.1, audio_seed), core(name)

@@ -28,7 +28,7 @@ VERSIONS = {
     "TANH": 2,
     "QUANTIZE": 2,
 }
-FAST = settings(max_examples=40, deadline=None, derandomize=True)
+FAST = settings(max_examples=40, derandomize=True)
 
 seeds = st.integers(0, 2**32 - 1)
 activations = st.sampled_from([NONE, RELU, RELU_N1_TO_1, RELU6])
@@ -395,7 +395,7 @@ class Chain:
         )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     seed=seeds,
     steps=st.lists(
@@ -428,7 +428,7 @@ def damageable() -> bytes:
     return chain.file.to_bytes("test", {}, [chain.first], [chain.now])
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500, derandomize=True)
 @given(
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4)
 )

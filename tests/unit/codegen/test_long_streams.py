@@ -121,7 +121,7 @@ def exact(numerator, denominator):
     return -magnitude if numerator < 0 else magnitude
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500, derandomize=True)
 @given(st.integers(15, 38).flatmap(lambda bits: st.integers(1 << bits, (2 << bits) - 1)), st.data())
 def test_any_legal_sums_are_divided_exactly(kernel, denominator, data):
     most = 255 * denominator

@@ -135,7 +135,7 @@ def test_a_model_that_is_late_loses_audio(busy, target: Target) -> None:
     assert found.in_time.results == 20 - found.in_time.lost_blocks + 1, "one more at the end of the audio"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(0, 4000), min_size=6, max_size=14),
     st.sampled_from([15.0, 40.0, 90.0]),

@@ -132,7 +132,7 @@ def cycle_by_cycle(costs, share, rounds):
     return [(begin, end) for _, begin, end in work]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 150), min_size=1, max_size=8), st.integers(1, 100))
 def test_any_run_is_laid_out_as_a_loop_over_every_cycle_does(costs, share):
     made = schedule(costs, device(share=float(share)))

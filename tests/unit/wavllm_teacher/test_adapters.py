@@ -101,7 +101,7 @@ def test_states_are_not_changed():
     assert torch.equal(clip, torch.ones(3, 9, 6))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=4))
 def test_a_clip_in_a_batch_is_a_clip_alone(lengths):
     branch = some_branch()

@@ -35,7 +35,7 @@ def test_a_sure_head_gives_the_category_and_an_unsure_one_the_mean():
     torch.testing.assert_close(head.expected(torch.zeros(1, 2)), torch.full((1, 3), 0.5))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.floats(0, 30))
 def test_predictions_stay_between_the_categories(seed, gain):
     torch.manual_seed(seed)

@@ -39,7 +39,7 @@ def scale_by_formula(states, w1, b1, w2, b2, wa, limit) -> np.ndarray:
     return np.minimum(np.maximum(pooled, 0.0), limit)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(sizes, st.integers(0, 2**20), st.sampled_from([0.5, 3.0]))
 def test_prompt_adapter(shape, seed, limit):
     batch, length, heads, half, bottleneck = shape
@@ -79,7 +79,7 @@ def test_the_limit_is_reached():
     np.testing.assert_allclose(found[0].detach(), [0.0, 0.5, 2.9, 3.0], atol=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(sizes, st.integers(0, 2**20), st.booleans())
 def test_scaled_corrections(shape, seed, rotary):
     batch, length, heads, half, rank = shape

@@ -20,7 +20,7 @@ SHAPE = replace(TINY, decoder=replace(TINY.decoder, feed_forward=192))
 """Whole groups of 64."""
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(1, 3), st.sampled_from([8, 4]), st.integers(-6, 2), st.integers(0, 999))
 def test_weights_are_rounded_to_the_nearest_step(outputs, groups, bits, exponent, seed):
     torch.manual_seed(seed)

@@ -43,7 +43,7 @@ def test_after_kill_9_again_and_again(corpus, encoder_dir, wavlm_dir, tmp_path, 
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 8), st.integers(1, 4))
 def test_at_any_step_with_checkpoints_anywhere(learned, step, every):
     config, whole, folder = learned

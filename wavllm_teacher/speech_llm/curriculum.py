@@ -131,7 +131,9 @@ def answer_loss(
     model: SpeechLlm, tokenizer: Tokenizer, batch: Sequence[Instruction], heard: Sequence[Heard | None]
 ) -> torch.Tensor:
     """Return the mean cross entropy of all tokens of a batch's answers, each answer's end included."""
-    requests = [Request(found.prompt, _speech(clip)) for found, clip in zip(batch, heard, strict=True)]
+    requests = [
+        Request(found.prompt, _speech(clip), found.system) for found, clip in zip(batch, heard, strict=True)
+    ]
     prompts = [tokenise(request, tokenizer) for request in requests]
     answers = [[*tokenizer.encode(found.answer), tokenizer.end] for found in batch]
     longest = max(map(len, answers))
@@ -285,7 +287,7 @@ def exact_share(
         AudioError: If a clip cannot be read.
     """
     assistant, found = Assistant(model, tokenizer), list(instructions)
-    requests = [Request(i.prompt, None if i.audio is None else read_audio(i.audio)) for i in found]
+    requests = [Request(i.prompt, None if i.audio is None else read_audio(i.audio), i.system) for i in found]
     right: dict[str, list[bool]] = {}
     for instruction, answer in zip(found, assistant.answer(requests, decoding), strict=True):
         right.setdefault(instruction.task, []).append(answer == instruction.answer)

@@ -1,0 +1,173 @@
+"""What WavLLM takes ready-made and a tiny model has to make: encoders that hear, a decoder that speaks.
+
+The encoders learn to tell the spectrum around each frame of training clips, without any label. The decoder
+learns texts in the form of the prompts: notes about sounds, each with one question, or to be repeated. Both
+are frozen afterwards.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 -- the name PyTorch users know
+
+from benchmarks.wavllm import tasks
+from benchmarks.wavllm.sounds import Samples
+from wavllm_teacher.encoder import HOP, SAMPLES_PER_FRAME, WINDOW_SAMPLES, whisper_log_mel
+from wavllm_teacher.speech_llm.decoder import AdaptedDecoder
+from wavllm_teacher.speech_llm.hearing import Ears
+from wavllm_teacher.speech_llm.instructions import Instruction
+from wavllm_teacher.speech_llm.prompts import Request, render
+from wavllm_teacher.speech_llm.tokens import ByteTokenizer
+
+ALONE, REPEATED = 0.25, 0.25
+"""Shares of texts without a note where speech stands, and of notes to be repeated; others are asked about."""
+BANDS = 40
+AROUND = (-4, 0, 4)
+"""Frames of 20 ms whose spectrum each frame has to tell."""
+
+
+def spectrum(samples: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """Return the (T, BANDS) log-mel spectrum of (N,) samples in frames of an encoder, T = N / 320."""
+    mel = whisper_log_mel(samples, filters)
+    pairs = mel.unflatten(0, (BANDS, -1)).mean(dim=1)
+    return pairs.unflatten(1, (-1, SAMPLES_PER_FRAME // HOP)).mean(dim=2).T
+
+
+def around(frames: torch.Tensor) -> torch.Tensor:
+    """Return (T, AROUND x BANDS) of (T, BANDS): what stands around each frame, the ends repeated."""
+    index = torch.arange(len(frames))
+    return torch.cat([frames[(index + by).clamp(0, len(frames) - 1)] for by in AROUND], dim=1)
+
+
+def learn(module: nn.Module, losses: Iterable[torch.Tensor], steps: int, rate: float) -> list[float]:
+    """Train what of a module wants gradients on a stream of losses, and return them."""
+    optimizer = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
+    seen = []
+    for loss in itertools.islice(losses, steps):
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        seen.append(loss.item())
+    return seen
+
+
+def train_encoders(ears: Ears, clips: Sequence[Samples], steps: int, seed: int) -> list[float]:
+    """Train both encoders to tell the spectrum around each frame; they are frozen again afterwards.
+
+    Args:
+        ears: The encoders, in place.
+        clips: What to learn from.
+        steps: Optimizer steps.
+        seed: Of what each step hears.
+
+    Returns:
+        The loss of each step.
+    """
+    told = BANDS * len(AROUND)
+    heads = nn.ModuleList(nn.Linear(encoder.width, told) for encoder in (ears.whisper, ears.wavlm))
+    both = nn.ModuleList([ears.requires_grad_(True), heads])
+    losses = learn(both, _spectrum_losses(ears, heads, clips, np.random.default_rng(seed)), steps, 3e-3)
+    ears.requires_grad_(False)
+    return losses
+
+
+def _spectrum_losses(
+    ears: Ears, heads: nn.ModuleList, clips: Sequence[Samples], rng: np.random.Generator
+) -> Iterator[torch.Tensor]:
+    filters = ears.whisper.filters
+    while True:
+        windows = [_window(clips, rng, alone=alone) for alone in (False, True, True)]
+        mel = torch.stack([whisper_log_mel(samples, filters) for samples, _ in windows])
+        states = heads[0](ears.whisper.encoder(mel).last_hidden_state)
+        parts = [
+            F.mse_loss(row[:frames], around(spectrum(samples, filters)[:frames]))
+            for row, (samples, frames) in zip(states, windows, strict=True)
+        ]
+        pieces = torch.stack([_piece(clips, rng) for _ in range(PIECES)])
+        states = heads[1](ears.wavlm.encoder(pieces).last_hidden_state)
+        wanted = torch.stack([around(spectrum(piece, filters))[: states.shape[1]] for piece in pieces])
+        yield torch.stack([*parts, F.mse_loss(states, wanted)]).mean()
+
+
+PIECES, PIECE_SAMPLES = 24, 60 * SAMPLES_PER_FRAME
+
+
+def _window(clips: Sequence[Samples], rng: np.random.Generator, *, alone: bool) -> tuple[torch.Tensor, int]:
+    """Return 30 s of clips, or one clip and silence, as Whisper hears it later; and the frames of clips."""
+    order = rng.permutation(len(clips))[: 1 if alone else 30]
+    samples = np.concatenate([clips[index] for index in order])[:WINDOW_SAMPLES]
+    padded = np.pad(samples, (0, WINDOW_SAMPLES - samples.size))
+    return torch.from_numpy(padded), -(-samples.size // SAMPLES_PER_FRAME)
+
+
+def _piece(clips: Sequence[Samples], rng: np.random.Generator) -> torch.Tensor:
+    clip = clips[int(rng.integers(len(clips)))]
+    padded = np.pad(clip, (0, max(0, PIECE_SAMPLES - clip.size)))
+    start = int(rng.integers(padded.size - PIECE_SAMPLES + 1))
+    return torch.from_numpy(padded[start : start + PIECE_SAMPLES])
+
+
+def train_decoder(decoder: AdaptedDecoder, steps: int, batch: int, seed: int) -> list[float]:
+    """Train a decoder as a plain language model on texts; its corrections take no part.
+
+    Args:
+        decoder: In place; frozen again afterwards.
+        steps: Optimizer steps.
+        batch: Texts in each.
+        seed: Of the texts.
+
+    Returns:
+        The loss of each step.
+    """
+    frozen = [value for name, value in decoder.named_parameters() if "lora_" not in name]
+    corrections = [value for name, value in decoder.named_parameters() if "lora_" in name]
+    _require_gradients(frozen, corrections)
+    losses = learn(decoder, _text_losses(decoder, batch, np.random.default_rng(seed)), steps, 3e-3)
+    _require_gradients(corrections, frozen)
+    return losses
+
+
+def _require_gradients(trained: Iterable[nn.Parameter], others: Iterable[nn.Parameter]) -> None:
+    for value in others:
+        value.requires_grad_(False)
+    for value in trained:
+        value.requires_grad_(True)
+
+
+def _text_losses(decoder: AdaptedDecoder, batch: int, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+    tokenizer = ByteTokenizer()
+    while True:
+        rows = [
+            torch.tensor([tokenizer.begin, *tokenizer.encode(text_of(rng)), tokenizer.end])
+            for _ in range(batch)
+        ]
+        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tokenizer.end)
+        lengths = torch.tensor([len(row) for row in rows])
+        valid = torch.arange(tokens.shape[1]) < lengths[:, None]
+        with decoder.gate.scaled(None):
+            states = decoder.states(decoder.embed(tokens[:, :-1]), valid[:, :-1])
+        yield F.cross_entropy(decoder.llama.lm_head(states[valid[:, 1:]]), tokens[:, 1:][valid[:, 1:]])
+
+
+def text_of(rng: np.random.Generator) -> str:
+    """Return one text: a prompt in the form of all prompts, and its answer."""
+    note, asked = _text(rng)
+    before, after = render(Request(asked.prompt, np.empty(0, np.float32) if note else None, asked.system))
+    return f"{before}{note}{after}{asked.answer}"
+
+
+def _text(rng: np.random.Generator) -> tuple[str, Instruction]:
+    """Return a note, which stands where speech stands, and what is asked; or no note, and a text alone."""
+    sound, form = tasks.sound_for_texts(rng), rng.random()
+    if form < ALONE:
+        return "", tasks.text(rng, held_out=False)
+    note = tasks.note(sound, rng)
+    if form < ALONE + REPEATED:
+        return f" {note}", Instruction("repeat", "Repeat it.", note.replace(" ", "; "), system=tasks.SYSTEM)
+    return f" {note}", tasks.question(str(rng.choice(tasks.asked(sound))), sound, rng)

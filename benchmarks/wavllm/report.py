@@ -1,0 +1,169 @@
+"""What the speech language model learned as Markdown; no figure is typed here but the bars."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.students.report import line
+from benchmarks.wavllm import tasks, tiny
+
+SINGLE_BAR, COMBINED_BAR, STAGE_ONE_BAR = 0.95, 0.90, 0.5
+Results = Mapping[str, Any]
+Shares = Mapping[str, float]
+
+
+def markdown(found: Results) -> str:
+    """Return the page: a section for each part that was measured.
+
+    Args:
+        found: Name of a part to what it gave.
+    """
+    lines = [
+        "# WavLLM: what it learns",
+        "",
+        *_paragraph(
+            """Written by `python -m benchmarks.wavllm`; every figure but the bars was measured, and is kept
+            in [wavllm.json](wavllm.json).
+            """
+        ),
+    ]
+    for name, section in SECTIONS.items():
+        if name in found:
+            lines += section(found[name])
+    return "\n".join(lines)
+
+
+def combined_mean(shares: Shares) -> float:
+    """Return the mean over the combined forms: what arms are compared by."""
+    return float(np.mean([shares[name] for name in tasks.COMBINED]))
+
+
+def _paragraph(text: str) -> list[str]:
+    return [*textwrap.wrap(" ".join(text.split()), 110, break_long_words=False, break_on_hyphens=False), ""]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [line(head), line(["---", *["---:"] * (len(head) - 1)]), *map(line, rows), ""]
+
+
+def _tiny(found: Results) -> list[str]:
+    arms: dict[str, dict[str, Shares]] = {
+        arm: {seed: run["shares"] for seed, run in runs.items()} for arm, runs in found["combined"].items()
+    }
+    first = found["single"]["shares"]
+    lines = [*_introduction(), *_single(first, arms), *_combined(first, arms), *_comparison(first, arms)]
+    return [*lines, *_time(found)]
+
+
+def _introduction() -> list[str]:
+    shape, recipe = tiny.SHAPE, tiny.FULL
+    return [
+        "## A tiny model, from nothing",
+        "",
+        *_paragraph(
+            f"""Encoders of 2 layers, a decoder of {shape.decoder.layers} layers and width
+            {shape.decoder.width}, byte tokens, corrections of rank {shape.lora.rank}. A clip is one to
+            three bursts of a tone, of edgekit's own speech or of noise, short or long; the tone is low,
+            middle or high; levels differ, and there is some noise. {recipe.clips["train"]} clips are
+            trained on, {recipe.clips["test"]} are held out: their frequencies, durations, pauses and voices
+            are never trained. An answer counts if it is exactly the wanted text.
+            """
+        ),
+        *_paragraph(
+            f"""WavLLM's encoders and decoder are frozen because they were trained before; so are these. The
+            encoders learn to tell the spectrum around each frame of the training clips, without labels
+            ({recipe.encoder_steps} steps). The decoder is a plain language model of prompts on written
+            notes, as `two long tone low`: one question on each, or to repeat it ({recipe.decoder_steps}
+            steps of {recipe.decoder_batch} texts). Stage one learns single tasks ({recipe.single.steps}
+            steps of {recipe.single.batch}). Stage two learns combined ones and keeps single ones
+            ({recipe.combined.steps} steps of {recipe.combined.batch}).
+            """
+        ),
+    ]
+
+
+def _single(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list[str]:
+    rows = [
+        [task, *(f"{value:.3f}" for value in (first[task], *(_mean(runs, task) for runs in arms.values())))]
+        for task in tasks.SINGLE
+    ]
+    head = ["single task", "after stage one", *(f"after stage two, {arm}" for arm in arms)]
+    worst = min(first[task] for task in tasks.SINGLE)
+    return [
+        *_table(head, rows),
+        *_paragraph(f"The worst single task after stage one: {worst:.3f}; the bar is {SINGLE_BAR:.2f}."),
+    ]
+
+
+def _combined(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list[str]:
+    everyone = [first, *(shares for runs in arms.values() for shares in runs.values())]
+    rows = [
+        [task, *(f"{shares[task]:.3f}" for shares in everyone)] for task in (*tasks.COMBINED, *tasks.UNSEEN)
+    ]
+    pairing, wording = (
+        " with ".join(sorted(tasks.UNSEEN_PAIR)),
+        tasks.UNSEEN_PAIRED[0].format("pitch", "count"),
+    )
+    rows.append(["**mean of the first four**", *(f"**{combined_mean(shares):.3f}**" for shares in everyone)])
+    return [
+        *_paragraph(
+            f"""Combined instructions: `pairs` ("Name the pitch and the count.", answered "high; two"),
+            `reversed` ("Name the pitch after the count."), `steps` ("First the pitch, then the count, step
+            by step.", answered "pitch: high; count: two"), `triples`. Never trained: {pairing}, and the
+            wording "{wording}"
+            """
+        ),
+        *_table(["", "stage one", *(f"{arm}, seed {seed}" for arm in arms for seed in arms[arm])], rows),
+    ]
+
+
+def _comparison(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list[str]:
+    plain, aware = (
+        {seed: combined_mean(shares) for seed, shares in arms[arm].items()}
+        for arm in ("plain", "prompt-aware")
+    )
+    better = sum(aware[seed] > plain[seed] for seed in plain)
+    means = " and ".join(f"{np.mean(list(values.values())):.3f}" for values in (plain, aware))
+    unseen = " and ".join(f"{_mean(runs, tasks.UNSEEN[0]):.3f}" for runs in arms.values())
+    return [
+        *_paragraph(
+            """Plain: the adapters of stage one are trained on. Prompt-aware: the same with a prompt adapter.
+            Stage one, steps, batches and learning rate are the same. Declared before any held-out item was
+            looked at: what is compared is the mean of the four trained forms after the last step.
+            """
+        ),
+        *_paragraph(
+            f"""Plain and prompt-aware, mean of {len(plain)} seeds: {means}; the prompt-aware adapter is
+            better at {better} of {len(plain)}. Of the pairing never trained: {unseen}. The bar is
+            {COMBINED_BAR:.2f}, the stage-one model at most {STAGE_ONE_BAR:.1f} (it has
+            {combined_mean(first):.3f}).
+            """
+        ),
+    ]
+
+
+def _mean(runs: Mapping[str, Shares], task: str) -> float:
+    return float(np.mean([shares[task] for shares in runs.values()]))
+
+
+def _time(found: Results) -> list[str]:
+    arms = [run for runs in found["combined"].values() for run in runs.values()]
+    jobs = [found["encoders"], found["decoder"], found["single"], *arms]
+    minutes = [sum(job["cpu_s"] for job in part) / 60 for part in (jobs, jobs[:2], jobs[2:3], arms)]
+    return [
+        *_paragraph(
+            f"""The whole run took {found["minutes"]:.1f} minutes, in two processes on two cores, and
+            {minutes[0]:.1f} minutes of processor time: {minutes[1]:.1f} for encoders and decoder,
+            {minutes[2]:.1f} for stage one, {minutes[3]:.1f} for the {len(arms)} trainings of stage two, all
+            with their answers.
+            """
+        ),
+        "    python -m benchmarks.wavllm --only tiny",
+        "",
+    ]
+
+
+SECTIONS: dict[str, Callable[[Results], list[str]]] = {"tiny": _tiny}
+"""Name of a part to what writes its section."""

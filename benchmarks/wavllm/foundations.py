@@ -1,6 +1,7 @@
 """What WavLLM takes ready-made and a tiny model has to make: encoders that hear, a decoder that speaks.
 
-The encoders learn to tell the spectrum around each frame of training clips, without any label. The decoder
+The encoders learn to tell how training clips sound around each frame: their spectrum, how periodic they are,
+how high and how bright. No label takes part. The decoder
 learns texts in the form of the prompts: notes about sounds, each with one question, or to be repeated. Both
 are frozen afterwards.
 """
@@ -25,6 +26,10 @@ from wavllm_teacher.speech_llm.tokens import ByteTokenizer
 ALONE, REPEATED = 0.25, 0.25
 """Shares of texts without a note where speech stands, and of notes to be repeated; others are asked about."""
 BANDS = 40
+FRAME_SAMPLES = 640
+MOST_LAG, DIP = 130, 0.3
+"""The lowest pitch is 123 Hz; periods are looked for where the autocorrelation has fallen to this before."""
+QUALITIES = 4
 AROUND = (-4, 0, 4)
 """Frames of 20 ms whose spectrum each frame has to tell."""
 
@@ -32,8 +37,31 @@ AROUND = (-4, 0, 4)
 def spectrum(samples: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
     """Return the (T, BANDS) log-mel spectrum of (N,) samples in frames of an encoder, T = N / 320."""
     mel = whisper_log_mel(samples, filters)
-    pairs = mel.unflatten(0, (BANDS, -1)).mean(dim=1)
-    return pairs.unflatten(1, (-1, SAMPLES_PER_FRAME // HOP)).mean(dim=2).T
+    per_band, per_frame = len(mel) // BANDS, SAMPLES_PER_FRAME // HOP
+    return mel.reshape(BANDS, per_band, -1, per_frame).mean(dim=(1, 3)).T
+
+
+def qualities(samples: torch.Tensor) -> torch.Tensor:
+    """Return (T, QUALITIES) of (N,) samples: level, periodicity, height and brightness of each frame.
+
+    They are what a signal tells by itself: its power, the largest autocorrelation beyond the first dip, the
+    lag that has it, and the mean frequency; each is brought to about [-2, 2].
+    """
+    padded = F.pad(samples, (0, FRAME_SAMPLES - SAMPLES_PER_FRAME))
+    frames = padded.unfold(0, FRAME_SAMPLES, SAMPLES_PER_FRAME) * torch.hann_window(FRAME_SAMPLES)
+    power = torch.fft.rfft(frames, 2 * FRAME_SAMPLES).abs() ** 2 + 1e-9
+    lags = torch.fft.irfft(power)[:, :MOST_LAG]
+    lags = lags / lags[:, :1]
+    lags = lags * ((lags < DIP).cumsum(dim=1) > 0)
+    # The shortest lag that is nearly the best: multiples of a period are periods too.
+    best = lags.amax(dim=1, keepdim=True)
+    periodic = best[:, 0]
+    lag = (lags >= 0.85 * best).float().argmax(dim=1).clamp(min=1)
+    centre = (power @ torch.arange(power.shape[1]).float()) / power.sum(dim=1)
+    # Noise has no height worth telling.
+    height = 5 - torch.log2(lag)
+    level = torch.log10(power.mean(dim=1)) / 2
+    return torch.stack([level, 2 * periodic, periodic * height, torch.log2(centre) - 6], dim=1)
 
 
 def around(frames: torch.Tensor) -> torch.Tensor:
@@ -69,7 +97,7 @@ def train_encoders(ears: Ears, clips: Sequence[Samples], steps: int, seed: int) 
     Returns:
         The loss of each step.
     """
-    told = BANDS * len(AROUND)
+    told = (BANDS + QUALITIES) * len(AROUND)
     heads = nn.ModuleList(nn.Linear(encoder.width, told) for encoder in (ears.whisper, ears.wavlm))
     both = nn.ModuleList([ears.requires_grad_(True), heads])
     losses = learn(both, _spectrum_losses(ears, heads, clips, np.random.default_rng(seed)), steps, 3e-3)
@@ -86,13 +114,24 @@ def _spectrum_losses(
         mel = torch.stack([whisper_log_mel(samples, filters) for samples, _ in windows])
         states = heads[0](ears.whisper.encoder(mel).last_hidden_state)
         parts = [
-            F.mse_loss(row[:frames], around(spectrum(samples, filters)[:frames]))
+            _distance(row[:frames], _told(samples, filters)[:frames])
             for row, (samples, frames) in zip(states, windows, strict=True)
         ]
         pieces = torch.stack([_piece(clips, rng) for _ in range(PIECES)])
         states = heads[1](ears.wavlm.encoder(pieces).last_hidden_state)
-        wanted = torch.stack([around(spectrum(piece, filters))[: states.shape[1]] for piece in pieces])
-        yield torch.stack([*parts, F.mse_loss(states, wanted)]).mean()
+        wanted = torch.stack([_told(piece, filters)[: states.shape[1]] for piece in pieces])
+        yield torch.stack([*parts, _distance(states, wanted)]).mean()
+
+
+def _told(samples: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """Return (T, told) of (N,) samples: what the encoders learn to tell of each frame."""
+    return torch.cat([around(qualities(samples)), around(spectrum(samples, filters))], dim=1)
+
+
+def _distance(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    # A spectrum has ten times as many numbers as the qualities, and must not drown them.
+    few = QUALITIES * len(AROUND)
+    return F.mse_loss(found[..., :few], wanted[..., :few]) + F.mse_loss(found[..., few:], wanted[..., few:])
 
 
 PIECES, PIECE_SAMPLES = 24, 60 * SAMPLES_PER_FRAME

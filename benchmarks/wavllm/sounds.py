@@ -24,7 +24,7 @@ PITCHES_HZ = {"low": (140.0, 230.0), "middle": (420.0, 640.0), "high": (1100.0, 
 LENGTHS_S = {"short": (0.10, 0.15), "long": (0.30, 0.42)}
 """Of one burst."""
 PAUSE_S = (0.14, 0.22)
-PARTIALS = 4
+PARTIALS = 3
 DRIFT = (0.92, 1.09)
 """How much higher a tone ends than it begins."""
 EDGE_S = 0.015
@@ -90,16 +90,19 @@ def synthesise(sound: Sound, split: str, rng: np.random.Generator, speech: list[
     pieces = [_pause(split, rng)]
     for _ in range(1 + COUNTS.index(sound.count)):
         samples = round(draw(*LENGTHS_S[sound.length], split, rng) * SAMPLE_RATE_HZ)
-        if sound.kind == "tone":
-            burst = _tone(samples, around, rng)
-        elif sound.kind == "speech":
-            burst = _snippet(samples, rng, speech)
-        else:
-            burst = _noise(samples, split, rng)
+        burst = _burst(sound.kind, samples, around, split, rng, speech)
         pieces += [_faded(burst), _pause(split, rng)]
     whole = np.concatenate(pieces)
     level = 10 ** (rng.uniform(*PEAK_DB) / 20)
     return coloured_noise(np.float32(level) * whole, rng, rng.uniform(*SNR_DB), rng.uniform(0, 1.5))
+
+
+def _burst(
+    kind: str, samples: int, around_hz: float, split: str, rng: np.random.Generator, speech: list[Samples]
+) -> NDArray[np.floating]:
+    if kind == "tone":
+        return _tone(samples, around_hz, rng)
+    return _snippet(samples, rng, speech) if kind == "speech" else _noise(samples, split, rng)
 
 
 def _pause(split: str, rng: np.random.Generator) -> Samples:
@@ -110,7 +113,7 @@ def _tone(samples: int, around_hz: float, rng: np.random.Generator) -> NDArray[n
     """Return a tone that passes `around_hz` in its middle, of a few partials of random strength."""
     frequency_hz = around_hz * rng.uniform(*DRIFT) ** (np.arange(samples) / samples - 0.5)
     phase = 2 * np.pi * np.cumsum(frequency_hz) / SAMPLE_RATE_HZ
-    strengths = rng.uniform(0, 1, PARTIALS) / np.arange(1, PARTIALS + 1)
+    strengths = rng.uniform(0, 1, PARTIALS) / np.arange(1, PARTIALS + 1) ** 2
     # The lowest partial is always there: without it, who can say how high a tone is?
     strengths[0] = 1
     partials = [
@@ -134,7 +137,8 @@ def _noise(samples: int, split: str, rng: np.random.Generator) -> NDArray[np.flo
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequency_hz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE_HZ)
     spectrum[(frequency_hz < middle_hz / 2) | (frequency_hz > middle_hz * 2)] *= 0.05
-    return np.fft.irfft(spectrum, samples)
+    noise: NDArray[np.float64] = np.fft.irfft(spectrum, samples)
+    return noise
 
 
 def _faded(burst: NDArray[np.floating]) -> Samples:

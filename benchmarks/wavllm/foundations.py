@@ -1,9 +1,9 @@
 """What WavLLM takes ready-made and a tiny model has to make: encoders that hear, a decoder that speaks.
 
-The encoders learn to tell how training clips sound around each frame: their spectrum, how periodic they are,
-how high and how bright. No label takes part. The decoder
-learns texts in the form of the prompts: notes about sounds, each with one question, or to be repeated. Both
-are frozen afterwards.
+The encoders learn to tell how training clips sound around each frame: their spectrum, how periodic, how high
+and how bright they are. No label takes part. The decoder learns texts in the form of the prompts: notes about
+sounds, each with one question, to be repeated, or to be listed ("pitch; count?"); no wording of a combined
+instruction is among them. Both are frozen afterwards.
 """
 
 import itertools
@@ -23,8 +23,9 @@ from wavllm_teacher.speech_llm.instructions import Instruction
 from wavllm_teacher.speech_llm.prompts import Request, render
 from wavllm_teacher.speech_llm.tokens import ByteTokenizer
 
-ALONE, REPEATED = 0.25, 0.25
-"""Shares of texts without a note where speech stands, and of notes to be repeated; others are asked about."""
+ALONE, REPEATED, LISTED = 0.2, 0.1, 0.3
+"""Shares of texts without a note where speech stands, of notes to be repeated, and of notes of which two
+words are to be listed; the others have one question."""
 BANDS = 40
 FRAME_SAMPLES = 640
 MOST_LAG, DIP = 130, 0.3
@@ -166,6 +167,10 @@ def train_decoder(decoder: AdaptedDecoder, steps: int, batch: int, seed: int) ->
     """
     frozen = [value for name, value in decoder.named_parameters() if "lora_" not in name]
     corrections = [value for name, value in decoder.named_parameters() if "lora_" in name]
+    for value in frozen:
+        if value.ndim > 1:
+            # transformers draws weights for wide models: here they would leave the states next to nothing.
+            nn.init.normal_(value, std=decoder.shape.width**-0.5)
     _require_gradients(frozen, corrections)
     losses = learn(decoder, _text_losses(decoder, batch, np.random.default_rng(seed)), steps, 3e-3)
     _require_gradients(corrections, frozen)
@@ -209,4 +214,6 @@ def _text(rng: np.random.Generator) -> tuple[str, Instruction]:
     note = tasks.note(sound, rng)
     if form < ALONE + REPEATED:
         return f" {note}", Instruction("repeat", "Repeat it.", note.replace(" ", "; "), system=tasks.SYSTEM)
+    if form < ALONE + REPEATED + LISTED:
+        return f" {note}", tasks.listed(sound, rng)
     return f" {note}", tasks.question(str(rng.choice(tasks.asked(sound))), sound, rng)

@@ -114,6 +114,14 @@ def note(sound: Sound, rng: np.random.Generator) -> str:
     return " ".join(rng.permutation([str(truth(sound, task)) for task in asked(sound)]))
 
 
+def listed(sound: Sound, rng: np.random.Generator) -> Instruction:
+    """Return a terse list of two things to name: the one form of several answers that the decoder knows."""
+    pairs = [pair for pair in itertools.permutations(asked(sound), 2) if frozenset(pair) != UNSEEN_PAIR]
+    pair = pairs[int(rng.integers(len(pairs)))]
+    answer = "; ".join(str(truth(sound, part)) for part in pair)
+    return Instruction("list", f"{'; '.join(pair)}?", answer, system=SYSTEM)
+
+
 def sound_for_texts(rng: np.random.Generator, *, held_out: bool = False) -> Sound:
     """Return a sound of which texts of training tell, or none does."""
     while True:

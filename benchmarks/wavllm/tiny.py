@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import multiprocessing
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,11 +33,13 @@ from wavllm_teacher.speech_llm.generation import Decoding
 from wavllm_teacher.speech_llm.hearing import Ears, Heard
 from wavllm_teacher.speech_llm.instructions import SPLITS, Instruction, Mixture, read_manifest
 from wavllm_teacher.speech_llm.model import SpeechLlm
-from wavllm_teacher.speech_llm.sizes import SIZES, AdapterShape
+from wavllm_teacher.speech_llm.sizes import SIZES, AdapterShape, LoraShape
 from wavllm_teacher.speech_llm.tokens import ByteTokenizer
 
 WIDER = AdapterShape(hidden=64, channels=64, bottleneck=32, projection=64)
-SHAPE = replace(SIZES["tiny"], whisper_adapter=WIDER, wavlm_adapter=WIDER)
+SHAPE = replace(
+    SIZES["tiny"], whisper_adapter=WIDER, wavlm_adapter=WIDER, lora=LoraShape(rank=4, alpha=4.0, dropout=0.0)
+)
 TOKENIZER = ByteTokenizer()
 BRIEF = Decoding(most_tokens=64)
 ARMS = {"plain": 1, "prompt-aware": 2}
@@ -56,7 +59,8 @@ class Recipe:
         decoder_batch: Texts in each step of it.
         single: Stage one.
         combined: Stage two; its seed is that of an arm.
-        weights: Task to how often stage two draws it.
+        single_weights: Task to how often stage one draws it.
+        combined_weights: Task to how often stage two draws it.
         items: Most held-out items of each task.
         seed: Of all but stage two.
     """
@@ -67,20 +71,25 @@ class Recipe:
     decoder_batch: int
     single: Schedule
     combined: Schedule
-    weights: Mapping[str, float]
+    single_weights: Mapping[str, float]
+    combined_weights: Mapping[str, float]
     items: int
     seed: int = 0
 
 
-WEIGHTS = dict.fromkeys(tasks.SINGLE, 0.1) | {"pairs": 0.2, "reversed": 0.1, "steps": 0.1, "triples": 0.1}
+SINGLE_WEIGHTS = {"kind": 3.0, "count": 2.0, "pitch": 1.0, "length": 1.5, "text": 1.0}
+COMBINED_WEIGHTS = {"pairs": 6.0, "reversed": 3.0, "steps": 3.0, "triples": 3.0} | dict.fromkeys(
+    tasks.SINGLE, 2.0
+)
 FULL = Recipe(
-    clips={"train": 800, "dev": 160, "test": 240},
-    encoder_steps=220,
-    decoder_steps=450,
+    clips={"train": 1000, "dev": 160, "test": 240},
+    encoder_steps=260,
+    decoder_steps=600,
     decoder_batch=32,
-    single=Schedule(steps=700, batch=16, learning_rate=4e-3, checkpoint_every=1000),
-    combined=Schedule(steps=400, batch=16, learning_rate=4e-3, checkpoint_every=1000),
-    weights=WEIGHTS,
+    single=Schedule(steps=1000, batch=24, learning_rate=6e-3, checkpoint_every=1000),
+    combined=Schedule(steps=600, batch=24, learning_rate=8e-3, checkpoint_every=1000),
+    single_weights=SINGLE_WEIGHTS,
+    combined_weights=COMBINED_WEIGHTS,
     items=150,
 )
 
@@ -156,8 +165,8 @@ def make_decoder(folder: Path, recipe: Recipe) -> dict[str, Any]:
 def learn_single(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Stage one: single tasks. Its adapters lie in the folder then."""
     lines, model = read_manifest(folder / MANIFEST), _model(folder, 1, recipe.seed)
-    weights = dict.fromkeys(tasks.SINGLE, 1.0)
-    losses = _train(model, Mixture(_trained(lines), weights), recipe.single, folder / FIRST)
+    mixture = Mixture(_trained(lines), recipe.single_weights)
+    losses = _train(model, mixture, recipe.single, folder / FIRST)
     storage.save_adapters(model, folder / FIRST)
     return {"losses": losses, "shares": _shares(model, lines, recipe.items)}
 
@@ -167,7 +176,9 @@ def learn_combined(folder: Path, recipe: Recipe, arm: str, seed: int) -> dict[st
     lines, model = read_manifest(folder / MANIFEST), _model(folder, ARMS[arm], seed)
     storage.load_adapters(model, folder / FIRST)
     schedule = replace(recipe.combined, seed=seed)
-    losses = _train(model, Mixture(_trained(lines), recipe.weights), schedule, folder / f"{arm}-{seed}")
+    losses = _train(
+        model, Mixture(_trained(lines), recipe.combined_weights), schedule, folder / f"{arm}-{seed}"
+    )
     return {"losses": losses, "shares": _shares(model, lines, recipe.items)}
 
 
@@ -235,4 +246,6 @@ def timed(job: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
     start = time.process_time()
     found = job(*given)
     losses = [float(np.mean(part)) for part in np.array_split(found.pop("losses"), 10)]
-    return found | {"losses": losses, "cpu_s": time.process_time() - start}
+    made = found | {"losses": losses, "cpu_s": time.process_time() - start}
+    print(job.__name__, *given[2:], made, file=sys.stderr, flush=True)
+    return made

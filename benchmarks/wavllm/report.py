@@ -77,9 +77,9 @@ def _introduction() -> list[str]:
             training clips, without labels ({recipe.encoder_steps} steps). The decoder is a plain language
             model of prompts on written notes, as `two long tone low`: one question on each, to repeat it, or
             to list two things ("pitch; count?"), but in no wording of a combined instruction
-            ({recipe.decoder_steps} steps of {recipe.decoder_batch} texts). Stage one learns single tasks ({recipe.single.steps}
-            steps of {recipe.single.batch}). Stage two learns combined ones and keeps single ones
-            ({recipe.combined.steps} steps of {recipe.combined.batch}).
+            ({recipe.decoder_steps} steps of {recipe.decoder_batch} texts). Stage one learns single tasks
+            ({recipe.single.steps} steps of {recipe.single.batch}). Stage two learns combined ones and keeps
+            single ones ({recipe.combined.steps} steps of {recipe.combined.batch}).
             """
         ),
     ]

@@ -120,7 +120,8 @@ def _tone(samples: int, around_hz: float, rng: np.random.Generator) -> NDArray[n
         strength * np.sin(number * phase + rng.uniform(0, 2 * np.pi))
         for number, strength in enumerate(strengths, 1)
     ]
-    return np.sum(partials, axis=0)
+    tone: NDArray[np.float64] = np.sum(partials, axis=0)
+    return tone
 
 
 def _snippet(samples: int, rng: np.random.Generator, speech: list[Samples]) -> Samples:

@@ -97,12 +97,12 @@ def test_nothing_unseen_is_trained():
 
 def test_a_short_run_of_everything(tmp_path):
     """The losses of all trainings fall; the page has what they gave."""
-    short = Schedule(steps=16, batch=4, learning_rate=5e-3)
+    short = Schedule(steps=50, batch=8, learning_rate=5e-3)
     recipe = replace(
         tiny.FULL,
         clips={"train": 24, "dev": 1, "test": 8},
         encoder_steps=12,
-        decoder_steps=16,
+        decoder_steps=40,
         decoder_batch=8,
         single=short,
         combined=short,
@@ -121,7 +121,7 @@ def test_a_short_run_of_everything(tmp_path):
     runs = [found["encoders"], found["decoder"], found["single"]]
     runs += [found["combined"][arm]["0"] for arm in tiny.ARMS]
     for run in runs:
-        assert run["losses"][-1] < 0.9 * run["losses"][0]
+        assert sum(run["losses"][-3:]) < 0.9 * sum(run["losses"][:3])
     asked_for = {line.task for line in read_manifest(tmp_path / tiny.MANIFEST) if line.split == "test"}
     assert set(found["single"]["shares"]) == asked_for
     page = report.markdown({"tiny": found})

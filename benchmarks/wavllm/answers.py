@@ -88,11 +88,16 @@ def measure(cache: Path = CACHE) -> dict[str, Any]:
 def _settings() -> dict[str, Any]:
     """Return what decides the result, JSON-ready."""
     return {
-        "shape": shape().to_dict() | {"whisper": "whisper-base"},
+        "shape": _shape({}).to_dict() | {"whisper": "whisper-base"},
         "schedule": asdict(SCHEDULE),
         "copies": COPIES,
         "reading": {"steps": reading.STEPS, "batch": reading.BATCH, "learning_rate": reading.LEARNING_RATE},
     }
+
+
+def identity() -> str:
+    """Return what decides the result, as text."""
+    return json.dumps(_settings(), sort_keys=True)
 
 
 def _identity(seed: int) -> str:
@@ -113,7 +118,10 @@ def _encoder() -> Path:
 
 def shape() -> SpeechLlmShape:
     """Return the sizes of the model: Whisper-base, the decoder trained here, small adapters."""
-    whisper = hub.read_json(_encoder() / hub.CONFIG_FILE)
+    return _shape(hub.read_json(_encoder() / hub.CONFIG_FILE))
+
+
+def _shape(whisper: Mapping[str, Any]) -> SpeechLlmShape:
     return SpeechLlmShape(whisper, None, ADAPTER, None, reading.SHAPE, LORA, whisper_blocks=BLOCKS)
 
 

@@ -147,7 +147,9 @@ def answer_loss(
         heard: The speech of each; None where there is none.
         count: What to divide the sum over tokens by, where the batch is a part of a larger one.
     """
-    requests = [Request(found.prompt, _speech(clip)) for found, clip in zip(batch, heard, strict=True)]
+    requests = [
+        Request(found.prompt, _speech(clip), found.system) for found, clip in zip(batch, heard, strict=True)
+    ]
     prompts = [tokenise(request, tokenizer) for request in requests]
     answers = _answer_tokens(tokenizer, batch)
     longest = max(map(len, answers))
@@ -326,7 +328,7 @@ def exact_share(
         AudioError: If a clip cannot be read.
     """
     assistant, found = Assistant(model, tokenizer), list(instructions)
-    requests = [Request(i.prompt, None if i.audio is None else read_audio(i.audio)) for i in found]
+    requests = [Request(i.prompt, None if i.audio is None else read_audio(i.audio), i.system) for i in found]
     right: dict[str, list[bool]] = {}
     for instruction, answer in zip(found, assistant.answer(requests, decoding), strict=True):
         right.setdefault(instruction.task, []).append(answer == instruction.answer)

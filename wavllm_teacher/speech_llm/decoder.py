@@ -22,12 +22,16 @@ class PromptAdapter(nn.Module):
     Args:
         width: Features of a state, D.
         shape: Bottleneck and limit.
+        start: The scale before any training, whatever the prompt.
     """
 
-    def __init__(self, width: int, shape: PromptShape) -> None:
+    def __init__(self, width: int, shape: PromptShape, start: float) -> None:
         super().__init__()
         self.fc_1 = nn.Linear(width, shape.bottleneck)
         self.fc_2 = nn.Linear(shape.bottleneck, width)
+        # A random scale, half of it 0, would undo what stage one learned: stage two starts where that ended.
+        nn.init.zeros_(self.fc_2.weight)
+        nn.init.constant_(self.fc_2.bias, start)
         self.weight_attention = nn.Linear(width, 1)
         self.limit = shape.limit
 

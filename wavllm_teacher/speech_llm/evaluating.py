@@ -82,7 +82,7 @@ def evaluate_tasks(
 
 def _request(instruction: Instruction) -> Request:
     samples = None if instruction.audio is None else read_audio(instruction.audio)
-    return Request(instruction.prompt, samples)
+    return Request(instruction.prompt, samples, instruction.system)
 
 
 def _answers(

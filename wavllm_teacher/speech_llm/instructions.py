@@ -3,7 +3,7 @@
     {"task": "emotion", "audio": "clips/a.wav", "prompt": "How does the speaker feel?", "answer": "sad"}
 
 `audio` is relative to the manifest's folder, and left out for instructions about text alone. `split` is
-`train` where it is left out.
+`train` where it is left out, `system` the system's sentence where it is not the usual one.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import AudioError, ConfigError
+from wavllm_teacher.speech_llm.prompts import SYSTEM
 
 TASKS = {
     1: ("recognition", "translation", "verification", "emotion", "questions", "text"),
@@ -24,7 +25,7 @@ TASKS = {
 Other names are as good; these are the ones that the paper's curriculum has."""
 SPLITS = ("train", "dev", "test")
 _REQUIRED = ("task", "prompt", "answer")
-_KNOWN = (*_REQUIRED, "audio", "split")
+_KNOWN = (*_REQUIRED, "audio", "split", "system")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Instruction:
         answer: What the model is to answer.
         audio: The speech that it is about; None for text alone.
         split: train, dev or test.
+        system: The system's sentence.
     """
 
     task: str
@@ -44,6 +46,7 @@ class Instruction:
     answer: str
     audio: Path | None = None
     split: str = SPLITS[0]
+    system: str = SYSTEM
 
 
 def read_manifest(file: Path) -> list[Instruction]:

@@ -66,7 +66,10 @@ class SpeechLlm(nn.Module):
             shape.decoder.width,
         )
         self.decoder = AdaptedDecoder(shape.decoder, shape.lora, empty=empty)
-        self.prompt_adapter = PromptAdapter(shape.decoder.width, shape.prompt) if stage == STAGES[1] else None
+        self.prompt_adapter: PromptAdapter | None = None
+        if stage == STAGES[1]:
+            width, start = shape.decoder.width, self.decoder.plain_scale
+            self.prompt_adapter = PromptAdapter(width, shape.prompt, start)
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield name and value of everything that is trained."""

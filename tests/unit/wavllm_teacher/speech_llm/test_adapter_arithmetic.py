@@ -44,7 +44,7 @@ def scale_by_formula(states, w1, b1, w2, b2, wa, limit) -> np.ndarray:
 def test_prompt_adapter(shape, seed, limit):
     batch, length, heads, half, bottleneck = shape
     width = 2 * heads * half
-    adapter = PromptAdapter(width, PromptShape(bottleneck, limit))
+    adapter = PromptAdapter(width, PromptShape(bottleneck, limit), 1.0)
     w1, b1 = numbers(seed, bottleneck, width), numbers(seed + 1, bottleneck)
     w2, b2 = numbers(seed + 2, width, bottleneck), numbers(seed + 3, width)
     wa = numbers(seed + 4, width, spread=0.3)
@@ -71,8 +71,15 @@ def rounded(value: np.ndarray) -> np.ndarray:
     return value.astype(np.float32).astype(np.float64)
 
 
+@pytest.mark.parametrize("start", [0.5, 2.0])
+def test_before_training_every_prompt_has_the_scale_of_stage_one(start):
+    adapter = PromptAdapter(4, PromptShape(3, 3.0), start)
+    found = adapter(torch.rand(5, 2, 4), torch.ones(5, 2, dtype=torch.bool))
+    np.testing.assert_allclose(found.detach(), np.full((5, 4), start), atol=1e-6)
+
+
 def test_the_limit_is_reached():
-    adapter = PromptAdapter(4, PromptShape(3, 3.0))
+    adapter = PromptAdapter(4, PromptShape(3, 3.0), 1.0)
     assign(adapter.fc_2.bias, np.array([-1.0, 0.5, 2.9, 7.0]))
     nn.init.zeros_(adapter.fc_2.weight)
     found = adapter(torch.zeros(1, 2, 4), torch.ones(1, 2, dtype=torch.bool))

@@ -26,7 +26,7 @@ def instructions(tmp_path_factory) -> list[Instruction]:
     return [
         Instruction("emotion", "How?", "sad", folder / "0.wav"),
         Instruction("emotion", "How does the speaker feel?", "very happy", folder / "1.wav"),
-        Instruction("text", "Say yes.", "yes"),
+        Instruction("text", "Say yes.", "yes", system="Listen."),
     ]
 
 
@@ -42,7 +42,7 @@ def test_the_loss_is_that_of_each_answer_alone(instructions):
     heard = [hearing(found.audio) for found in instructions]
     parts = []
     for found, clip in zip(instructions, heard, strict=True):
-        request = Request(found.prompt, None if clip is None else voice(0.1, 0))
+        request = Request(found.prompt, None if clip is None else voice(0.1, 0), found.system)
         prompt = tokenise(request, TOKENIZER)
         given = [prompt]
         # One token at a time, as generation would meet it: nothing can look ahead.

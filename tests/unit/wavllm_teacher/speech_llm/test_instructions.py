@@ -23,10 +23,15 @@ LINE = {"task": "emotion", "prompt": "How?", "answer": "sad"}
 
 def test_a_manifest(tmp_path):
     (tmp_path / "a.wav").touch()
-    file = write(tmp_path, {**LINE, "audio": "a.wav", "split": "test"}, "", {**LINE, "answer": "tränenreich"})
+    file = write(
+        tmp_path,
+        {**LINE, "audio": "a.wav", "split": "test"},
+        "",
+        {**LINE, "answer": "tränenreich", "system": "Listen."},
+    )
     assert read_manifest(file) == [
         Instruction("emotion", "How?", "sad", tmp_path / "a.wav", "test"),
-        Instruction("emotion", "How?", "tränenreich"),
+        Instruction("emotion", "How?", "tränenreich", system="Listen."),
     ]
 
 

@@ -352,6 +352,7 @@ def test_stage_two_starts_from_stage_one(tmp_path):
     storage.load_adapters(two, tmp_path)
     torch.testing.assert_close(two.fusion.projection.weight, one.fusion.projection.weight)
     torch.testing.assert_close(two.prompt_adapter.fc_1.weight, before)
+    torch.testing.assert_close(answer(two), answer(one))
     storage.save_adapters(two, tmp_path)
     with pytest.raises(ArtifactError, match="unknown to this model"):
         storage.load_adapters(one, tmp_path)

@@ -1,0 +1,230 @@
+"""What the speech language model learned as Markdown; no figure is typed here but the bars."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.students.report import line
+from benchmarks.wavllm import answers, tasks, tiny
+from wavllm_teacher.speech_llm.figures import PAPER, TITLES
+
+SINGLE_BAR, COMBINED_BAR, STAGE_ONE_BAR, MINUTES_BAR = 0.95, 0.90, 0.5, 20
+Results = Mapping[str, Any]
+Shares = Mapping[str, float]
+
+
+def markdown(found: Results) -> str:
+    """Return the page: a section for each part that was measured.
+
+    Args:
+        found: Name of a part to what it gave.
+    """
+    lines = [
+        "# WavLLM: what it learns",
+        "",
+        *_paragraph(
+            """Written by `python -m benchmarks.wavllm`; every figure but the bars was measured, and is kept
+            in [wavllm.json](wavllm.json).
+            """
+        ),
+    ]
+    for name, section in SECTIONS.items():
+        if name in found:
+            lines += [*section(found[name]), ""]
+    return "\n".join([*lines, *_paper(found)])
+
+
+def combined_mean(shares: Shares) -> float:
+    """Return the mean over the combined forms: what arms are compared by."""
+    return float(np.mean([shares[name] for name in tasks.COMBINED]))
+
+
+def _paragraph(text: str) -> list[str]:
+    return [*textwrap.wrap(" ".join(text.split()), 110, break_long_words=False, break_on_hyphens=False), ""]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [line(head), line(["---", *["---:"] * (len(head) - 1)]), *map(line, rows), ""]
+
+
+def _tiny(found: Results) -> list[str]:
+    arms: dict[str, dict[str, Shares]] = {
+        arm: {seed: run["shares"] for seed, run in runs.items()} for arm, runs in found["combined"].items()
+    }
+    first = found["single"]["shares"]
+    lines = [*_introduction(), *_single(first, arms), *_combined(first, arms), *_comparison(first, arms)]
+    return [*lines, *_losses(found), *_time(found)]
+
+
+def _introduction() -> list[str]:
+    shape, recipe = tiny.SHAPE, tiny.FULL
+    return [
+        "## A tiny model, from nothing",
+        "",
+        *_paragraph(
+            f"""Encoders of 2 layers, a decoder of {shape.decoder.layers} layers and width
+            {shape.decoder.width}, byte tokens, corrections of rank {shape.lora.rank}. A clip is one to
+            three bursts of a tone, of edgekit's own speech or of noise, short or long; the tone is low,
+            middle or high; levels differ, and there is some noise. {recipe.clips["train"]} clips are
+            trained on, {recipe.clips["test"]} are held out: their frequencies, durations, pauses and voices
+            are never trained. An answer counts if it is exactly the wanted text.
+            """
+        ),
+        *_paragraph(
+            f"""WavLLM's encoders and decoder are frozen because they were trained before; so are these. The
+            encoders learn to tell spectrum, pitch, periodicity and brightness around each frame of the
+            training clips, without labels ({recipe.encoder_steps} steps). The decoder is a plain language
+            model of prompts on written notes, as `two long tone low`: one question on each, to repeat it, or
+            to list two things ("pitch; count?"), but in no wording of a combined instruction
+            ({recipe.decoder_steps} steps of {recipe.decoder_batch} texts). Stage one learns single tasks
+            ({recipe.single.steps} steps of {recipe.single.batch}). Stage two learns combined ones and keeps
+            single ones ({recipe.combined.steps} steps of {recipe.combined.batch}).
+            """
+        ),
+    ]
+
+
+def _single(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list[str]:
+    rows = [
+        [task, *(f"{value:.3f}" for value in (first[task], *(_mean(runs, task) for runs in arms.values())))]
+        for task in tasks.SINGLE
+    ]
+    head = ["single task", "after stage one", *(f"after stage two, {arm}" for arm in arms)]
+    worst = min(first[task] for task in tasks.SINGLE)
+    return [
+        *_table(head, rows),
+        *_paragraph(f"The worst single task after stage one: {worst:.3f}; the bar is {SINGLE_BAR:.2f}."),
+    ]
+
+
+def _combined(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list[str]:
+    everyone = [first, *(shares for runs in arms.values() for shares in runs.values())]
+    rows = [
+        [task, *(f"{shares[task]:.3f}" for shares in everyone)] for task in (*tasks.COMBINED, *tasks.UNSEEN)
+    ]
+    pairing, wording = (
+        " with ".join(sorted(tasks.UNSEEN_PAIR)),
+        tasks.UNSEEN_PAIRED[0].format("pitch", "count"),
+    )
+    rows.append(["**mean of the first four**", *(f"**{combined_mean(shares):.3f}**" for shares in everyone)])
+    return [
+        *_paragraph(
+            f"""Combined instructions: `pairs` ("Name the pitch and the count.", answered "high; two"),
+            `reversed` ("Name the pitch after the count."), `steps` ("First the pitch, then the count, step
+            by step.", answered "pitch: high; count: two"), `triples`. Never trained: {pairing}, and the
+            wording "{wording}"
+            """
+        ),
+        *_table(["", "stage one", *(f"{arm}, seed {seed}" for arm in arms for seed in arms[arm])], rows),
+    ]
+
+
+def _comparison(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list[str]:
+    plain, aware = (
+        {seed: combined_mean(shares) for seed, shares in arms[arm].items()}
+        for arm in ("plain", "prompt-aware")
+    )
+    better = sum(aware[seed] > plain[seed] for seed in plain)
+    means = " and ".join(f"{np.mean(list(values.values())):.3f}" for values in (plain, aware))
+    unseen = " and ".join(f"{_mean(runs, tasks.UNSEEN[0]):.3f}" for runs in arms.values())
+    return [
+        *_paragraph(
+            """Plain: the adapters of stage one are trained on. Prompt-aware: the same with a prompt adapter.
+            Stage one, steps, batches and learning rate are the same. Declared before any held-out item was
+            looked at: what is compared is the mean of the four trained forms after the last step.
+            """
+        ),
+        *_paragraph(
+            f"""Plain and prompt-aware, mean of {len(plain)} seeds: {means}; the prompt-aware adapter is
+            better at {better} of {len(plain)}. Of the pairing never trained: {unseen}. The bar is
+            {COMBINED_BAR:.2f}, the stage-one model at most {STAGE_ONE_BAR:.1f} (it has
+            {combined_mean(first):.3f}).
+            """
+        ),
+    ]
+
+
+def _losses(found: Results) -> list[str]:
+    ends = [
+        f"{arm} " + ", ".join(f"{run['losses'][-1]:.4f}" for run in runs.values())
+        for arm, runs in found["combined"].items()
+    ]
+    return _paragraph(
+        f"""Each share is of at most {tiny.FULL.items} items: a difference of one or two hundredths between
+        two runs is not a finding. Beside the declared figure, the training loss over the last tenth of the
+        steps, by seed: {"; ".join(ends)}.
+        """
+    )
+
+
+def _mean(runs: Mapping[str, Shares], task: str) -> float:
+    return float(np.mean([shares[task] for shares in runs.values()]))
+
+
+def _time(found: Results) -> list[str]:
+    arms = [run["cpu_s"] for runs in found["combined"].values() for run in runs.values()]
+    foundations = [found[name]["cpu_s"] for name in ("encoders", "decoder")]
+    single = found["single"]["cpu_s"]
+    total = sum(foundations) + single + sum(arms)
+    chain = max(foundations) + single + sum(arms) / 2
+    return [
+        *_paragraph(
+            f"""Processor time: {total / 60:.1f} minutes, {sum(foundations) / 60:.1f} of them for encoders and
+            decoder, {single / 60:.1f} for stage one, {sum(arms) / 60:.1f} for the {len(arms)} trainings of
+            stage two, all with their answers. Two processes at a time make that a chain of {chain / 60:.1f}
+            minutes (bar: {MINUTES_BAR}). By the clock it took {found["minutes"]:.1f} minutes, start of
+            processes included; where that is far more than the chain, other work shared the two cores.
+            """
+        ),
+        "    python -m benchmarks.wavllm --only tiny",
+        "",
+    ]
+
+
+def _paper(found: Results) -> list[str]:
+    """Return the paper's figures with ours beside them, where ours has the same name."""
+    ours = dict.fromkeys(PAPER, "not measured: nothing here was trained for it")
+    if "answers" in found:
+        seeds = [accuracy_of(seed["test"]["confusion"]) for seed in found["answers"]["seeds"]]
+        ours["emotion", "accuracy"] = f"{np.mean(seeds):.1%}, EmoDB test speakers, 7 emotions"
+    if "tiny" in found:
+        runs = found["tiny"]["combined"]["prompt-aware"].values()
+        right = np.mean([combined_mean(run["shares"]) for run in runs])
+        ours["multiple", "instruction_following"] = f"{right:.1%} wholly right, tiny model, sounds"
+    rows = [
+        [f"{task}: {TITLES[metric]}", f"{figure.value:.1%} ({figure.on}; {figure.mark})", ours[task, metric]]
+        for (task, metric), figures in PAPER.items()
+        for figure in figures
+    ]
+    return [
+        "## Beside the paper",
+        "",
+        *_paragraph(
+            """WavLLM (arXiv 2404.00656) has seven billion parameters; its
+            weights can no longer be had, and its table was not at hand: the marks say how its figures are
+            known. Other models on other data: **no figure of ours can be compared with one of the paper**.
+            `edgekit evaluate TASKS --model DIR` measures all of these of a model that is there.
+            """
+        ),
+        *_table(["task", "WavLLM", "here"], rows),
+    ]
+
+
+def accuracy_of(confusion: Sequence[Sequence[int]]) -> float:
+    """Return the share of right answers: rows are what is right, columns what was answered.
+
+    Example:
+        >>> accuracy_of([[3, 1], [0, 4]])
+        0.875
+    """
+    right = sum(row[index] for index, row in enumerate(confusion))
+    return right / sum(map(sum, confusion))
+
+
+SECTIONS: dict[str, Callable[[Results], list[str]]] = {
+    "tiny": _tiny,
+    "answers": lambda found: answers.section(found).splitlines(),
+}
+"""Name of a part to what writes its section."""

@@ -104,7 +104,8 @@ class Remembering(Ears):
 
     def __init__(self, ears: Ears, heard: dict[str, Heard]) -> None:
         nn.Module.__init__(self)
-        self.whisper, self.wavlm, self.wavlm_windows = ears.whisper, ears.wavlm, ears.wavlm_windows
+        self.whisper, self.wavlm = ears.whisper, ears.wavlm
+        self.wavlm_windows, self.whisper_blocks = ears.wavlm_windows, ears.whisper_blocks
         self.heard = heard
 
     def forward(self, samples: Samples) -> Heard:

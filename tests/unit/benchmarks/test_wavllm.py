@@ -10,6 +10,7 @@ from benchmarks.wavllm import report, sounds, tasks, tiny
 from benchmarks.wavllm.sounds import COUNTS, LENGTHS_S, OWNERS, PITCHES_HZ, Sound
 from edgekit.audio import SAMPLE_RATE_HZ
 from wavllm_teacher.speech_llm.curriculum import Schedule
+from wavllm_teacher.speech_llm.figures import PAPER
 from wavllm_teacher.speech_llm.instructions import read_manifest
 
 SPLITS = sorted(set(OWNERS))
@@ -126,4 +127,11 @@ def test_a_short_run_of_everything(tmp_path):
     assert set(found["single"]["shares"]) == asked_for
     page = report.markdown({"tiny": found})
     assert "prompt-aware, seed 0" in page
-    assert report.markdown({}).count("\n") < 8
+    assert "0.0% wholly right, tiny model, sounds" in page
+
+
+def test_what_is_not_measured_has_no_figure():
+    """Without results, the page has the paper's figures alone, and says so beside each."""
+    page = report.markdown({})
+    assert "## A tiny model" not in page
+    assert page.count("not measured: nothing here") == sum(map(len, PAPER.values()))

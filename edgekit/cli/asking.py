@@ -36,6 +36,11 @@ UNSEEN = "\N{REPLACEMENT CHARACTER}"
     help="Ask this before PROMPT; may be repeated. {1}, {2} and {previous} stand for the answers so far.",
 )
 @click.option(
+    "--system",
+    metavar="TEXT",
+    help="The system's sentence that the model was trained with, if not edgekit's.",
+)
+@click.option(
     "--sample", is_flag=True, help="Draw the answer, as WavLLM was evaluated; else take the likeliest."
 )
 @click.option("--temperature", type=click.FloatRange(0, min_open=True), help="Of --sample.  [default: 0.5]")
@@ -54,6 +59,7 @@ def ask(
     prompt: str | None,
     steps: str | None,
     before: tuple[str, ...],
+    system: str | None,
     sample: bool,
     temperature: float | None,
     seed: int | None,
@@ -67,7 +73,8 @@ def ask(
     AUDIO is any audio file; PROMPT says what to do with it. The answer is printed as it comes.
     """
     from edgekit.audio import SAMPLE_RATE_HZ, read_audio
-    from wavllm_teacher.speech_llm.steps import require_possible
+    from wavllm_teacher.speech_llm.prompts import SYSTEM
+    from wavllm_teacher.speech_llm.steps import require_possible, stream_steps
 
     asked = _asked(prompt, steps, before)
     require_possible(asked)
@@ -76,7 +83,7 @@ def ask(
         raise ConfigError("no speech language model given", MODEL_HINT)
     samples = read_audio(audio)
     assistant = load_model(model, **parts)
-    turns = list(_turns(assistant, asked, samples, decoding, quiet=as_json))
+    turns = list(_turns(stream_steps(assistant, asked, samples, decoding, system or SYSTEM), asked, as_json))
     if as_json:
         last = {**turns[-1], "answer_s": round(sum(turn["answer_s"] for turn in turns), 3)}
         heard = {"audio": str(audio), "audio_s": round(samples.size / SAMPLE_RATE_HZ, 3)}
@@ -130,12 +137,10 @@ def _decoding(sample: bool, temperature: float | None, seed: int | None, max_tok
 
 
 def _turns(
-    assistant: "Assistant", asked: Sequence[str], samples: Any, decoding: "Decoding", *, quiet: bool
+    answers: Iterator[tuple[str, Iterator[str]]], asked: Sequence[str], quiet: bool
 ) -> Iterator[dict[str, Any]]:
     """Yield each prompt, its answer and the seconds that it took; unless `quiet`, print as it comes."""
-    from wavllm_teacher.speech_llm.steps import stream_steps
-
-    for number, (prompt, pieces) in enumerate(stream_steps(assistant, asked, samples, decoding), 1):
+    for number, (prompt, pieces) in enumerate(answers, 1):
         start_s = time.monotonic()
         if len(asked) > 1 and not quiet:
             click.echo(f"step {number} of {len(asked)}: {_shown(prompt, sys.stderr)}", err=True)
@@ -150,8 +155,8 @@ def _turns(
         yield {"prompt": prompt, "answer": "".join(said), "answer_s": took_s}
 
 
-def _shown(text: str, stream: TextIO) -> str:
+def _shown(text: str, stream: TextIO | None) -> str:
     """Return text as a stream gets it: a model's control characters do not reach a terminal."""
-    if not stream.isatty():
+    if stream is None or not stream.isatty():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else UNSEEN for c in text)

@@ -9,11 +9,14 @@ Under torchrun, each process computes its part of every batch. Without dropout, 
 of one process but for rounding; dropout differs from process to process.
 """
 
+import functools
+import hashlib
 import io
+import json
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +38,12 @@ from wavllm_teacher.speech_llm.hearing import Heard
 from wavllm_teacher.speech_llm.instructions import Instruction, Mixture
 from wavllm_teacher.speech_llm.model import SpeechLlm
 from wavllm_teacher.speech_llm.prompts import Request, tokenise
+from wavllm_teacher.speech_llm.storage import fingerprint, frozen_parts
 from wavllm_teacher.speech_llm.tokens import Tokenizer
 
 CHECKPOINT = ".speech-llm.pt"
+_NO_MATTER: dict[str, Any] = {"checkpoint_every": 1, "recompute": False, "heard_bytes": 0}
+"""What a schedule may have otherwise when a training is resumed: it changes no result."""
 IGNORED = -100
 """Marks positions whose token nobody predicts."""
 
@@ -282,14 +288,30 @@ class Trainer:
             torch.autograd.backward(loss)
         return loss.item()
 
-    def _identity(self) -> list[Any]:
-        return [self.model.stage, self.schedule.steps, self.schedule.batch, self.schedule.seed]
+    @functools.cached_property
+    def _identity(self) -> str:
+        """Return a digest of all that decides the result, but for the adapters that training starts from."""
+        learned = [
+            [repr(replace(found, audio=None)), None if found.audio is None else found.audio.name]
+            for task in self.mixture.tasks
+            for found in self.mixture.by_task[task]
+        ]
+        decides = {
+            "stage": self.model.stage,
+            "shape": self.model.shape.to_dict(),
+            "frozen": [fingerprint(self.model, part) for part in frozen_parts(self.model.shape)],
+            "schedule": repr(replace(self.schedule, **_NO_MATTER)),
+            "tasks": [self.mixture.tasks, self.mixture.shares.tolist()],
+            "instructions": learned,
+            "tokens": self.tokenizer.size,
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def _save(self) -> None:
         if not self.team.leads:
             return
         values = {
-            "identity": self._identity(),
+            "identity": self._identity,
             "step": self.state.step,
             "losses": self.state.losses,
             "trained": {name: value.detach() for name, value in self.trained.items()},
@@ -303,10 +325,10 @@ class Trainer:
     def _restore(self) -> None:
         try:
             values = torch.load(self.checkpoint, weights_only=True, map_location=self.model.place)
-            if values["identity"] != self._identity():
+            if values["identity"] != self._identity:
                 raise ArtifactError(
                     f"{self.checkpoint}: of another training",
-                    f"remove {self.checkpoint}, or use its settings",
+                    f"remove {self.checkpoint}, or use its settings, instructions and frozen parts",
                 )
             if set(values["trained"]) != set(self.trained):
                 raise KeyError("trained")

@@ -6,6 +6,7 @@ masked, positions are counted without it, and every request draws from a generat
 """
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,11 +48,14 @@ class Decoding:
     cached: bool = True
 
     def __post_init__(self) -> None:
-        if self.most_tokens < 1 or self.temperature < 0 or not 0 < self.top_p <= 1:
+        # Colder than this, logits divided by it overflow.
+        possible = self.temperature == 0 or 1e-3 <= self.temperature < math.inf
+        if self.most_tokens < 1 or not possible or not 0 < self.top_p <= 1 or not 0 <= self.seed < 2**63:
             raise ConfigError(
                 f"impossible decoding: {self.most_tokens} tokens, temperature {self.temperature}, "
-                f"top_p {self.top_p}",
-                "most_tokens is at least 1, temperature at least 0, top_p in (0, 1]",
+                f"top_p {self.top_p}, seed {self.seed}",
+                "most_tokens is at least 1, temperature 0 or at least 0.001, top_p in (0, 1], "
+                "seed in [0, 2^63)",
             )
 
 

@@ -56,7 +56,8 @@ def read_manifest(file: Path) -> list[Instruction]:
         AudioError: If it is missing, empty, or a line is wrong; names the line.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: a text may hold other line separators of Unicode.
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise AudioError(f"{file}: cannot be read ({error})", "name a manifest in JSON lines") from error
     found = [_instruction(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]

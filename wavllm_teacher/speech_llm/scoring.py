@@ -125,9 +125,9 @@ def parts(answer: str, wanted: str) -> list[str]:
         (['sad', '3'], ['one, two'])
     """
     separator = next((mark for mark in SEPARATORS if mark in wanted.strip()), None)
-    return (
-        [answer.strip()] if separator is None else [part.strip() for part in answer.strip().split(separator)]
-    )
+    if separator is None:
+        return [answer.strip()]
+    return [part.strip() for part in answer.split(separator) if part.strip()]
 
 
 def follows(answer: str, wanted: str, others: Sequence[str] = ()) -> bool:
@@ -165,9 +165,11 @@ def _like(other: str, wanted: str) -> bool:
 
 def _form(part: str) -> tuple[str, bool]:
     """Return the label of a part, and whether what it labels is a number."""
-    label, colon, rest = part.rpartition(":")
-    value = plain(rest if colon else part)
-    return plain(label), value.replace(".", "", 1).isdecimal()
+    label, colon, rest = part.partition(":")
+    # The colon of a time, as in 6:45, divides nothing.
+    labelled = colon and not label[-1:].isdecimal()
+    value = plain(rest if labelled else part).removeprefix("-")
+    return plain(label) if labelled else "", value.replace(".", "", 1).isdecimal()
 
 
 def right_parts(answers: Sequence[str], wanted: Sequence[str]) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgekit.errors import ConfigError
 from wavllm_teacher.speech_llm.generation import GREEDY, Assistant, Decoding
 from wavllm_teacher.speech_llm.hearing import Samples
-from wavllm_teacher.speech_llm.prompts import Request
+from wavllm_teacher.speech_llm.prompts import SYSTEM, Request
 
 PREVIOUS = "previous"
 _PLACE = re.compile(rf"\{{({PREVIOUS}|\d+)\}}")
@@ -106,11 +106,22 @@ def answer_steps(
 
 
 def stream_steps(
-    assistant: Assistant, steps: Sequence[str], samples: Samples | None, decoding: Decoding = GREEDY
+    assistant: Assistant,
+    steps: Sequence[str],
+    samples: Samples | None,
+    decoding: Decoding = GREEDY,
+    system: str = SYSTEM,
 ) -> Iterator[tuple[str, Iterator[str]]]:
     """Yield each step's prompt and its answer, which comes piece by piece.
 
     An answer that was not read to its end is read before the next step.
+
+    Args:
+        assistant: Answers.
+        steps: Prompts with places for the answers before them.
+        samples: (N,) speech at 16 kHz; None for a task about text alone.
+        decoding: How tokens are chosen.
+        system: The system's sentence in all prompts.
 
     Raises:
         ConfigError: As `answer_steps` does.
@@ -119,7 +130,7 @@ def stream_steps(
     answers: list[str] = []
     for step in steps:
         prompt, said = filled(step, answers), list[str]()
-        pieces = _noted(assistant.stream(Request(prompt, samples), decoding), said)
+        pieces = _noted(assistant.stream(Request(prompt, samples, system), decoding), said)
         yield prompt, pieces
         deque(pieces, maxlen=0)
         answers.append("".join(said))

@@ -22,7 +22,7 @@ from wavllm_teacher.speech_llm.choices import expected_value
 from wavllm_teacher.speech_llm.folder import DECODER, load_assistant, tokenizer_file
 from wavllm_teacher.speech_llm.generation import Assistant
 from wavllm_teacher.speech_llm.model import SpeechLlm
-from wavllm_teacher.speech_llm.prompts import Request
+from wavllm_teacher.speech_llm.prompts import SYSTEM, Request
 from wavllm_teacher.speech_llm.sizes import named
 from wavllm_teacher.speech_llm.tokens import FileTokenizer, save_tokenizer
 
@@ -45,11 +45,13 @@ class SpeechLlmTeacher:
     Args:
         assistant: Answers.
         prompts: Dimension to what is asked; answers are the numbers 1 to 7.
+        system: The system's sentence that the model was trained with.
     """
 
-    def __init__(self, assistant: Assistant, prompts: Mapping[str, str]) -> None:
+    def __init__(self, assistant: Assistant, prompts: Mapping[str, str], system: str = SYSTEM) -> None:
         self.assistant = assistant
         self.prompts = prompts
+        self.system = system
 
     def predict(self, clips: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return (len(clips), 3) arousal, dominance, valence from 0 to 1 of (N,) 16 kHz clips.
@@ -60,7 +62,7 @@ class SpeechLlmTeacher:
         return np.array(rows, np.float32).reshape(-1, len(DIMENSIONS))
 
     def _value(self, dimension: str, samples: NDArray[np.float32]) -> float:
-        return expected_value(self.assistant, Request(self.prompts[dimension], samples), SCALE)
+        return expected_value(self.assistant, Request(self.prompts[dimension], samples, self.system), SCALE)
 
 
 def load(folder: Path, facts: Mapping[str, Any]) -> SpeechLlmTeacher:
@@ -68,16 +70,19 @@ def load(folder: Path, facts: Mapping[str, Any]) -> SpeechLlmTeacher:
 
     Args:
         folder: As `folder.load_assistant` reads it, all parts in it.
-        facts: Content of its `teacher.json`; `prompts`, if they are there, name all three dimensions.
+        facts: Content of its `teacher.json`; `prompts`, if they are there, name all three dimensions;
+            `system`, the system's sentence.
 
     Raises:
         ArtifactError: If a file is missing or damaged, or the parts do not belong together.
-        ValueError: If a dimension has no prompt.
+        ValueError: If a dimension has no prompt, or a prompt or the system's sentence is no text.
     """
-    prompts = facts.get("prompts", PROMPTS)
+    prompts, system = facts.get("prompts", PROMPTS), facts.get("system", SYSTEM)
     if not isinstance(prompts, dict) or set(prompts) != set(DIMENSIONS):
         raise ValueError(f"prompts are to name {', '.join(DIMENSIONS)}")
-    return SpeechLlmTeacher(load_assistant(folder), prompts)
+    if not all(isinstance(text, str) and text.strip() for text in (*prompts.values(), system)):
+        raise ValueError("prompts and system are texts")
+    return SpeechLlmTeacher(load_assistant(folder), prompts, system)
 
 
 def files_of(folder: Path) -> list[str]:

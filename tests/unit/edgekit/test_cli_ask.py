@@ -69,6 +69,13 @@ def test_sampling(edgekit, model, assistant, clip):
     assert warm == answer(assistant, clip, "Who?", Decoding(8, 1.5, seed=4)) + "\n"
 
 
+def test_a_system_sentence_of_its_own(edgekit, model, assistant, clip):
+    request = Request("Who?", read_audio(clip), "Listen.")
+    ran = edgekit("ask", clip, "Who?", "--model", model, *SHORT, "--system", "Listen.")
+    assert ran.out == assistant.answer([request], Decoding(8))[0] + "\n"
+    assert ran.out != edgekit("ask", clip, "Who?", "--model", model, *SHORT).out
+
+
 def test_as_json(edgekit, model, assistant, clip):
     ran = edgekit("ask", clip, "Who?", "--model", model, *SHORT, "--json")
     found = json.loads(ran.out)
@@ -127,6 +134,8 @@ def test_a_terminal_gets_no_control_characters(monkeypatch):
         (["CLIP", "Who?", "--steps", "gist"], 2, "--steps beside other prompts", "leave out PROMPT"),
         (["CLIP", "Who, {1}?", "--model", "MODEL"], 2, "step 1 refers to {1}: there is no", "{previous}"),
         (["CLIP", "Who?", "--model", "."], 5, ".: no speech language model here", "docs/wavllm.md"),
+        (["CLIP", "Who?", "--sample", "--seed", str(2**64)], 2, "impossible decoding", "seed in"),
+        (["CLIP", "Who?", "--sample", "--temperature", "nan"], 2, "impossible decoding", "temperature"),
         (["CLIP", "Who?", "--seed", "1"], 2, "--temperature or --seed without --sample", "add --sample"),
         (["CLIP", "Who?", "--bits", "5"], 2, "Invalid value for '--bits'", "edgekit ask --help"),
         (["long.wav", "Who?", "--model", "MODEL"], 2, "200 s of speech need 2500 positions", "cut the audio"),

@@ -9,6 +9,7 @@ from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, WHISPER_ALONE, tiny
 from unit.wavllm_teacher.tiny import voice
 
 from edgekit.errors import ArtifactError, ConfigError
+from wavllm_teacher.device import Device
 from wavllm_teacher.speech_llm.curriculum import Hearing, Schedule, Trainer, answer_loss, exact_share
 from wavllm_teacher.speech_llm.instructions import Instruction, Mixture
 from wavllm_teacher.speech_llm.prompts import Request, tokenise
@@ -97,6 +98,46 @@ def test_computing_blocks_again_changes_nothing(instructions, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_a_step_is_adamw_with_the_schedules_rate_on_a_short_gradient(instructions, tmp_path):
+    """Against the optimizer by hand: the first step's rate, a gradient cut to length, decay."""
+    run = trainer(
+        instructions, tmp_path, steps=40, learning_rate=0.1, weight_decay=0.5, largest_gradient=1e-3
+    )
+    before = {name: value.detach().clone() for name, value in run.trained.items()}
+    run._advance()
+    assert run.schedule.rate(0) == 0.05
+    gradients = {name: value.grad for name, value in run.trained.items() if value.grad is not None}
+    length = torch.stack([grad.norm() for grad in gradients.values()]).norm()
+    assert length.item() == pytest.approx(1e-3, rel=1e-3)
+    for name, grad in gradients.items():
+        wanted = before[name] * (1 - 0.05 * 0.5) - 0.05 * grad / (grad.abs() + 1e-8)
+        torch.testing.assert_close(run.trained[name].detach(), wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_dropout_acts_in_training_alone(instructions, tmp_path):
+    run = trainer(instructions, tmp_path)
+    losses = {run._learn(instructions, seed) for seed in range(3)}
+    assert len(losses) == 3
+    run.model.train(mode=False)
+    assert not run.model.decoder.training
+
+
+def test_blocks_are_computed_again_and_products_are_in_bfloat16(instructions, tmp_path):
+    """What a GPU has: blocks are computed again, seen by how often; precision, by what one gives."""
+    seen: dict[bool, list[torch.dtype]] = {False: [], True: []}
+    for again in (False, True):
+        schedule = Schedule(steps=1, batch=2, recompute=again)
+        device = Device("cpu", "bfloat16")
+        run = Trainer(
+            tiny(1, SHAPE), TOKENIZER, Mixture(instructions), schedule, tmp_path / str(again), device
+        )
+        projection = run.model.decoder.llama.model.layers[1].mlp.up_proj
+        projection.register_forward_hook(lambda _m, _i, out, again=again: seen[again].append(out.dtype))
+        run.run()
+    assert seen[False] == [torch.bfloat16]
+    assert seen[True] == [torch.bfloat16] * 2
+
+
 def test_stage_one_trains_too(instructions, tmp_path):
     assert len(trainer(instructions, tmp_path, stage=1, steps=2).run().losses) == 2
 
@@ -107,6 +148,19 @@ def test_checkpoints_of_another_training(instructions, tmp_path):
         trainer(instructions, tmp_path, steps=2, seed=1).run()
     with pytest.raises(ArtifactError, match="another training"):
         trainer(instructions, tmp_path, steps=2, stage=1).run()
+    for other in ({"learning_rate": 1e-5}, {"weight_decay": 0.1}, {"largest_gradient": 2.0}):
+        with pytest.raises(ArtifactError, match="another training"):
+            trainer(instructions, tmp_path, steps=2, **other).run()
+    for others in (instructions[:2], instructions[::-1]):
+        with pytest.raises(ArtifactError, match="another training"):
+            trainer(others, tmp_path, steps=2).run()
+    other_frozen = trainer(instructions, tmp_path, steps=2)
+    with torch.no_grad():
+        other_frozen.model.decoder.llama.lm_head.weight += 1
+    with pytest.raises(ArtifactError, match="another training"):
+        other_frozen.run()
+    # How often it is saved, and what is computed again, changes no result.
+    trainer(instructions, tmp_path, steps=2, checkpoint_every=1, recompute=True).run()
     (tmp_path / ".speech-llm.pt").write_bytes(b"damaged")
     with pytest.raises(ArtifactError, match="damaged") as error:
         trainer(instructions, tmp_path, steps=2).run()

@@ -136,7 +136,20 @@ def test_generating_keeps_no_gradients(model):
     assert torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("wrong", [{"most_tokens": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"most_tokens": 0},
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": 1e-320},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"seed": 2**63},
+        {"seed": -1},
+    ],
+)
 def test_impossible_decodings(wrong):
     with pytest.raises(ConfigError, match="impossible decoding"):
         Decoding(**wrong)

@@ -96,3 +96,9 @@ def test_the_order_of_weights_does_not_matter():
 def test_impossible_weights(weights, message):
     with pytest.raises(ConfigError, match=message):
         Mixture(instructions(a=1, b=1), weights)
+
+
+def test_separators_of_unicode_and_a_byte_order_mark(tmp_path):
+    file = tmp_path / "tasks.jsonl"
+    file.write_text('{"task": "text", "prompt": "a\u2028b", "answer": "c"}\r\n', encoding="utf-8-sig")
+    assert [found.prompt for found in read_manifest(file)] == ["a\u2028b"]

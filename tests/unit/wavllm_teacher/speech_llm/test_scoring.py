@@ -101,3 +101,20 @@ def test_following_instructions(answer, wanted, others, followed):
 def test_right_parts():
     answers = ["calm; 3; f", "calm", "angry; 1; f; more"]
     assert scoring.right_parts(answers, MOODS) == pytest.approx((2 + 1 + 3) / 9)
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "expected"),
+    [
+        ("calm\n\n3", "calm\n\n3", True),
+        ("calm; 3;", "calm; 3", True),
+        ("text: come at 6:45; emotion: sad", "text: come at 5:30; emotion: sad", True),
+        ("come at 6:45; sad", "come at 5:30; calm", True),
+        ("5; sad", "-3; sad", True),
+        ("calm;", "calm; 3", False),
+        ("mood: sad; 3", "text: sad; 3", False),
+    ],
+)
+def test_what_is_right_in_form_follows(answer, wanted, expected):
+    assert scoring.follows(answer, wanted) is expected
+    assert scoring.follows(wanted, wanted)

@@ -98,6 +98,21 @@ def test_prompts_of_its_own(folder, tmp_path, teacher):
         load_teacher(str(own))
 
 
+def test_a_system_sentence_of_its_own(folder, tmp_path, teacher):
+    own = shutil.copytree(folder, tmp_path / "own")
+    facts = json.loads((own / "teacher.json").read_text())
+    (own / "teacher.json").write_text(json.dumps({**facts, "system": "Listen."}))
+    assert (load_teacher(str(own)).predict(CLIPS) != teacher.predict(CLIPS)).all()
+    for wrong in (
+        {"system": 5},
+        {"prompts": {**PROMPTS, "valence": 5}},
+        {"prompts": {**PROMPTS, "arousal": " "}},
+    ):
+        (own / "teacher.json").write_text(json.dumps({**facts, **wrong}))
+        with pytest.raises(ArtifactError, match="prompts and system are texts"):
+            load_teacher(str(own))
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "adapters.safetensors", "wavlm/model.safetensors"])
 def test_every_file_counts(folder, tmp_path, teacher, name):
     copy = shutil.copytree(folder, tmp_path / "copy")

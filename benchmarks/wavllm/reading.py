@@ -135,13 +135,14 @@ def _question(emotion: str, rng: np.random.Generator) -> tuple[str, str]:
     return f"Say the word {thing}.", thing
 
 
-def pretrained(folder: Path, progress: Progress, drawn: Draw = draw) -> dict[str, Any]:
+def pretrained(folder: Path, progress: Progress, drawn: Draw = draw, steps: int = STEPS) -> dict[str, Any]:
     """Train tokens and decoder into a folder as transformers lays it out, unless they are there.
 
     Args:
         folder: The decoder's.
         progress: Is told of each step.
         drawn: The texts.
+        steps: Batches of them.
 
     Returns:
         The number of parameters, the last loss, the seconds of processor time, and the share of other texts
@@ -156,7 +157,7 @@ def pretrained(folder: Path, progress: Progress, drawn: Draw = draw) -> dict[str
         torch.manual_seed(0)
         llama: Any = LlamaForCausalLM(settings(SHAPE))
         started = time.process_time()
-        loss = _train(llama, tokenizer, progress, drawn)
+        loss = _train(llama, tokenizer, progress, drawn, steps)
         seconds = time.process_time() - started
         llama.save_pretrained(folder)
         count = sum(parameter.numel() for parameter in llama.parameters())
@@ -191,14 +192,14 @@ def _written(text: Text) -> tuple[str, ...]:
     return before, text.spoken, after, text.answer
 
 
-def _train(llama: Any, tokenizer: FileTokenizer, progress: Progress, drawn: Draw) -> float:
+def _train(llama: Any, tokenizer: FileTokenizer, progress: Progress, drawn: Draw, steps: int) -> float:
     """Train every weight, and return the mean loss of the last tenth of the steps."""
     optimizer = torch.optim.AdamW(llama.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     turns = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=WARM_UP, cycle_momentum=False
+        optimizer, LEARNING_RATE, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False
     )
     losses = []
-    for step in range(STEPS):
+    for step in range(steps):
         rng = np.random.default_rng([1, step])
         tokens, targets = _batch([drawn(rng) for _ in range(BATCH)], tokenizer)
         logits = llama(input_ids=tokens).logits[:, :-1]
@@ -209,8 +210,8 @@ def _train(llama: Any, tokenizer: FileTokenizer, progress: Progress, drawn: Draw
         optimizer.step()
         turns.step()
         losses.append(loss.item())
-        progress("teaching the decoder to read", step + 1, STEPS)
-    return float(np.mean(losses[-STEPS // 10 :]))
+        progress("teaching the decoder to read", step + 1, steps)
+    return float(np.mean(losses[-steps // 10 :]))
 
 
 def _batch(texts: Sequence[Text], tokenizer: FileTokenizer) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,11 +20,13 @@ def test_the_mean_of_the_numbers_is_the_label(label):
     assert max(values) - min(values) <= 1 / 6 + 1e-9
 
 
-def test_every_dimension_is_asked_for_as_often():
+def test_every_dimension_is_asked_for_by_its_weight():
     clips = [Clip(Path("a.wav"), emotion, "train", (0.0, 0.5, 1.0)) for emotion in EMOTIONS]
     found = scales.mixture(clips)
     shares = dict(zip(found.tasks, found.shares, strict=True))
-    assert shares["arousal"] == shares["dominance"] == shares["valence"]
+    assert shares["dominance"] == shares["arousal"] > 0
+    assert shares["valence"] == shares["arousal"]
+    assert sum(shares[emotion] for emotion in EMOTIONS) == pytest.approx(shares["arousal"])
     for name, answer in zip(DIMENSIONS, "147", strict=True):
         assert {(line.prompt, line.answer) for line in found.by_task[name]} == {(PROMPTS[name], answer)}
 
@@ -59,21 +61,27 @@ def results() -> dict:
     def figures(value: float) -> dict:
         return {name: {"ccc": value + i / 100, "mae": value / 10} for i, name in enumerate(DIMENSIONS)}
 
-    split = {key: figures((i + 1) / 10) for i, key in enumerate(scales.ROWS)} | {"no_number": 2}
+    split: dict = {key: figures((i + 1) / 10) for i, key in enumerate(scales.ROWS)} | {"no_number": 2}
+    split["expected"]["dominance"]["ccc"] = 0.05
     return {
         "decoder": {"exact": 0.875, "seconds": 120.0},
         "trained": {"parameters": 160352, "seconds": 180.0},
         "heard_again": {"clips": 3, "difference": 1e-7},
         "clips": {"train": 304, "dev": 106, "test": 125},
         "splits": {"dev": split, "test": split},
-        "settings": {"schedule": {"steps": 5, "batch": 2}, "scale_texts": 0.6, "emotion_weight": 1.0},
+        "settings": {
+            "schedule": {"steps": 5, "batch": 2},
+            "scale_texts": 0.6,
+            "weights": {"valence": 2.0, "emotion": 1.0},
+        },
     }
 
 
 def test_the_section_shows_what_was_measured():
     page = scales.section(results())
-    row = "0.100 (0.010) | 0.110 (0.010) | 0.120 (0.010)"
+    row = "0.100 (0.010) | 0.050 (0.010) | 0.120 (0.010)"
     assert f"| number to expect, against labels | {row} | {row} |" in page
     assert "| number to expect, against regression head | 0.400 (0.040) |" in page
-    assert "25% of the instructions ask for the emotion." in " ".join(page.split())
+    assert "Of the instructions, 67% ask for valence, 33% ask for emotion." in " ".join(page.split())
+    assert "behind the regression head in dominance, by 0.260." in " ".join(page.split())
     assert "As text, 4 answers were no number and do not count." in page

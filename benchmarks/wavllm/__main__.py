@@ -6,6 +6,7 @@ and anew.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.measured import Measured
-from benchmarks.wavllm import answers, report, tiny
+from benchmarks.wavllm import answers, report, scales, tiny
 from edgekit import artifact
 from edgekit.errors import EdgekitError
 
@@ -36,6 +37,7 @@ class Part:
 PARTS = {
     "tiny": Part(repr(tiny.FULL), tiny.measure),
     "answers": Part(answers.identity(), answers.measure),
+    "scales": Part(json.dumps(scales.settings(), sort_keys=True), scales.measure),
 }
 
 

@@ -31,6 +31,7 @@ from wavllm_teacher.head import fit_head, mean_and_deviation, one_hot
 from wavllm_teacher.speech_llm import storage
 from wavllm_teacher.speech_llm.choices import option_chances
 from wavllm_teacher.speech_llm.curriculum import Schedule, Trainer
+from wavllm_teacher.speech_llm.folder import DECODER
 from wavllm_teacher.speech_llm.generation import Assistant, Decoding
 from wavllm_teacher.speech_llm.instructions import Instruction, Mixture
 from wavllm_teacher.speech_llm.model import SpeechLlm
@@ -63,9 +64,9 @@ def measure(cache: Path = CACHE) -> dict[str, Any]:
     Raises:
         ConfigError: If the shared material is missing.
     """
-    clips, copies = _clips(cache)
-    read = reading.pretrained(cache / "decoder", show)
-    heard = _hear([*clips, *copies], cache)
+    clips, copies = clips_and_copies(cache)
+    read = reading.pretrained(cache / DECODER, show)
+    heard = hear(model(0, cache, cache / DECODER), [*clips, *copies], cache)
     kept = Measured(cache / "seeds.json")
     seeds = []
     for seed in SEEDS:
@@ -88,7 +89,7 @@ def measure(cache: Path = CACHE) -> dict[str, Any]:
 def _settings() -> dict[str, Any]:
     """Return what decides the result, JSON-ready."""
     return {
-        "shape": _shape({}).to_dict() | {"whisper": "whisper-base"},
+        "shape": shape_of({}).to_dict() | {"whisper": "whisper-base"},
         "schedule": asdict(SCHEDULE),
         "copies": COPIES,
         "reading": {"steps": reading.STEPS, "batch": reading.BATCH, "learning_rate": reading.LEARNING_RATE},
@@ -104,7 +105,7 @@ def _identity(seed: int) -> str:
     return json.dumps([__version__, seed, _settings()], sort_keys=True)
 
 
-def _clips(cache: Path) -> tuple[list[Clip], list[Clip]]:
+def clips_and_copies(cache: Path) -> tuple[list[Clip], list[Clip]]:
     """Return EmoDB's clips, and the changed copies of those that are learned from."""
     clips = read_clips(shared_folder())
     learned = [clip for clip in clips if clip.split == "train"]
@@ -112,16 +113,18 @@ def _clips(cache: Path) -> tuple[list[Clip], list[Clip]]:
     return clips, [clip for group in copies for clip in group]
 
 
-def _encoder() -> Path:
+def encoder() -> Path:
+    """Return the folder of the Whisper-base encoder."""
     return shared_folder() / "weights/whisper-base-encoder"
 
 
 def shape() -> SpeechLlmShape:
     """Return the sizes of the model: Whisper-base, the decoder trained here, small adapters."""
-    return _shape(hub.read_json(_encoder() / hub.CONFIG_FILE))
+    return shape_of(hub.read_json(encoder() / hub.CONFIG_FILE))
 
 
-def _shape(whisper: Mapping[str, Any]) -> SpeechLlmShape:
+def shape_of(whisper: Mapping[str, Any]) -> SpeechLlmShape:
+    """Return the sizes of the model with some encoder."""
     return SpeechLlmShape(whisper, None, ADAPTER, None, reading.SHAPE, LORA, whisper_blocks=BLOCKS)
 
 
@@ -129,21 +132,27 @@ def _ears(cache: Path) -> KeepingEars:
     return KeepingEars(shape(), cache / f"heard-{BLOCKS}")
 
 
-def _model(seed: int, cache: Path) -> SpeechLlm:
-    """Return the model with its frozen parts loaded, its adapters as a seed draws them."""
+def model(seed: int, cache: Path, decoder: Path) -> SpeechLlm:
+    """Return the model with its frozen parts loaded, its adapters as a seed draws them.
+
+    Args:
+        seed: Of the adapters.
+        cache: Where what it hears is kept.
+        decoder: Folder of the decoder.
+    """
     torch.manual_seed(seed)
     found = SpeechLlm(shape(), 1)
     found.ears = _ears(cache)
-    storage.load_frozen(found, {"whisper": _encoder(), "decoder": cache / "decoder"})
+    storage.load_frozen(found, {"whisper": encoder(), "decoder": decoder})
     # The bottleneck starts closed: beside its normalised output, what untrained convolutions make of speech
     # is so small that all clips look the same to the decoder, and learning starts slowly.
     nn.init.zeros_(found.fusion.whisper.adapter.layer_norm.weight)
     return found
 
 
-def _hear(clips: Sequence[Clip], cache: Path) -> dict[str, float]:
+def hear(listener: SpeechLlm, clips: Sequence[Clip], cache: Path) -> dict[str, float]:
     """Let the encoder hear all clips, and return their number and the seconds of processor time for one."""
-    ears, note = _model(0, cache).ears, cache / "hearing.json"
+    ears, note = listener.ears, cache / "hearing.json"
     assert isinstance(ears, KeepingEars)
     timed = hub.read_json(note) if note.is_file() else {"clips": 0, "seconds": 0.0}
     for done, clip in enumerate(clips):
@@ -160,10 +169,10 @@ def _hear(clips: Sequence[Clip], cache: Path) -> dict[str, float]:
 
 def _measured(seed: int, clips: Sequence[Clip], copies: Sequence[Clip], cache: Path) -> dict[str, Any]:
     """Train the adapters of a seed, and return what they answer on speakers that they never heard."""
-    found, started = _model(seed, cache), time.process_time()
+    found, started = model(seed, cache, cache / DECODER), time.process_time()
     learned = [clip for clip in clips if clip.split == "train"]
     schedule = replace(SCHEDULE, seed=seed)
-    tokenizer = FileTokenizer(cache / "decoder" / TOKENIZER_FILE)
+    tokenizer = FileTokenizer(cache / DECODER / TOKENIZER_FILE)
     # A checkpoint of other settings lies in another folder.
     folder = cache / f"seed-{seed}-{hashlib.sha256(_identity(seed).encode()).hexdigest()[:8]}"
     Trainer(found, tokenizer, _mixture([*learned, *copies]), schedule, folder).run(show)
@@ -241,7 +250,7 @@ def confusion(wanted: Sequence[str], found: Sequence[str]) -> list[list[int]]:
 
 def _probe(clips: Sequence[Clip], copies: Sequence[Clip], cache: Path) -> dict[str, float]:
     """Return the recall of a logistic regression on mean and deviation of what the adapters read."""
-    ears = _model(0, cache).ears
+    ears = model(0, cache, cache / DECODER).ears
 
     def pooled(some: Sequence[Clip]) -> NDArray[np.float32]:
         states = [ears(read_audio(clip.file)).whisper[0][None] for clip in some]
@@ -287,10 +296,11 @@ def _told(results: Mapping[str, Any]) -> list[str]:
         which settings were chosen; {clips["test"]} clips of two more, which chose nothing. All say the same
         ten sentences: words tell no emotion.""",
     )
-    return ["## Emotions as answers", "", _filled(told), "", *map(_filled, parts)]
+    return ["## Emotions as answers", "", filled(told), "", *map(filled, parts)]
 
 
-def _filled(text: str) -> str:
+def filled(text: str) -> str:
+    """Return a paragraph in lines of the page's width; those of an item are indented."""
     return textwrap.fill(" ".join(text.split()), PAGE_WIDTH, subsequent_indent="  " * text.startswith("- "))
 
 
@@ -316,7 +326,7 @@ def _table(results: Mapping[str, Any]) -> list[str]:
     told = f""""Likeliest of seven" is by `choices.option_chances`. The new wording is "{reading.UNHEARD}",
         which the decoder has read, but never together with speech. The probe is a logistic regression on mean
         and deviation over time of the same states of the same clips and copies."""
-    return [*lines, "", _filled(told)]
+    return [*lines, "", filled(told)]
 
 
 def _confused(seed: Mapping[str, Any]) -> list[str]:
@@ -337,4 +347,4 @@ def _cost(results: Mapping[str, Any]) -> list[str]:
     told = f"""On one core, {each:.2f} s to hear a clip, which Whisper pads to 30 s, and
         {each * heard["clips"] / 60:.0f} minutes for all {heard["clips"]}; {decoder:.1f} minutes to train
         the decoder, and {trained:.1f} for the adapters of each seed."""
-    return [_filled(told), "", "    python -m benchmarks.wavllm --only answers"]
+    return [filled(told), "", "    python -m benchmarks.wavllm --only answers"]

@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgekit.audio import SAMPLE_RATE_HZ, read_audio
 from edgekit.audio.augment import augment, equalize
+from edgekit.metrics import DIMENSIONS
 from wavllm_teacher.encoder import WINDOW_SAMPLES
 from wavllm_teacher.speech_llm.hearing import Ears, Heard
 from wavllm_teacher.speech_llm.sizes import SpeechLlmShape
@@ -43,18 +44,25 @@ class Clip:
         file: Where it lies.
         emotion: The word that answers.
         split: train, dev or test; no speaker is in two.
+        labels: Arousal, dominance, valence from 0 to 1, as the table states them.
     """
 
     file: Path
     emotion: str
     split: str
+    labels: tuple[float, ...]
 
 
 def read_clips(shared: Path) -> list[Clip]:
     """Return EmoDB's clips in the order of the table."""
     with (shared / "corpus/labels.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["corpus"] == "emodb"]
-    return [Clip(shared / "corpus" / row["path"], WORDS[row["emotion"]], row["split"]) for row in rows]
+    return [_clip(shared / "corpus", row) for row in rows]
+
+
+def _clip(corpus: Path, row: Mapping[str, str]) -> Clip:
+    labels = tuple(float(row[name]) for name in DIMENSIONS)
+    return Clip(corpus / row["path"], WORDS[row["emotion"]], row["split"], labels)
 
 
 def changed_copies(clips: Sequence[Clip], number: int, folder: Path) -> list[Clip]:

@@ -6,7 +6,7 @@ has tokens.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,10 @@ class Text:
     answer: str
 
 
+Draw = Callable[[np.random.Generator], Text]
+"""Makes texts; what it makes depends on the generator alone."""
+
+
 def draw(rng: np.random.Generator) -> Text:
     """Return a text about one emotion, or about a word."""
     emotion = str(rng.choice(EMOTIONS))
@@ -131,12 +135,14 @@ def _question(emotion: str, rng: np.random.Generator) -> tuple[str, str]:
     return f"Say the word {thing}.", thing
 
 
-def pretrained(folder: Path, progress: Progress) -> dict[str, Any]:
+def pretrained(folder: Path, progress: Progress, drawn: Draw = draw, steps: int = STEPS) -> dict[str, Any]:
     """Train tokens and decoder into a folder as transformers lays it out, unless they are there.
 
     Args:
         folder: The decoder's.
         progress: Is told of each step.
+        drawn: The texts.
+        steps: Batches of them.
 
     Returns:
         The number of parameters, the last loss, the seconds of processor time, and the share of other texts
@@ -147,21 +153,21 @@ def pretrained(folder: Path, progress: Progress) -> dict[str, Any]:
     file = folder / FACTS
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        tokenizer = _learned_tokens(folder / TOKENIZER_FILE)
+        tokenizer = _learned_tokens(folder / TOKENIZER_FILE, drawn)
         torch.manual_seed(0)
         llama: Any = LlamaForCausalLM(settings(SHAPE))
         started = time.process_time()
-        loss = _train(llama, tokenizer, progress)
+        loss = _train(llama, tokenizer, progress, drawn, steps)
         seconds = time.process_time() - started
         llama.save_pretrained(folder)
         count = sum(parameter.numel() for parameter in llama.parameters())
         facts = {"parameters": count, "loss": loss, "seconds": seconds}
-        facts["exact"] = exact_share(llama, tokenizer)
+        facts["exact"] = exact_share(llama, tokenizer, drawn)
         artifact.write_json(file, facts)
     return hub.read_json(file)
 
 
-def _learned_tokens(file: Path) -> FileTokenizer:
+def _learned_tokens(file: Path, drawn: Draw = draw) -> FileTokenizer:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     rng = np.random.default_rng(3)
@@ -175,7 +181,7 @@ def _learned_tokens(file: Path) -> FileTokenizer:
         initial_alphabet=sorted(alphabet),
         show_progress=False,
     )
-    texts = [draw(rng) for _ in range(TOKEN_TEXTS)]
+    texts = [drawn(rng) for _ in range(TOKEN_TEXTS)]
     found.train_from_iterator([part for text in texts for part in _written(text)], trainer)
     artifact.write_text(file, found.to_str())
     return FileTokenizer(file)
@@ -186,16 +192,16 @@ def _written(text: Text) -> tuple[str, ...]:
     return before, text.spoken, after, text.answer
 
 
-def _train(llama: Any, tokenizer: FileTokenizer, progress: Progress) -> float:
+def _train(llama: Any, tokenizer: FileTokenizer, progress: Progress, drawn: Draw, steps: int) -> float:
     """Train every weight, and return the mean loss of the last tenth of the steps."""
     optimizer = torch.optim.AdamW(llama.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     turns = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=STEPS, pct_start=WARM_UP, cycle_momentum=False
+        optimizer, LEARNING_RATE, total_steps=steps, pct_start=WARM_UP, cycle_momentum=False
     )
     losses = []
-    for step in range(STEPS):
+    for step in range(steps):
         rng = np.random.default_rng([1, step])
-        tokens, targets = _batch([draw(rng) for _ in range(BATCH)], tokenizer)
+        tokens, targets = _batch([drawn(rng) for _ in range(BATCH)], tokenizer)
         logits = llama(input_ids=tokens).logits[:, :-1]
         loss = F.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=IGNORED)
         optimizer.zero_grad()
@@ -204,8 +210,8 @@ def _train(llama: Any, tokenizer: FileTokenizer, progress: Progress) -> float:
         optimizer.step()
         turns.step()
         losses.append(loss.item())
-        progress("teaching the decoder to read", step + 1, STEPS)
-    return float(np.mean(losses[-STEPS // 10 :]))
+        progress("teaching the decoder to read", step + 1, steps)
+    return float(np.mean(losses[-steps // 10 :]))
 
 
 def _batch(texts: Sequence[Text], tokenizer: FileTokenizer) -> tuple[torch.Tensor, torch.Tensor]:
@@ -225,12 +231,12 @@ def _batch(texts: Sequence[Text], tokenizer: FileTokenizer) -> tuple[torch.Tenso
 
 
 @torch.no_grad()
-def exact_share(llama: Any, tokenizer: FileTokenizer) -> float:
+def exact_share(llama: Any, tokenizer: FileTokenizer, drawn: Draw = draw) -> float:
     """Return the share of other texts whose answer's every token is the likeliest, the end included."""
     rng = np.random.default_rng(2)
     right = []
     for _ in range(CHECKED):
-        text = draw(rng)
+        text = drawn(rng)
         tokens, targets = _batch([text], tokenizer)
         likeliest = llama(input_ids=tokens).logits[0, :-1].argmax(dim=1)
         length = len(tokenizer.encode(text.answer)) + 1

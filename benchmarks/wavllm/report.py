@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.students.report import line
-from benchmarks.wavllm import answers, tasks, tiny
+from benchmarks.wavllm import answers, scales, tasks, tiny
 from wavllm_teacher.speech_llm.figures import PAPER, TITLES
 
 SINGLE_BAR, COMBINED_BAR, STAGE_ONE_BAR, MINUTES_BAR = 0.95, 0.90, 0.5, 20
@@ -226,5 +226,6 @@ def accuracy_of(confusion: Sequence[Sequence[int]]) -> float:
 SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "tiny": _tiny,
     "answers": lambda found: answers.section(found).splitlines(),
+    "scales": lambda found: scales.section(found).splitlines(),
 }
 """Name of a part to what writes its section."""

@@ -90,10 +90,10 @@ def test_the_decoder_predicts_what_follows_a_description(tmp_path):
 
 def test_copies_are_changed_once(tmp_path):
     soundfile.write(tmp_path / "a.wav", voice(0.5, 1), 16000)
-    clip = Clip(tmp_path / "a.wav", "sad", "train")
+    clip = Clip(tmp_path / "a.wav", "sad", "train", (0.1, 0.2, 0.3))
     (first,), (second,) = (changed_copies([clip], number, tmp_path / "copies") for number in (0, 1))
     heard = read_audio(first.file)
-    assert (first.emotion, first.split) == ("sad", "train")
+    assert (first.emotion, first.split, first.labels) == ("sad", "train", (0.1, 0.2, 0.3))
     assert not np.array_equal(heard, read_audio(clip.file))
     assert not np.array_equal(heard, read_audio(second.file))
     (again,) = changed_copies([clip], 0, tmp_path / "elsewhere")

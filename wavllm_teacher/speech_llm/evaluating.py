@@ -1,10 +1,11 @@
 """How good a speech language model is at each task of a manifest, by the figures that fit the task."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgekit.audio import read_audio
-from edgekit.errors import AudioError
+from edgekit.errors import AudioError, ConfigError
 from edgekit.progress import Progress, silent
 from wavllm_teacher.speech_llm import scoring
 from wavllm_teacher.speech_llm.choices import option_chances
@@ -85,13 +86,30 @@ def _request(instruction: Instruction) -> Request:
     return Request(instruction.prompt, samples, instruction.system)
 
 
+@contextlib.contextmanager
+def _naming_longest(batch: Sequence[Instruction], requests: Sequence[Request]) -> Iterator[None]:
+    """Say of what is too long which clip, or else which prompt, of a batch is the longest.
+
+    Raises:
+        ConfigError: That of the block, with the name in front.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        sizes = [(0 if r.samples is None else r.samples.size, len(r.prompt)) for r in requests]
+        longest = batch[sizes.index(max(sizes))]
+        raise ConfigError(f"{longest.audio or repr(longest.prompt)}: {error.what}", error.hint) from error
+
+
 def _answers(
     assistant: Assistant, found: Sequence[Instruction], decoding: Decoding, progress: Progress
 ) -> list[str]:
     answers: list[str] = []
     for start in range(0, len(found), assistant.together):
         batch = found[start : start + assistant.together]
-        answers += assistant.answer([_request(instruction) for instruction in batch], decoding)
+        requests = [_request(instruction) for instruction in batch]
+        with _naming_longest(batch, requests):
+            answers += assistant.answer(requests, decoding)
         progress(found[0].task, len(answers), len(found))
     return answers
 
@@ -105,7 +123,9 @@ def _verified(assistant: Assistant, found: Sequence[Instruction], progress: Prog
         )
     scores = []
     for instruction in found:
-        scores.append(option_chances(assistant, _request(instruction), options)[1])
+        request = _request(instruction)
+        with _naming_longest([instruction], [request]):
+            scores.append(option_chances(assistant, request, options)[1])
         progress(VERIFICATION, len(scores), len(found))
     positive = [instruction.answer == options[1] for instruction in found]
     right = sum((score > 0.5) is wanted for score, wanted in zip(scores, positive, strict=True))

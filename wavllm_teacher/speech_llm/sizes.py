@@ -1,5 +1,6 @@
 """Every size of the speech language model, and named configurations. Nothing heavy is imported."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -8,6 +9,21 @@ from edgekit.errors import ConfigError
 
 SUBSAMPLING = 4
 """Hidden frames of an encoder (50 a second) for each frame that the decoder reads (12.5 a second)."""
+
+
+def _require_positive(shape: Any, what: str, but: str = "") -> None:
+    """Require that all sizes but one are positive numbers, whole where the class says so.
+
+    Raises:
+        ConfigError: If one is not.
+    """
+    for entry in fields(shape):
+        value = getattr(shape, entry.name)
+        kinds = (int,) if entry.type is int else (int, float)
+        possible = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < math.inf
+        if entry.name != but and not possible:
+            hint = f"give it a positive {'whole number' if entry.type is int else 'number'}"
+            raise ConfigError(f"{what}: {entry.name} is {value!r}", hint)
 
 
 @dataclass(frozen=True)
@@ -25,6 +41,9 @@ class AdapterShape:
     channels: int
     bottleneck: int
     projection: int
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "adapter")
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,7 @@ class DecoderShape:
     rotary_base: float = 10_000.0
 
     def __post_init__(self) -> None:
+        _require_positive(self, "decoder")
         if self.width % (2 * self.heads):
             raise ConfigError(
                 f"decoder: {self.heads} heads do not share {self.width} features evenly, in pairs",
@@ -73,6 +93,13 @@ class LoraShape:
     alpha: float = 32.0
     dropout: float = 0.1
 
+    def __post_init__(self) -> None:
+        _require_positive(self, "corrections", but="dropout")
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+            raise ConfigError(
+                f"corrections: dropout is {self.dropout!r}", "give it a share from 0 to below 1"
+            )
+
 
 @dataclass(frozen=True)
 class PromptShape:
@@ -85,6 +112,9 @@ class PromptShape:
 
     bottleneck: int = 1024
     limit: float = 3.0
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "prompt adapter")
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,13 @@ def load_adapters(model: SpeechLlm, folder: Path) -> None:
             those that the adapters were trained on.
     """
     facts = read_facts(folder)
+    if set(facts["frozen"]) != set(frozen_parts(model.shape)):
+        named = ", ".join(facts["frozen"]) or "none"
+        raise ArtifactError(
+            f"{folder / FACTS_FILE}: its frozen parts are {named}, the model's "
+            f"{', '.join(frozen_parts(model.shape))}",
+            checkpoint.REPAIR,
+        )
     for part, known in facts["frozen"].items():
         if fingerprint(model, part) != known:
             raise ArtifactError(
@@ -213,6 +220,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
             f"{file}: {f'{missing[0]} is missing' if missing else 'no speech language model'}",
             checkpoint.REPAIR,
         )
+    if not isinstance(facts["shape"], dict) or not isinstance(facts["frozen"], dict):
+        raise ArtifactError(f"{file}: shape and frozen are no objects", checkpoint.REPAIR)
     return facts
 
 

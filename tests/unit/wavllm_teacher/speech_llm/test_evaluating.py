@@ -2,13 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import soundfile
 from unit.wavllm_teacher.speech_llm.llm_tiny import talkative, write_tiny
 from unit.wavllm_teacher.tiny import voice
 
 from edgekit.cli import main
-from edgekit.errors import AudioError
+from edgekit.errors import AudioError, ConfigError
 from wavllm_teacher.speech_llm import scoring
 from wavllm_teacher.speech_llm.choices import option_chances
 from wavllm_teacher.speech_llm.evaluating import evaluate_tasks
@@ -129,6 +130,15 @@ def test_on_the_command_line(folder, assistant, audio, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "second-hand" in "".join(lines)
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("task", ["emotion", "verification"])
+def test_what_is_too_long_is_named(assistant, audio, tmp_path, task):
+    soundfile.write(tmp_path / "long.wav", np.zeros(170 * 16_000, np.float32), 16_000)
+    short = Instruction(task, "Same?", "yes", audio[0])
+    long = Instruction(task, "Same?", "no", tmp_path / "long.wav")
+    with pytest.raises(ConfigError, match=r"long\.wav: 170 s of speech need 2125 positions"):
+        evaluate_tasks(assistant, [short, long])
 
 
 def test_errors_on_the_command_line(folder, audio, tmp_path, capsys):

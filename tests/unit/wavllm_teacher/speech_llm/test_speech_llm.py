@@ -291,3 +291,22 @@ def test_silence_and_very_short_clips(model):
     for samples in (np.zeros(16000, np.float32), np.ones(1, np.float32)):
         heard = model.ears(samples)
         assert torch.isfinite(model.fusion([heard])[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "value"),
+    [
+        ("decoder", "heads", 0),
+        ("decoder", "layers", 2.5),
+        ("decoder", "norm_epsilon", "x"),
+        ("lora", "rank", 0),
+        ("lora", "dropout", 1.0),
+        ("prompt", "limit", float("inf")),
+        ("whisper_adapter", "hidden", True),
+    ],
+)
+def test_impossible_sizes_are_named(part, entry, value):
+    entries = TINY.to_dict()
+    entries[part][entry] = value
+    with pytest.raises(ConfigError, match=f"{entry} is {value!r}"):
+        SpeechLlmShape.from_dict(entries)

@@ -364,6 +364,8 @@ def test_stage_two_starts_from_stage_one(tmp_path):
         ({"kind": "other"}, "no speech language model"),
         ({"stage": None}, "stage is missing"),
         ({"shape": {"decoder": {}}}, "sizes of a speech language model"),
+        ({"shape": []}, "shape and frozen are no objects"),
+        ({"frozen": []}, "shape and frozen are no objects"),
     ],
 )
 def test_wrong_facts(tmp_path, model, change, message):
@@ -373,6 +375,14 @@ def test_wrong_facts(tmp_path, model, change, message):
     file.write_text(json.dumps({name: value for name, value in facts.items() if value is not None}))
     with pytest.raises((ArtifactError, ConfigError), match=message):
         storage.load(tmp_path)
+
+
+def test_all_frozen_parts_are_known(tmp_path, model):
+    storage.save_adapters(model, tmp_path)
+    facts = json.loads((tmp_path / "speech_llm.json").read_text())
+    (tmp_path / "speech_llm.json").write_text(json.dumps(facts | {"frozen": {}}))
+    with pytest.raises(ArtifactError, match="frozen parts are none, the model's decoder, whisper, wavlm"):
+        storage.load_adapters(model, tmp_path)
 
 
 def test_another_size_is_told_by_its_tensors(tmp_path, model):

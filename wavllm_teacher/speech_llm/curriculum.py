@@ -35,7 +35,7 @@ from wavllm_teacher import checkpoint
 from wavllm_teacher.device import CPU, Device
 from wavllm_teacher.speech_llm.generation import GREEDY, Assistant, Decoding
 from wavllm_teacher.speech_llm.hearing import Heard
-from wavllm_teacher.speech_llm.instructions import Instruction, Mixture
+from wavllm_teacher.speech_llm.instructions import Instruction, Mixture, naming_longest
 from wavllm_teacher.speech_llm.model import SpeechLlm
 from wavllm_teacher.speech_llm.prompts import Request, tokenise
 from wavllm_teacher.speech_llm.storage import fingerprint, frozen_parts
@@ -236,6 +236,7 @@ class Trainer:
         Raises:
             ArtifactError: If the checkpoint is damaged or of another training.
             AudioError: If a clip cannot be read.
+            ConfigError: If speech, prompt and answer are longer than the decoder's positions.
         """
         if self.checkpoint.exists():
             self._restore()
@@ -283,7 +284,8 @@ class Trainer:
         self.model.train()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            with self.device.autocast():
+            lengths = [0 if clip is None else _size(clip) for clip in heard]
+            with self.device.autocast(), naming_longest(own, lengths):
                 loss = answer_loss(self.model, self.tokenizer, own, heard, count)
             torch.autograd.backward(loss)
         return loss.item()

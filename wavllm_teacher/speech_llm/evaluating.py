@@ -1,16 +1,15 @@
 """How good a speech language model is at each task of a manifest, by the figures that fit the task."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgekit.audio import read_audio
-from edgekit.errors import AudioError, ConfigError
+from edgekit.errors import AudioError
 from edgekit.progress import Progress, silent
 from wavllm_teacher.speech_llm import scoring
 from wavllm_teacher.speech_llm.choices import option_chances
 from wavllm_teacher.speech_llm.generation import GREEDY, Assistant, Decoding
-from wavllm_teacher.speech_llm.instructions import Instruction
+from wavllm_teacher.speech_llm.instructions import Instruction, naming_longest
 from wavllm_teacher.speech_llm.prompts import Request
 
 VERIFICATION = "verification"
@@ -86,19 +85,8 @@ def _request(instruction: Instruction) -> Request:
     return Request(instruction.prompt, samples, instruction.system)
 
 
-@contextlib.contextmanager
-def _naming_longest(batch: Sequence[Instruction], requests: Sequence[Request]) -> Iterator[None]:
-    """Say of what is too long which clip, or else which prompt, of a batch is the longest.
-
-    Raises:
-        ConfigError: That of the block, with the name in front.
-    """
-    try:
-        yield
-    except ConfigError as error:
-        sizes = [(0 if r.samples is None else r.samples.size, len(r.prompt)) for r in requests]
-        longest = batch[sizes.index(max(sizes))]
-        raise ConfigError(f"{longest.audio or repr(longest.prompt)}: {error.what}", error.hint) from error
+def _lengths(requests: Sequence[Request]) -> list[int]:
+    return [0 if request.samples is None else request.samples.size for request in requests]
 
 
 def _answers(
@@ -108,7 +96,7 @@ def _answers(
     for start in range(0, len(found), assistant.together):
         batch = found[start : start + assistant.together]
         requests = [_request(instruction) for instruction in batch]
-        with _naming_longest(batch, requests):
+        with naming_longest(batch, _lengths(requests)):
             answers += assistant.answer(requests, decoding)
         progress(found[0].task, len(answers), len(found))
     return answers
@@ -124,7 +112,7 @@ def _verified(assistant: Assistant, found: Sequence[Instruction], progress: Prog
     scores = []
     for instruction in found:
         request = _request(instruction)
-        with _naming_longest([instruction], [request]):
+        with naming_longest([instruction], _lengths([request])):
             scores.append(option_chances(assistant, request, options)[1])
         progress(VERIFICATION, len(scores), len(found))
     positive = [instruction.answer == options[1] for instruction in found]

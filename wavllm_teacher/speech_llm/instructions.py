@@ -6,8 +6,9 @@
 `train` where it is left out, `system` the system's sentence where it is not the usual one.
 """
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,29 @@ def _problem(entries: Mapping[str, Any]) -> str:
 
 def _wrong(file: Path, number: int, what: str) -> AudioError:
     return AudioError(f"{file}, line {number}: {what}", f"entries of a line are {', '.join(_KNOWN)}")
+
+
+SHOWN_LETTERS = 40
+
+
+@contextlib.contextmanager
+def naming_longest(batch: Sequence[Instruction], speech: Sequence[int]) -> Iterator[None]:
+    """Say of what is too long for a model which clip of a batch is the longest, or else which prompt.
+
+    Args:
+        batch: At least one instruction.
+        speech: How long the speech of each is, in any unit; 0 where there is none.
+
+    Raises:
+        ConfigError: That of the block, with the name in front.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        sizes = [(length, len(found.prompt)) for length, found in zip(speech, batch, strict=True)]
+        longest = batch[sizes.index(max(sizes))]
+        name = longest.audio or f"prompt {longest.prompt[:SHOWN_LETTERS]!r}"
+        raise ConfigError(f"{name}: {error.what}", error.hint) from error
 
 
 class Mixture:

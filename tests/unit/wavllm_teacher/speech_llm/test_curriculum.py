@@ -190,6 +190,15 @@ def test_hearing_forgets_what_is_longest_unused(instructions, shape):
     assert plenty(None) is None
 
 
+def test_what_is_too_long_is_named(instructions, tmp_path):
+    long = Instruction("text", "Say " + "yes " * 600, "yes")
+    with pytest.raises(ConfigError, match=r"prompt 'Say yes yes .*need \d+ positions, the decoder has 2048"):
+        trainer([long], tmp_path, steps=1).run()
+    spoken = Instruction("emotion", long.prompt, "sad", instructions[0].audio)
+    with pytest.raises(ConfigError, match=r"0\.wav: speech and prompt need"):
+        trainer([long, spoken], tmp_path, steps=1, batch=20).run()
+
+
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}])
 def test_impossible_schedules(wrong):
     with pytest.raises(ConfigError, match="impossible schedule"):

@@ -38,6 +38,9 @@ PROMPTS = {
 }
 """What is asked for each dimension, unless `teacher.json` has prompts of its own."""
 
+_ENTRIES = ("kind", "name", "licence", "prompts", "system")
+"""Of a `teacher.json`: a misspelt one must not label with what stands for it."""
+
 
 class SpeechLlmTeacher:
     """Labels speech by asking about it.
@@ -75,8 +78,11 @@ def load(folder: Path, facts: Mapping[str, Any]) -> SpeechLlmTeacher:
 
     Raises:
         ArtifactError: If a file is missing or damaged, or the parts do not belong together.
-        ValueError: If a dimension has no prompt, or a prompt or the system's sentence is no text.
+        ValueError: If an entry is unknown, a dimension has no prompt, or what is said is no text.
     """
+    unknown = sorted(set(facts) - set(_ENTRIES))
+    if unknown:
+        raise ValueError(f"unknown entry {unknown[0]}; the entries are {', '.join(_ENTRIES)}")
     prompts, system = facts.get("prompts", PROMPTS), facts.get("system", SYSTEM)
     if not isinstance(prompts, dict) or set(prompts) != set(DIMENSIONS):
         raise ValueError(f"prompts are to name {', '.join(DIMENSIONS)}")

@@ -82,6 +82,8 @@ class FileTokenizer:
         # The library raises plain Exception.
         except Exception as error:
             raise ArtifactError(f"{file}: damaged ({error})", hub.REPAIR) from error
+        # What a prompt quotes is text, "</s>" too: it must not end anything.
+        self._tokenizer.encode_special_tokens = True
         self.begin, self.end = (self._number(file, name) for name in (BEGIN, END))
         self.size: int = self._tokenizer.get_vocab_size()
 

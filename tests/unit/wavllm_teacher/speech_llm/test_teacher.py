@@ -111,6 +111,9 @@ def test_a_system_sentence_of_its_own(folder, tmp_path, teacher):
         (own / "teacher.json").write_text(json.dumps({**facts, **wrong}))
         with pytest.raises(ArtifactError, match="prompts and system are texts"):
             load_teacher(str(own))
+    (own / "teacher.json").write_text(json.dumps({**facts, "promts": PROMPTS}))
+    with pytest.raises(ArtifactError, match="unknown entry promts; the entries are kind, name"):
+        load_teacher(str(own))
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "adapters.safetensors", "wavlm/model.safetensors"])

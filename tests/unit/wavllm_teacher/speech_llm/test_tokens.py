@@ -62,6 +62,11 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert isinstance(load_tokenizer(tmp_path / "bytes/tokenizer.json"), ByteTokenizer)
 
 
+def test_what_is_written_as_a_special_token_is_text(tmp_path):
+    tokens = FileTokenizer(write_tokenizer(tmp_path))
+    assert not {tokens.begin, tokens.end} & set(tokens.encode("<s> the </s>"))
+
+
 def test_a_file_without_an_end(tmp_path):
     with pytest.raises(ArtifactError, match="no token </s>"):
         FileTokenizer(write_tokenizer(tmp_path, special=("<s>",)))

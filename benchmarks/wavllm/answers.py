@@ -301,7 +301,13 @@ def _told(results: Mapping[str, Any]) -> list[str]:
 
 def filled(text: str) -> str:
     """Return a paragraph in lines of the page's width; those of an item are indented."""
-    return textwrap.fill(" ".join(text.split()), PAGE_WIDTH, subsequent_indent="  " * text.startswith("- "))
+    return textwrap.fill(
+        " ".join(text.split()),
+        PAGE_WIDTH,
+        subsequent_indent="  " * text.startswith("- "),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _heard_blocks(blocks: int | None) -> str:

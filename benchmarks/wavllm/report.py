@@ -1,6 +1,5 @@
 """What the speech language model learned as Markdown; no figure is typed here but the bars."""
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +42,7 @@ def combined_mean(shares: Shares) -> float:
 
 
 def _paragraph(text: str) -> list[str]:
-    return [*textwrap.wrap(" ".join(text.split()), 110, break_long_words=False, break_on_hyphens=False), ""]
+    return [answers.filled(text), ""]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

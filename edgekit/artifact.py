@@ -19,6 +19,8 @@ from edgekit import __version__
 from edgekit.errors import ArtifactError, ConfigError
 
 MANIFEST = "manifest.json"
+MARKER = ".identity.json"
+"""In a work folder: what is being made there."""
 SCHEMA = 1
 
 
@@ -154,6 +156,46 @@ def is_current(path: Path, stage: str, inputs: Mapping[str, str], params: Mappin
     return (manifest.inputs, manifest.params, manifest.version) == (dict(inputs), wanted, __version__)
 
 
+def require_no_other(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[str, Any]) -> None:
+    """Require that `writing` an artifact would drop none that is made of others, nor one that was begun.
+
+    For what takes days to make: `writing` itself replaces an older artifact of the same stage.
+
+    Raises:
+        ConfigError: If `path` or the work folder holds another one, says by what it differs; or as `writing`
+            does.
+        ArtifactError: If the manifest there is damaged.
+    """
+    _require_replaceable(path, stage)
+    wanted = json.loads(_identity(stage, inputs, params))
+    for place, file, what in ((path, MANIFEST, "made"), (work_folder(path), MARKER, "begun")):
+        differing = _differing(_read_identity(place / file) or wanted, wanted)
+        # A work folder that nothing has come of is no loss.
+        if differing and len(list(place.iterdir())) > 1:
+            raise ConfigError(
+                f"{path}: was {what} with other settings or inputs ({', '.join(differing)})",
+                f"use those again, choose another --out, or remove {place}",
+            )
+
+
+def _read_identity(file: Path) -> dict[str, Any] | None:
+    """Return what a manifest or a marker says; None where there is none, or a kill left it half written."""
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
+
+
+def _differing(there: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return the names of what differs between two identities; a manifest is one, and more."""
+    names = [name for name in ("stage", "version") if there.get(name) != wanted[name]]
+    for group in ("params", "inputs"):
+        old, new = there.get(group, {}), wanted[group]
+        names += sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    return names
+
+
 def work_folder(path: Path) -> Path:
     """Return where the artifact that `path` will be is made, see `writing`."""
     return path.with_name(f".{path.name}.partial")
@@ -186,10 +228,9 @@ def writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[s
 
 def _writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[str, Any]) -> Iterator[Path]:
     _require_replaceable(path, stage)
-    identity = {"stage": stage, "inputs": dict(inputs), "params": dict(params), "version": __version__}
     work = work_folder(path)
     with _writable(work.parent):
-        _open_work_folder(work, json.dumps(identity, sort_keys=True))
+        _open_work_folder(work, _identity(stage, inputs, params))
     yield work
     _drop_private_files(work)
     files = {p.relative_to(work).as_posix(): sha256_file(p) for p in sorted(work.rglob("*")) if p.is_file()}
@@ -258,8 +299,13 @@ def _require_replaceable(path: Path, stage: str) -> None:
         raise ConfigError(what, "choose another --out")
 
 
+def _identity(stage: str, inputs: Mapping[str, str], params: Mapping[str, Any]) -> str:
+    identity = {"stage": stage, "inputs": dict(inputs), "params": dict(params), "version": __version__}
+    return json.dumps(identity, sort_keys=True)
+
+
 def _open_work_folder(work: Path, identity: str) -> None:
-    marker = work / ".identity.json"
+    marker = work / MARKER
     if work.exists() and (not marker.exists() or marker.read_text() != identity):
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -54,6 +55,67 @@ def test_replaces_an_older_artifact_whole(tmp_path):
         (work / "new.txt").write_text("new")
     assert list(artifact.read(tmp_path / "student", "distill").manifest.files) == ["new.txt"]
     assert [p.name for p in tmp_path.iterdir()] == ["student"]
+
+
+class TestNoOther:
+    """What `require_no_other` finds, before `writing` would replace it."""
+
+    @pytest.fixture
+    def path(self, tmp_path) -> Path:
+        return tmp_path / "student"
+
+    def begin(self, path: Path, *names: str) -> None:
+        interrupted = contextlib.suppress(KeyboardInterrupt)
+        with interrupted, artifact.writing(path, "distill", INPUTS, PARAMS) as work:
+            for name in names:
+                (work / name).write_text("")
+            raise KeyboardInterrupt
+
+    def test_nothing_and_the_same_are_no_other(self, path):
+        artifact.require_no_other(path, "distill", INPUTS, PARAMS)
+        self.begin(path, "checkpoint")
+        artifact.require_no_other(path, "distill", INPUTS, PARAMS)
+        write(path)
+        artifact.require_no_other(path, "distill", INPUTS, PARAMS)
+
+    @pytest.mark.parametrize(
+        ("inputs", "params", "named"),
+        [
+            (INPUTS, {**PARAMS, "seed": 1}, "seed"),
+            ({"labels": "b"}, {**PARAMS, "more": 1}, "more, labels"),
+            ({}, {"seed": 0}, "shape, labels"),
+        ],
+    )
+    def test_what_differs_is_named(self, path, inputs, params, named):
+        self.begin(path, "checkpoint")
+        with pytest.raises(ConfigError) as caught:
+            artifact.require_no_other(path, "distill", inputs, params)
+        assert str(caught.value) == f"{path}: was begun with other settings or inputs ({named})"
+        assert caught.value.hint.endswith(f"or remove {artifact.work_folder(path)}")
+        write(path)
+        with pytest.raises(ConfigError) as caught:
+            artifact.require_no_other(path, "distill", inputs, params)
+        assert str(caught.value) == f"{path}: was made with other settings or inputs ({named})"
+        assert caught.value.hint.endswith(f"or remove {path}")
+
+    def test_of_another_version(self, path, monkeypatch):
+        write(path)
+        monkeypatch.setattr(artifact, "__version__", "9.9")
+        with pytest.raises(ConfigError, match=r"other settings or inputs \(version\)"):
+            artifact.require_no_other(path, "distill", INPUTS, PARAMS)
+
+    def test_what_nothing_has_come_of_is_no_loss(self, path):
+        self.begin(path)
+        artifact.require_no_other(path, "distill", INPUTS, {})
+        (artifact.work_folder(path) / ".identity.json").write_text('{"half')
+        (artifact.work_folder(path) / "checkpoint").write_text("")
+        artifact.require_no_other(path, "distill", INPUTS, {})
+
+    def test_files_of_others(self, path):
+        path.mkdir()
+        (path / "notes.txt").write_text("mine")
+        with pytest.raises(ConfigError, match="holds files that edgekit did not write"):
+            artifact.require_no_other(path, "distill", INPUTS, PARAMS)
 
 
 class TestDamage:

@@ -42,7 +42,7 @@ from wavllm_teacher.speech_llm.storage import fingerprint, frozen_parts
 from wavllm_teacher.speech_llm.tokens import Tokenizer
 
 CHECKPOINT = ".speech-llm.pt"
-_NO_MATTER: dict[str, Any] = {"checkpoint_every": 1, "recompute": False, "heard_bytes": 0}
+NO_MATTER: dict[str, Any] = {"checkpoint_every": 1, "recompute": False, "heard_bytes": 0}
 """What a schedule may have otherwise when a training is resumed: it changes no result."""
 IGNORED = -100
 """Marks positions whose token nobody predicts."""
@@ -78,7 +78,8 @@ class Schedule:
     heard_bytes: int = 2**30
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.checkpoint_every) < 1 or self.learning_rate <= 0:
+        counts = self.steps, self.batch, self.checkpoint_every
+        if min(counts) < 1 or not 0 < self.learning_rate < math.inf:
             raise ConfigError(
                 f"impossible schedule: {self.steps} steps of {self.batch}, a checkpoint every "
                 f"{self.checkpoint_every}, learning rate {self.learning_rate}",
@@ -233,6 +234,8 @@ class Trainer:
     def run(self, progress: Progress = silent) -> Progressed:
         """Train to the last step. Ctrl-C takes effect between two steps, and leaves a checkpoint there.
 
+        Of several processes, all stop behind the same step, whichever was interrupted.
+
         Raises:
             ArtifactError: If the checkpoint is damaged or of another training.
             AudioError: If a clip cannot be read.
@@ -243,18 +246,23 @@ class Trainer:
         # Adapters may have been drawn at random in each process.
         self.team.share(value.data for value in self.trained.values())
         show = progress if self.team.leads else silent
-        try:
-            while self.state.step < self.schedule.steps:
-                with interrupts_after():
+        asked: list[bool] = []
+        # Around all steps: a second signal must not break off what is saved after the first.
+        with interrupts_after(lambda: asked.append(True)):
+            try:
+                while self.state.step < self.schedule.steps:
                     self._advance()
-                if self.state.step % self.schedule.checkpoint_every == 0:
-                    self._save()
-                show(f"training stage {self.model.stage}", self.state.step, self.schedule.steps)
-        except KeyboardInterrupt:
+                    if self.state.step % self.schedule.checkpoint_every == 0:
+                        self._save()
+                    show(f"training stage {self.model.stage}", self.state.step, self.schedule.steps)
+                    if self.team.add(len(asked)):
+                        raise KeyboardInterrupt
+            except KeyboardInterrupt:
+                self._save()
+                self.team.wait()
+                raise
             self._save()
-            raise
-        self._save()
-        self.team.wait()
+            self.team.wait()
         self.model.train(mode=False)
         return self.state
 
@@ -302,7 +310,7 @@ class Trainer:
             "stage": self.model.stage,
             "shape": self.model.shape.to_dict(),
             "frozen": [fingerprint(self.model, part) for part in frozen_parts(self.model.shape)],
-            "schedule": repr(replace(self.schedule, **_NO_MATTER)),
+            "schedule": repr(replace(self.schedule, **NO_MATTER)),
             "tasks": [self.mixture.tasks, self.mixture.shares.tolist()],
             "instructions": learned,
             "tokens": self.tokenizer.size,

@@ -1,5 +1,7 @@
 """Training: its loss against each answer by itself, what it changes, how it resumes."""
 
+import math
+import signal
 from dataclasses import replace
 
 import pytest
@@ -88,6 +90,38 @@ def test_interrupted_training_is_the_same(instructions, tmp_path, stopped_at):
     assert state.losses == whole.state.losses
     for name, value in whole.trained.items():
         assert torch.equal(resumed.trained[name], value), name
+
+
+def test_a_signal_stops_behind_its_step_and_a_second_one_does_not_break_what_is_saved(
+    instructions, tmp_path, monkeypatch
+):
+    run = trainer(instructions, tmp_path)
+    advance, save = run._advance, run._save
+
+    def interrupted() -> None:
+        if run.state.step == 2:
+            signal.raise_signal(signal.SIGINT)
+        advance()
+
+    def interrupted_again() -> None:
+        if run.state.step == 3:
+            signal.raise_signal(signal.SIGINT)
+        save()
+
+    monkeypatch.setattr(run, "_advance", interrupted)
+    monkeypatch.setattr(run, "_save", interrupted_again)
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert torch.load(run.checkpoint)["step"] == 3
+
+
+def test_a_signal_while_the_end_is_saved(instructions, tmp_path, monkeypatch):
+    run = trainer(instructions, tmp_path, steps=1)
+    save = run._save
+    monkeypatch.setattr(run, "_save", lambda: (signal.raise_signal(signal.SIGINT), save()))
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert torch.load(run.checkpoint)["step"] == 1
 
 
 def test_computing_blocks_again_changes_nothing(instructions, tmp_path):
@@ -199,7 +233,9 @@ def test_what_is_too_long_is_named(instructions, tmp_path):
         trainer([long, spoken], tmp_path, steps=1, batch=20).run()
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"batch": 0}, *({"learning_rate": rate} for rate in (0.0, math.nan, math.inf))]
+)
 def test_impossible_schedules(wrong):
     with pytest.raises(ConfigError, match="impossible schedule"):
         Schedule(**{"steps": 1, **wrong})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,11 +23,12 @@ import sys
 from pathlib import Path
 import torch
 from edgekit.parallel import team
-from unit.wavllm_teacher.speech_llm.test_several_processes import BATCHES, train
+from unit.wavllm_teacher.speech_llm.test_several_processes import BATCHES, interrupt, train
 
 with team() as processes:
     for batch in BATCHES:
         train(Path(sys.argv[1]), batch, processes)
+    interrupt(Path(sys.argv[1]), processes)
 """
 BATCHES = (3, 1)
 """Of one instruction, the second process has nothing to compute."""
@@ -55,6 +57,30 @@ def train(folder, batch, processes=None):
     torch.save(found, out / "found.pt")
 
 
+def interrupt(folder, processes):
+    """Train with a signal to the second process alone, then go on; leave what came of it."""
+    lines = read_manifest(folder / "tasks.jsonl")
+    run = Trainer(tiny(), ByteTokenizer(), Mixture(lines), Schedule(steps=4), folder / "cut", team=processes)
+    advance = run._advance
+
+    def signalled() -> None:
+        if (processes.rank, run.state.step) == (1, 1):
+            signal.raise_signal(signal.SIGINT)
+        advance()
+
+    run._advance = signalled
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    begun = torch.load(folder / "cut/.speech-llm.pt")["step"]
+    found = {}
+    for name in ("cut", "uncut"):
+        run = Trainer(
+            tiny(), ByteTokenizer(), Mixture(lines), Schedule(steps=4), folder / name, team=processes
+        )
+        found[name] = {"losses": run.run().losses, "trained": run.trained}
+    torch.save({"begun": begun, **found}, folder / f"cut-{processes.rank}.pt")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     made = tmp_path_factory.mktemp("tasks")
@@ -70,13 +96,19 @@ def folder(tmp_path_factory) -> Path:
     return made
 
 
-def test_two_processes_train_as_one(folder):
+@pytest.fixture(scope="module")
+def together(folder) -> None:
+    """What two processes do, once for all tests."""
     (folder / "child.py").write_text(CHILD)
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     words += [str(folder / "child.py"), str(folder)]
-    subprocess.run(words, check=True, capture_output=True, timeout=120, env=environment)
+    subprocess.run(words, check=True, capture_output=True, timeout=240, env=environment)
+
+
+@pytest.mark.usefixtures("together")
+def test_two_processes_train_as_one(folder):
     for batch in BATCHES:
         train(folder, batch)
         one, first, second = (
@@ -91,3 +123,14 @@ def test_two_processes_train_as_one(folder):
         # Only the first process writes checkpoints, and shows how far it is.
         assert (first["written"], second["written"]) == (True, False)
         assert (first["shown"], second["shown"]) == (4, 0)
+
+
+@pytest.mark.usefixtures("together")
+def test_all_stop_behind_one_step_and_go_on_as_if_they_had_not(folder):
+    for rank in range(2):
+        found = torch.load(folder / f"cut-{rank}.pt")
+        assert found["begun"] == 2
+        assert len(found["cut"]["losses"]) == 4
+        assert found["cut"]["losses"] == found["uncut"]["losses"]
+        for name, value in found["uncut"]["trained"].items():
+            assert torch.equal(found["cut"]["trained"][name], value), name

@@ -103,6 +103,11 @@ ALONE = Team()
 """One process."""
 
 
+def first_process() -> bool:
+    """Return whether this is the process that will lead, or the only one; before they are connected too."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def team() -> Iterator[Team]:
     """Yield the processes that torchrun started, connected; without torchrun, this process alone.

@@ -25,6 +25,7 @@ from edgekit.cli.operators import ops
 from edgekit.cli.simulating import simulate
 from edgekit.cli.stages import codegen, distill, label, quantize
 from edgekit.cli.teaching import teach
+from edgekit.cli.tuning import tune
 from edgekit.errors import INTERRUPTED_EXIT_CODE, ConfigError, EdgekitError
 
 # Click's own, for a pipe that breaks before the last flush.
@@ -78,6 +79,7 @@ for command in (
     teach,
     evaluate,
     ask,
+    tune,
     targets,
     teachers,
     students,

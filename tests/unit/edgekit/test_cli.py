@@ -24,7 +24,7 @@ NOTICE = "teacher compact: licence Apache-2.0 and MIT; from edgekit, from parts 
 COMMANDS = [
     *("build", "label", "distill", "quantize", "codegen", "simulate", "report", "image", "flash", "monitor"),
     "device",
-    *("teach", "evaluate", "ask", "targets", "teachers", "students", "ops", "ports", "doctor"),
+    *("teach", "evaluate", "ask", "tune", "targets", "teachers", "students", "ops", "ports", "doctor"),
 ]
 
 

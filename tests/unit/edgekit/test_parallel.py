@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import distributed
 
-from edgekit.parallel import Team, team
+from edgekit.parallel import Team, first_process, team
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -32,3 +32,11 @@ def test_every_process_has_a_gpu_of_its_own(monkeypatch):
     with team() as processes:
         assert processes == Team(1, 2)
     assert chosen == [1]
+
+
+@pytest.mark.parametrize(("rank", "first"), [(None, True), ("0", True), ("1", False)])
+def test_the_first_process_knows_itself_before_they_are_connected(monkeypatch, rank, first):
+    monkeypatch.delenv("RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+    assert first_process() is first

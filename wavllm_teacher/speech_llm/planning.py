@@ -103,6 +103,7 @@ def prepare(config: TuneConfig, progress: Progress = silent) -> Plan:
     mixture = Mixture(train, config.weights)
     shape = shape_of(config)
     sources = _sources(config, shape)
+    files = _files(config, sources)
     file = _tokenizer_file(config.start, sources[DECODER])
     tokenizer = load_tokenizer(file)
     _require_vocabulary(tokenizer, file, shape)
@@ -110,7 +111,7 @@ def prepare(config: TuneConfig, progress: Progress = silent) -> Plan:
     require_judgeable(dev)
     drawn = [line for line in train if line.task in mixture.tasks]
     _require_room([*drawn, *dev], tokenizer, shape.decoder.positions, progress)
-    inputs = {"tasks": _digest(drawn), **_digests({"tokenizer": [file], **_files(config, sources)}, progress)}
+    inputs = {"tasks": _digest(drawn), **_digests({"tokenizer": [file], **files}, progress)}
     stage = 1 if config.start is None else 2
     params = _params(config, stage, shape)
     return Plan(config, stage, shape, mixture, dev, sources, file, tokenizer, inputs, params)
@@ -168,7 +169,6 @@ def _sources(config: TuneConfig, shape: SpeechLlmShape) -> dict[str, Path]:
         if path is None or (path == inside and not path.is_dir()):
             where = "" if inside is None else f", and none lies in {config.start}"
             raise ConfigError(f"no {part} given{where}", f"say where it is: --{part} DIR")
-        weights.files_of(path)
         found[part] = path
     return found
 

@@ -147,6 +147,8 @@ def test_what_is_trained_is_not_trained_again(edgekit, tasks, parts, first, tmp_
     # Lines of dev, other tasks, gradient checkpointing and the frozen parts do not decide what is learned.
     write_tasks(tmp_path, LINES[:3])
     assert edgekit(*words, "--recompute", "--whole").code == 0
+    # Neither does where the manifest lies.
+    assert edgekit("tune", write_tasks(tmp_path / "moved"), *words[2:]).code == 0
     assert (first / "decoder/model.safetensors").is_file()
     monkeypatch.setattr(storage, "save_frozen", lambda *_: pytest.fail("written again"))
     assert edgekit(*words, "--whole").code == 0

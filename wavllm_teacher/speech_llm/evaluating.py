@@ -67,35 +67,17 @@ def evaluate_tasks(
         AudioError: If a clip cannot be read, or a task's wanted answers do not fit it.
         ConfigError: If speech and prompt are too long, or a library that a figure needs is not installed.
     """
+    tasks: dict[str, list[Instruction]] = {}
+    for instruction in instructions:
+        tasks.setdefault(instruction.task, []).append(instruction)
     results = []
-    for task, found in _by_task(instructions):
+    for task, found in sorted(tasks.items()):
         if task == VERIFICATION:
             figures = _verified(assistant, found, progress)
         else:
             figures = JUDGED.get(task, _classified)(found, _answers(assistant, found, decoding, progress))
         results.append(TaskResult(task, len(found), figures))
     return results
-
-
-def require_judgeable(instructions: Sequence[Instruction]) -> None:
-    """Require that `evaluate_tasks` could judge answers to all of these, before anything is answered.
-
-    Raises:
-        AudioError: If a task's wanted answers do not fit it.
-        ConfigError: If a library that a figure needs is not installed.
-    """
-    for task, found in _by_task(instructions):
-        if task == VERIFICATION:
-            _options(found)
-        else:
-            JUDGED.get(task, _classified)(found, _wanted(found))
-
-
-def _by_task(instructions: Sequence[Instruction]) -> list[tuple[str, list[Instruction]]]:
-    tasks: dict[str, list[Instruction]] = {}
-    for instruction in instructions:
-        tasks.setdefault(instruction.task, []).append(instruction)
-    return sorted(tasks.items())
 
 
 def _request(instruction: Instruction) -> Request:
@@ -122,7 +104,11 @@ def _answers(
 
 def _verified(assistant: Assistant, found: Sequence[Instruction], progress: Progress) -> tuple[Figure, ...]:
     """Return accuracy and equal error rate, from the chance of either answer."""
-    options = _options(found)
+    options = sorted({instruction.answer for instruction in found})
+    if len(options) != 2:
+        raise AudioError(
+            f"task {VERIFICATION}: wanted answers are {', '.join(options)}", "two are needed, as yes and no"
+        )
     scores = []
     for instruction in found:
         request = _request(instruction)
@@ -136,15 +122,6 @@ def _verified(assistant: Assistant, found: Sequence[Instruction], progress: Prog
         Figure("accuracy", right / len(found), f"{how}, threshold 0.5"),
         Figure("equal_error_rate", scoring.equal_error_rate(scores, positive), how),
     )
-
-
-def _options(found: Sequence[Instruction]) -> list[str]:
-    options = sorted({instruction.answer for instruction in found})
-    if len(options) != 2:
-        raise AudioError(
-            f"task {VERIFICATION}: wanted answers are {', '.join(options)}", "two are needed, as yes and no"
-        )
-    return options
 
 
 def _wanted(found: Sequence[Instruction]) -> list[str]:

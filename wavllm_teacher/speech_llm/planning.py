@@ -18,7 +18,7 @@ from wavllm_teacher import hub
 from wavllm_teacher.encoder import SAMPLES_PER_FRAME
 from wavllm_teacher.speech_llm import storage, weights
 from wavllm_teacher.speech_llm.curriculum import NO_MATTER, Schedule
-from wavllm_teacher.speech_llm.evaluating import require_judgeable
+from wavllm_teacher.speech_llm.evaluating import JUDGED, VERIFICATION
 from wavllm_teacher.speech_llm.folder import DECODER, require_model, tokenizer_file
 from wavllm_teacher.speech_llm.hearing import Ears
 from wavllm_teacher.speech_llm.instructions import Instruction, Mixture, naming_longest, read_manifest
@@ -108,7 +108,7 @@ def prepare(config: TuneConfig, progress: Progress = silent) -> Plan:
     tokenizer = load_tokenizer(file)
     _require_vocabulary(tokenizer, file, shape)
     dev = [line for line in lines if line.split == "dev"]
-    require_judgeable(dev)
+    _require_judgeable(dev)
     drawn = [line for line in train if line.task in mixture.tasks]
     _require_room([*drawn, *dev], tokenizer, shape.decoder.positions, progress)
     inputs = {"tasks": _digest(drawn), **_digests({"tokenizer": [file], **files}, progress)}
@@ -185,6 +185,22 @@ def _require_vocabulary(tokenizer: Tokenizer, file: Path, shape: SpeechLlmShape)
             f"{file}: has {tokenizer.size} tokens, a decoder of these sizes {known}",
             "name the decoder that it belongs to, or other sizes",
         )
+
+
+def _require_judgeable(lines: Sequence[Instruction]) -> None:
+    """Require that answers to these could be judged: that they cannot must not be found out after days."""
+    wanted: dict[str, list[Instruction]] = {}
+    for line in lines:
+        wanted.setdefault(line.task, []).append(line)
+    for task, found in wanted.items():
+        answers = [line.answer for line in found]
+        if task in JUDGED:
+            JUDGED[task](found, answers)
+        if task == VERIFICATION and len(set(answers)) != 2:
+            raise AudioError(
+                f"task {task}: wanted answers of split dev are {', '.join(sorted(set(answers)))}",
+                "two are needed, as yes and no",
+            )
 
 
 def _require_room(

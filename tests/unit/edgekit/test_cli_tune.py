@@ -210,7 +210,7 @@ def test_sizes_in_a_file_without_wavlm_and_in_8_bits(edgekit, tasks, tmp_path, m
             *(["wordless.jsonl"], 7, "a wanted text has no word: '!'", "leave it out"),
             marks=pytest.mark.skipif(find_spec("jiwer") is None, reason="the extra wavllm is not installed"),
         ),
-        (["unsure.jsonl"], 7, "task verification: wanted answers are yes", "two are needed"),
+        (["unsure.jsonl"], 7, "task verification: wanted answers of split dev are yes", "two are needed"),
         (["--weight", "emotions=1"], 2, "no instructions of task 'emotions'", "has both, emotion, text"),
         (["--weight", "emotion=0"], 2, "impossible weights", "one is more"),
         (["--weight", "emotion"], 2, "Invalid value for '--weight': 'emotion' is no TASK", "tune --help"),

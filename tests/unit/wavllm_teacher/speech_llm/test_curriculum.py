@@ -233,9 +233,13 @@ def test_what_is_too_long_is_named(instructions, tmp_path):
         trainer([long, spoken], tmp_path, steps=1, batch=20).run()
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"batch": 0}, *({"learning_rate": rate} for rate in (0.0, math.nan, math.inf))]
-)
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}])
 def test_impossible_schedules(wrong):
     with pytest.raises(ConfigError, match="impossible schedule"):
         Schedule(**{"steps": 1, **wrong})
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf])
+def test_learning_rates_that_are_no_numbers(rate):
+    with pytest.raises(ConfigError, match="impossible schedule"):
+        Schedule(1, learning_rate=rate)

@@ -75,7 +75,7 @@ def evaluate_tasks(
         if task == VERIFICATION:
             figures = _verified(assistant, found, progress)
         else:
-            figures = JUDGED.get(task, _classified)(found, _answers(assistant, found, decoding, progress))
+            figures = JUDGED.get(task, _classified)(found, answer(assistant, found, decoding, progress))
         results.append(TaskResult(task, len(found), figures))
     return results
 
@@ -89,9 +89,18 @@ def _lengths(requests: Sequence[Request]) -> list[int]:
     return [0 if request.samples is None else request.samples.size for request in requests]
 
 
-def _answers(
-    assistant: Assistant, found: Sequence[Instruction], decoding: Decoding, progress: Progress
+def answer(
+    assistant: Assistant,
+    found: Sequence[Instruction],
+    decoding: Decoding = GREEDY,
+    progress: Progress = silent,
 ) -> list[str]:
+    """Return the answers to instructions of one task, asked as many together as the model takes.
+
+    Raises:
+        AudioError: If a clip cannot be read.
+        ConfigError: If speech and prompt are too long.
+    """
     answers: list[str] = []
     for start in range(0, len(found), assistant.together):
         batch = found[start : start + assistant.together]

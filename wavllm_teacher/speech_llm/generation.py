@@ -13,13 +13,10 @@ from typing import Any
 
 import torch
 
-from edgekit.audio import SAMPLE_RATE_HZ
 from edgekit.errors import ConfigError
-from wavllm_teacher.encoder import SAMPLES_PER_FRAME
-from wavllm_teacher.speech_llm.hearing import Heard, Samples
+from wavllm_teacher.speech_llm.hearing import Heard
 from wavllm_teacher.speech_llm.model import Sequences, SpeechLlm
 from wavllm_teacher.speech_llm.prompts import Prompt, Request, tokenise
-from wavllm_teacher.speech_llm.sizes import SUBSAMPLING
 from wavllm_teacher.speech_llm.tokens import Tokenizer, stream_text
 
 MOST_TOGETHER = 8
@@ -197,15 +194,6 @@ class Assistant:
         heard: dict[bytes, Heard] = {}
         for key, samples in zip(keys, clips, strict=True):
             if key is not None and samples is not None and key not in heard:
-                heard[key] = self._heard[key] if key in self._heard else self._ears(samples)
+                heard[key] = self._heard[key] if key in self._heard else self.model.hear(samples)
         self._heard = heard
         return [None if key is None else heard[key] for key in keys]
-
-    def _ears(self, samples: Samples) -> Heard:
-        # Before it is heard: of an hour, the encoders would take all memory, for nothing.
-        least, most = samples.size // (SUBSAMPLING * SAMPLES_PER_FRAME), self.model.shape.decoder.positions
-        if least > most:
-            speech = f"{samples.size / SAMPLE_RATE_HZ:.0f} s of speech"
-            raise ConfigError(f"{speech} need {least} positions, the decoder has {most}", "cut the audio")
-        heard: Heard = self.model.ears(samples)
-        return heard

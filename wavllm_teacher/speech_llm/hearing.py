@@ -17,8 +17,14 @@ from torch import nn
 
 from edgekit.errors import ConfigError
 from wavllm_teacher.device import Device
-from wavllm_teacher.encoder import SAMPLES_PER_FRAME, WINDOW_SAMPLES, WhisperStates, pad_to_least
-from wavllm_teacher.speech_llm.sizes import SpeechLlmShape
+from wavllm_teacher.encoder import (
+    LEAST_SAMPLES,
+    SAMPLES_PER_FRAME,
+    WINDOW_SAMPLES,
+    WhisperStates,
+    pad_to_least,
+)
+from wavllm_teacher.speech_llm.sizes import SUBSAMPLING, SpeechLlmShape
 from wavllm_teacher.wavlm_states import WavLMStates
 
 Samples = NDArray[np.float32]
@@ -86,7 +92,20 @@ class Ears(nn.Module):
         windows = tuple(self._window(clip[start : start + WINDOW_SAMPLES]) for start in starts)
         if self.wavlm is None:
             return Heard(windows, None)
-        return Heard(windows, self.wavlm(clip, WINDOW_SAMPLES if self.wavlm_windows else clip.size))
+        return Heard(windows, self.wavlm(clip, self._wavlm_window(clip.size)))
+
+    def positions(self, samples: int) -> int:
+        """Return how many positions of the decoder a clip of so many samples takes, without hearing it."""
+        samples = max(samples, LEAST_SAMPLES)
+        starts = range(0, samples, WINDOW_SAMPLES)
+        windows = [min(WINDOW_SAMPLES, samples - start) for start in starts]
+        semantic = sum(-(-window // (SUBSAMPLING * SAMPLES_PER_FRAME)) for window in windows)
+        if self.wavlm is None:
+            return semantic
+        return min(semantic, -(-self.wavlm.frame_count(samples, self._wavlm_window(samples)) // SUBSAMPLING))
+
+    def _wavlm_window(self, samples: int) -> int:
+        return WINDOW_SAMPLES if self.wavlm_windows else samples
 
     def _window(self, samples: Samples) -> torch.Tensor:
         states = self.whisper(np.pad(samples, (0, WINDOW_SAMPLES - samples.size)), self.whisper_blocks)

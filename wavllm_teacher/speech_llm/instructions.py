@@ -103,6 +103,19 @@ SHOWN_LETTERS = 40
 
 
 @contextlib.contextmanager
+def naming(name: object) -> Iterator[None]:
+    """Put a name in front of what is said of something that is too long.
+
+    Raises:
+        ConfigError: That of the block, with the name in front.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error.what}", error.hint) from error
+
+
+@contextlib.contextmanager
 def naming_longest(batch: Sequence[Instruction], speech: Sequence[int]) -> Iterator[None]:
     """Say of what is too long for a model which clip of a batch is the longest, or else which prompt.
 

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgekit.audio import SAMPLE_RATE_HZ
 from edgekit.errors import ConfigError
 from wavllm_teacher.device import Device
 from wavllm_teacher.speech_llm.decoder import AdaptedDecoder, PromptAdapter
 from wavllm_teacher.speech_llm.fusion import Fusion
-from wavllm_teacher.speech_llm.hearing import Ears, Heard
+from wavllm_teacher.speech_llm.hearing import Ears, Heard, Samples
 from wavllm_teacher.speech_llm.prompts import Prompt
 from wavllm_teacher.speech_llm.sizes import AdapterShape, SpeechLlmShape
 
@@ -87,6 +88,20 @@ class SpeechLlm(nn.Module):
         """Where the decoder computes."""
         place: torch.device = self.fusion.projection.weight.device
         return place
+
+    def hear(self, samples: Samples) -> Heard:
+        """Return what is heard in one clip of (N,) samples at 16 kHz.
+
+        Raises:
+            ConfigError: If its speech alone is longer than the decoder's positions.
+        """
+        # Before it is heard: of an hour, the encoders would take all memory, for nothing.
+        needed, most = self.ears.positions(samples.size), self.shape.decoder.positions
+        if needed > most:
+            speech = f"{samples.size / SAMPLE_RATE_HZ:.0f} s of speech"
+            raise ConfigError(f"{speech} need {needed} positions, the decoder has {most}", "cut the audio")
+        heard: Heard = self.ears(samples)
+        return heard
 
     def scale(self, prompts: Sequence[Prompt]) -> torch.Tensor | None:
         """Return the (B, D) scales that prompts ask for; None in stage one."""

@@ -213,6 +213,19 @@ def test_long_audio_is_its_windows(model, windows):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    "shape", [TINY, replace(TINY, wavlm_windows=True), WHISPER_ALONE], ids=["both", "windows", "alone"]
+)
+def test_positions_are_known_before_anything_is_heard(shape):
+    model = tiny(1, shape)
+    clip = voice(30.5, 1)
+    lengths = (1, 1600, 1920, 2000, 5119, 5120, 5121, 5360, 5520, 5521, 16_000)
+    for samples in (*lengths, WINDOW_SAMPLES - 1, WINDOW_SAMPLES + 1, WINDOW_SAMPLES + 1800, 481_360):
+        heard = model.ears(clip[:samples])
+        assert model.ears.positions(samples) == len(model.fusion([heard])[0]), samples
+
+
+@torch.no_grad()
 def test_fusion_is_adapters_side_by_side(model):
     heard = [model.ears(voice(seconds, 5)) for seconds in (0.5, 1.2)]
     fusion = model.fusion

@@ -163,8 +163,27 @@ class Assistant:
         self.together = together
         self._heard: dict[bytes, Heard] = {}
 
+    def require_room(self, request: Request, answers: Sequence[str] = ()) -> None:
+        """Require that a request fits into the decoder: that is known before its speech is heard.
+
+        Args:
+            request: What is asked.
+            answers: Answers that must fit behind it, each by itself.
+
+        Raises:
+            ConfigError: If speech and prompt, and the longest of the answers, are too long.
+        """
+        prompt = tokenise(request, self.tokenizer)
+        speech = 0 if request.samples is None else self.model.speech_positions(request.samples.size)
+        longest = max((len(self.tokenizer.encode(answer)) + 1 for answer in answers), default=0)
+        self.model.require_room(len(prompt.before) + speech + len(prompt.after) + longest)
+
     def answer(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> list[str]:
-        """Return the answer to each request."""
+        """Return the answer to each request.
+
+        Raises:
+            ConfigError: If one is too long for the decoder.
+        """
         found: list[str] = []
         for start in range(0, len(requests), self.together):
             batch = requests[start : start + self.together]
@@ -178,6 +197,8 @@ class Assistant:
         yield from stream_text(self.tokenizer, (token for token in tokens if token is not None))
 
     def _steps(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[int | None]]:
+        for request in requests:
+            self.require_room(request)
         prompts = [tokenise(request, self.tokenizer) for request in requests]
         return generate(self.model, prompts, self.hear(requests), self.tokenizer.end, decoding)
 

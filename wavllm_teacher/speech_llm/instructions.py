@@ -25,6 +25,7 @@ TASKS = {
 """WavLLM's tasks by the stage that adds them: single ones, then several in one prompt, and step by step.
 Other names are as good; these are the ones that the paper's curriculum has."""
 SPLITS = ("train", "dev", "test")
+SHOWN_LETTERS = 40
 _REQUIRED = ("task", "prompt", "answer")
 _KNOWN = (*_REQUIRED, "audio", "split", "system")
 
@@ -48,6 +49,11 @@ class Instruction:
     audio: Path | None = None
     split: str = SPLITS[0]
     system: str = SYSTEM
+
+    @property
+    def name(self) -> str:
+        """Return what an error calls it: its clip, or the beginning of its prompt."""
+        return f"prompt {self.prompt[:SHOWN_LETTERS]!r}" if self.audio is None else str(self.audio)
 
 
 def read_manifest(file: Path) -> list[Instruction]:
@@ -99,9 +105,6 @@ def _wrong(file: Path, number: int, what: str) -> AudioError:
     return AudioError(f"{file}, line {number}: {what}", f"entries of a line are {', '.join(_KNOWN)}")
 
 
-SHOWN_LETTERS = 40
-
-
 @contextlib.contextmanager
 def naming(name: object) -> Iterator[None]:
     """Put a name in front of what is said of something that is too long.
@@ -131,8 +134,7 @@ def naming_longest(batch: Sequence[Instruction], speech: Sequence[int]) -> Itera
     except ConfigError as error:
         sizes = [(length, len(found.prompt)) for length, found in zip(speech, batch, strict=True)]
         longest = batch[sizes.index(max(sizes))]
-        name = longest.audio or f"prompt {longest.prompt[:SHOWN_LETTERS]!r}"
-        raise ConfigError(f"{name}: {error.what}", error.hint) from error
+        raise ConfigError(f"{longest.name}: {error.what}", error.hint) from error
 
 
 class Mixture:

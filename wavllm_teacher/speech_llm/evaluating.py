@@ -1,5 +1,6 @@
 """How good a speech language model is at each task of a manifest, by the figures that fit the task."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -140,8 +141,11 @@ def _possible(
 
 
 def _options(found: Sequence[Instruction]) -> Sequence[str]:
-    """Return the two answers of a verification."""
-    options = sorted({instruction.answer for instruction in found})
+    """Return the two answers of a verification, each in its most frequent spelling."""
+    spellings: dict[str, Counter[str]] = {}
+    for instruction in found:
+        spellings.setdefault(scoring.plain(instruction.answer), Counter())[instruction.answer.strip()] += 1
+    options = [max(sorted(counts), key=counts.__getitem__) for _, counts in sorted(spellings.items())]
     if len(options) != 2:
         raise AudioError(
             f"task {VERIFICATION}: wanted answers are {', '.join(options)}", "two are needed, as yes and no"
@@ -153,7 +157,8 @@ def _verified(
     asked: Sequence[Instruction], options: Sequence[str], scores: Sequence[float]
 ) -> tuple[Figure, ...]:
     """Return accuracy and equal error rate, from the chances of the second answer."""
-    positive = [instruction.answer == options[1] for instruction in asked]
+    accepted = scoring.plain(options[1])
+    positive = [scoring.plain(instruction.answer) == accepted for instruction in asked]
     right = sum((score > 0.5) is wanted for score, wanted in zip(scores, positive, strict=True))
     how = f"chances of {options[1]!r} against {options[0]!r}"
     return (

@@ -104,6 +104,19 @@ def test_verification_is_decided_by_chances(assistant, audio):
         evaluate_tasks(assistant, [Instruction("verification", "Same?", "yes", audio[0])])
 
 
+def test_spellings_of_a_verification_are_one_answer(assistant, audio):
+    def figures(*answers):
+        lines = [Instruction("verification", "Same?", w, a) for w, a in zip(answers, audio, strict=True)]
+        return evaluate_tasks(assistant, lines)[0].figures
+
+    # The most frequent spelling is the one whose chances count; of equals, the first in the alphabet.
+    assert figures("yes", "Yes.", "no", "yes") == figures("yes", "yes", "no", "yes")
+    assert figures("Yes", "yes ", "No!", '"no"') == figures("Yes", "Yes", '"no"', '"no"')
+    assert figures("Yes", "Yes", "no", "no")[0].how.startswith("chances of 'Yes' against 'no'")
+    with pytest.raises(AudioError, match="wanted answers are Maybe, no, YES"):
+        figures("yes", "no", "Maybe", "YES")
+
+
 def write_tasks(folder, audio):
     lines = [
         {"task": "emotion", "audio": str(audio[0]), "prompt": "How?", "answer": "sad", "split": "test"},

@@ -74,11 +74,12 @@ def ask(
     """
     from edgekit.audio import SAMPLE_RATE_HZ, read_audio
     from wavllm_teacher.speech_llm.instructions import naming
-    from wavllm_teacher.speech_llm.prompts import SYSTEM
+    from wavllm_teacher.speech_llm.prompts import SENTENCE, SYSTEM, require_text
     from wavllm_teacher.speech_llm.steps import require_possible, stream_steps
 
     asked = _asked(prompt, steps, before)
     require_possible(asked)
+    require_text(system or SYSTEM, SENTENCE)
     decoding = _decoding(sample, temperature, seed, max_tokens)
     if model is None:
         raise ConfigError("no speech language model given", MODEL_HINT)

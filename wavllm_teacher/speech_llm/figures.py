@@ -85,7 +85,9 @@ def render(results: Sequence[TaskResult]) -> RenderableType:
 def _left_out(result: TaskResult) -> str:
     count, first = len(result.left_out), result.left_out[0]
     whole = f"left out: {count:,} of {result.items + count:,} of {result.task}"
-    return f"{whole}{', the first' if count > 1 else ''}: {first.item}: {first.reason}"
+    told = f"{whole}{', the first' if count > 1 else ''}: {first.item}: {first.reason}"
+    # A file's name need not be valid UTF-8, a terminal's text must be.
+    return told.encode(errors="backslashreplace").decode()
 
 
 def shown(figure: Figure) -> str:

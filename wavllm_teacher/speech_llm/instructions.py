@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import AudioError, ConfigError
-from wavllm_teacher.speech_llm.prompts import SYSTEM
+from wavllm_teacher.speech_llm.prompts import SYSTEM, is_text
 
 TASKS = {
     1: ("recognition", "translation", "verification", "emotion", "questions", "text"),
@@ -97,6 +97,9 @@ def _problem(entries: Mapping[str, Any]) -> str:
         return f"{missing[0]} is missing"
     if unknown:
         return f"unknown entry {unknown[0]}"
+    broken = [name for name, text in entries.items() if name != "audio" and not is_text(text)]
+    if broken:
+        return f"{broken[0]} is not valid UTF-8: {entries[broken[0]]!a}"
     split = entries.get("split", SPLITS[0])
     return "" if split in SPLITS else f"split is {split!r}, not one of {', '.join(SPLITS)}"
 

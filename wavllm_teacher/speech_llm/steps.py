@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgekit.errors import ConfigError
 from wavllm_teacher.speech_llm.generation import GREEDY, Assistant, Decoding
 from wavllm_teacher.speech_llm.hearing import Samples
-from wavllm_teacher.speech_llm.prompts import SYSTEM, Request
+from wavllm_teacher.speech_llm.prompts import SYSTEM, Request, require_text
 
 PREVIOUS = "previous"
 _PLACE = re.compile(rf"\{{({PREVIOUS}|\d+)\}}")
@@ -55,11 +55,13 @@ def require_possible(steps: Sequence[str]) -> None:
     """Require that every step refers to steps before it alone.
 
     Raises:
-        ConfigError: If there is no step, one is empty, or it refers to an answer that is not there yet.
+        ConfigError: If there is no step, one is empty or not valid UTF-8, or it refers to an answer that is
+            not there yet.
     """
     if not steps or not all(step.strip() for step in steps):
         raise ConfigError("a step without a prompt", "say what to do in every step")
     for number, step in enumerate(steps, 1):
+        require_text(step, "the prompt" if len(steps) == 1 else f"the prompt of step {number}")
         for place in _PLACE.findall(step):
             wanted = number - 1 if place == PREVIOUS else int(place)
             if not 1 <= wanted < number:

@@ -14,7 +14,7 @@ from edgekit.cli import main
 from edgekit.errors import AudioError
 from wavllm_teacher.speech_llm import scoring
 from wavllm_teacher.speech_llm.choices import option_chances
-from wavllm_teacher.speech_llm.evaluating import evaluate_tasks
+from wavllm_teacher.speech_llm.evaluating import LeftOut, TaskResult, evaluate_tasks
 from wavllm_teacher.speech_llm.figures import PAPER, TITLES, render, to_dict
 from wavllm_teacher.speech_llm.folder import load_assistant
 from wavllm_teacher.speech_llm.generation import Assistant, Decoding
@@ -190,6 +190,9 @@ def test_a_task_of_which_nothing_can_be_asked_costs_no_other(folder, assistant, 
     assert lines[1].split() == ["text", "1", "accuracy", "0.0", "%"]
     assert lines[3].startswith("left out: 2 of 2 of emotion, the first: /")
     assert lines[3].endswith("long.wav: 170 s of speech need 2125 positions, the decoder has 2048")
+    found = [TaskResult("text", 0, (), (LeftOut("\udce9.wav", "no such file"),))]
+    Console(width=300).print(render(found))
+    assert "left out: 1 of 1 of text: \\udce9.wav: no such file" in capsys.readouterr().out
 
 
 def test_a_verification_without_two_answers_fails_before_anything_is_asked(assistant, audio, monkeypatch):

@@ -44,6 +44,8 @@ def test_a_manifest(tmp_path):
         ({"task": "a", "prompt": "b"}, "answer is missing"),
         ({**LINE, "prompt": " "}, "prompt is missing"),
         ({**LINE, "speaker": "x"}, "unknown entry speaker"),
+        ({**LINE, "answer": "s\ud800d"}, r"answer is not valid UTF-8: 's\\ud800d'"),
+        ({**LINE, "task": "\udce9"}, "task is not valid UTF-8"),
         ({**LINE, "split": "all"}, "split is 'all'"),
         ({**LINE, "audio": "no.wav"}, "no audio file no.wav"),
     ],

@@ -55,11 +55,11 @@ class WavLMStates(nn.Module):
     def frame_count(self, samples: int, window_samples: int = WINDOW_SAMPLES) -> int:
         """Return T of a clip of so many samples, as `forward` gives it."""
         starts = range(0, samples, window_samples)
-        counts = torch.tensor([max(LEAST_SAMPLES, min(window_samples, samples - start)) for start in starts])
+        counts = [max(LEAST_SAMPLES, min(window_samples, samples - start)) for start in starts]
         config = self.encoder.config
         for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-            counts = (counts - kernel) // stride + 1
-        return int(counts.sum())
+            counts = [(count - kernel) // stride + 1 for count in counts]
+        return sum(counts)
 
     def _window_states(self, samples: NDArray[np.float32]) -> torch.Tensor:
         """Return (L + 1, T, D) hidden states of one window."""

@@ -8,6 +8,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ class Mixture:
             Without any weights, tasks are drawn as often as they have instructions.
 
     Raises:
-        ConfigError: If a weighted task has no instructions, or a weight is negative, or all are 0.
+        ConfigError: If a weighted task has no instructions, a weight is negative or no number, or all are 0.
     """
 
     def __init__(
@@ -165,7 +166,10 @@ class Mixture:
                 f"no instructions of task {unknown[0]!r}",
                 f"the manifest has {', '.join(sorted(self.by_task))}",
             )
-        if not chosen or min(chosen.values()) < 0 or sum(chosen.values()) == 0:
+        for task, weight in chosen.items():
+            if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+                raise ConfigError(f"weight of task {task!r} is {weight!r}", "give it a number from 0")
+        if not 0 < sum(chosen.values()) < math.inf:
             raise ConfigError(
                 f"impossible weights of tasks: {dict(chosen)}", "weights are 0 or more, one is more"
             )

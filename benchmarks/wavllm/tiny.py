@@ -28,9 +28,9 @@ from benchmarks.wavllm.sounds import Samples, write_sounds
 from edgekit import artifact
 from edgekit.audio import read_audio
 from wavllm_teacher.speech_llm import storage
-from wavllm_teacher.speech_llm.curriculum import Schedule, Trainer
-from wavllm_teacher.speech_llm.evaluating import JUDGED, answer
-from wavllm_teacher.speech_llm.generation import Assistant, Decoding
+from wavllm_teacher.speech_llm.curriculum import Schedule, Trainer, answers_to
+from wavllm_teacher.speech_llm.evaluating import JUDGED
+from wavllm_teacher.speech_llm.generation import Decoding
 from wavllm_teacher.speech_llm.hearing import Ears, Heard
 from wavllm_teacher.speech_llm.instructions import SPLITS, Instruction, Mixture, read_manifest
 from wavllm_teacher.speech_llm.model import SpeechLlm
@@ -207,13 +207,13 @@ def _answered(model: SpeechLlm, lines: Sequence[Instruction], most: int) -> dict
         `shares`: of each task, answered exactly; `items`: of each; `combined`: metric to figure of all
         combined forms together, as `edgekit evaluate` judges them.
     """
-    assistant, shares, items = Assistant(model, TOKENIZER), {}, {}
+    shares, items = {}, {}
     combined: list[tuple[Instruction, str]] = []
     for task in (*tasks.SINGLE, *tasks.COMBINED, *tasks.UNSEEN):
         found = chosen(lines, "test", task, most)
         if not found:
             continue
-        answers = answer(assistant, found, BRIEF)
+        answers = answers_to(model, TOKENIZER, found, BRIEF)
         items[task] = len(found)
         shares[task] = float(np.mean([a == line.answer for a, line in zip(answers, found, strict=True)]))
         combined += zip(found, answers, strict=True) if task in tasks.COMBINED else ()

@@ -50,6 +50,14 @@ def read_json(file: Path) -> dict[str, Any]:
     return found
 
 
+def wrong_entries() -> tuple[type[Exception], ...]:
+    """Return what making a network of a `config.json` with impossible entries raises."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    builtin = (TypeError, KeyError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+    return (*builtin, StrictDataclassError)
+
+
 def weight_files(folder: Path) -> list[str]:
     """Return the names of the files that hold a folder's weights, an index of parts first.
 

@@ -33,9 +33,6 @@ MASK_EMBEDDING = "masked_spec_embed"
 MOST_SAMPLES = 60 * SAMPLE_RATE_HZ
 """What is computed together, padding included: 1.4 GB for WavLM-large in float32, beside its weights."""
 
-_WRONG_ENTRY = (TypeError, KeyError, ValueError, AttributeError, ArithmeticError, RuntimeError)
-"""What building a network of impossible sizes raises; transformers has a class of its own besides."""
-
 
 class Regressor(nn.Module):
     """An encoder and a head whose modules are named as in the public checkpoint.
@@ -193,8 +190,6 @@ def load_public(folder: Path, build: Callable[[Mapping[str, Any]], Regressor]) -
         ArtifactError: If a file is missing or damaged, the config is wrong, or a tensor does not fit.
         UnsupportedError: If the config asks for another model.
     """
-    from huggingface_hub.errors import StrictDataclassError
-
     file = folder / hub.CONFIG_FILE
     config, device = hub.read_json(file), best_device()
     try:
@@ -202,7 +197,7 @@ def load_public(folder: Path, build: Callable[[Mapping[str, Any]], Regressor]) -
         # Without memory at first: the tensors of the checkpoint become the network's.
         with torch.device("meta"):
             network = build(config)
-    except (*_WRONG_ENTRY, StrictDataclassError) as error:
+    except hub.wrong_entries() as error:
         reason = " ".join(str(error).split())
         raise ArtifactError(f"{file}: wrong entry: {reason}", checkpoint.REPAIR) from error
     weights = [folder / name for name in hub.weight_files(folder) if not name.endswith(hub.INDEX_ENDING)]

@@ -14,7 +14,7 @@ from torch import nn
 from edgekit.errors import ArtifactError
 from wavllm_teacher import checkpoint, hub
 from wavllm_teacher.device import CPU, Device
-from wavllm_teacher.encoder import WINDOW_SAMPLES, pad_to_least
+from wavllm_teacher.encoder import LEAST_SAMPLES, WINDOW_SAMPLES, pad_to_least
 
 VARIANCE_FLOOR = 1e-7
 """Added to the variance of the audio, as transformers' feature extractor does."""
@@ -51,6 +51,15 @@ class WavLMStates(nn.Module):
         """Compute there from now on; hidden states come back to the processor."""
         self.device = device
         self.encoder.to(device.name)
+
+    def frame_count(self, samples: int, window_samples: int = WINDOW_SAMPLES) -> int:
+        """Return T of a clip of so many samples, as `forward` gives it."""
+        starts = range(0, samples, window_samples)
+        counts = [max(LEAST_SAMPLES, min(window_samples, samples - start)) for start in starts]
+        config = self.encoder.config
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            counts = [(count - kernel) // stride + 1 for count in counts]
+        return sum(counts)
 
     def _window_states(self, samples: NDArray[np.float32]) -> torch.Tensor:
         """Return (L + 1, T, D) hidden states of one window."""

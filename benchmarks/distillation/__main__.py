@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.distillation import report
-from benchmarks.distillation.rows import ABLATIONS, AMOUNTS, FULL, Row
+from benchmarks.distillation.rows import ALL, FULL, Row
 from benchmarks.measured import Measured
 from benchmarks.students.agreement import Agreement, TestSets, full_teacher
 from benchmarks.students.training import label_everything, once, show
@@ -34,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.distillation", description=__doc__.splitlines()[0]
     )
-    rows = {row.name: row for row in (*ABLATIONS, *AMOUNTS)}
+    rows = {row.name: row for row in ALL}
     parser.add_argument("--only", choices=rows, action="append", help="train this row and write no page")
     parser.add_argument("--done", action="store_true", help="write the page of what has been trained")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "distillation.md")

@@ -72,6 +72,10 @@ ABLATIONS = (
     Row("crop-3", "crops of 3 s", ("crop_s=3",)),
     Row("seed-1", "another seed", ("seed=1",)),
 )
-AMOUNTS = tuple(
-    Row(f"clips-{share:g}", f"{share:.0%} of the clips", share=share) for share in (0.125, 0.25, 0.5)
+SHARES = (0.125, 0.25, 0.5)
+AMOUNTS = tuple(Row(f"clips-{share:g}", f"{share:.0%} of the clips", share=share) for share in SHARES)
+AMOUNTS_HOP_32 = tuple(
+    Row(f"hop-32-clips-{share:g}", f"hop 32, {share:.0%} of the clips", hop=32, share=share)
+    for share in SHARES
 )
+ALL = (*ABLATIONS, *AMOUNTS, *AMOUNTS_HOP_32)

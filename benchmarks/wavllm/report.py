@@ -13,6 +13,8 @@ from wavllm_teacher.speech_llm.figures import PAPER, TITLES
 SINGLE_BAR, COMBINED_BAR, STAGE_ONE_BAR, MINUTES_BAR = 0.95, 0.90, 0.5, 20
 Results = Mapping[str, Any]
 Shares = Mapping[str, float]
+FORM = ("instruction_following", "part_accuracy")
+"""What is told of combined answers beside those that are wholly right."""
 
 
 def markdown(found: Results) -> str:
@@ -54,7 +56,7 @@ def _tiny(found: Results) -> list[str]:
         arm: {seed: run["shares"] for seed, run in runs.items()} for arm, runs in found["combined"].items()
     }
     first = found["single"]["shares"]
-    lines = [*_introduction(), *_single(first, arms), *_combined(first, arms), *_comparison(first, arms)]
+    lines = [*_introduction(), *_single(first, arms), *_combined(found), *_comparison(first, arms)]
     return [*lines, *_losses(found), *_time(found)]
 
 
@@ -100,8 +102,9 @@ def _single(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list[str
     ]
 
 
-def _combined(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list[str]:
-    everyone = [first, *(shares for runs in arms.values() for shares in runs.values())]
+def _combined(found: Results) -> list[str]:
+    runs = [found["single"], *(run for arm in found["combined"].values() for run in arm.values())]
+    everyone: list[Shares] = [run["shares"] for run in runs]
     rows = [
         [task, *(f"{shares[task]:.3f}" for shares in everyone)] for task in (*tasks.COMBINED, *tasks.UNSEEN)
     ]
@@ -110,15 +113,22 @@ def _combined(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list[s
         tasks.UNSEEN_PAIRED[0].format("pitch", "count"),
     )
     rows.append(["**mean of the first four**", *(f"**{combined_mean(shares):.3f}**" for shares in everyone)])
+    rows += [
+        [f"{TITLES[name]}, all four", *(f"{run['combined'][name]:.3f}" for run in runs)] for name in FORM
+    ]
     return [
         *_paragraph(
             f"""Combined instructions: `pairs` ("Name the pitch and the count.", answered "high; two"),
             `reversed` ("Name the pitch after the count."), `steps` ("First the pitch, then the count, step
             by step.", answered "pitch: high; count: two"), `triples`. Never trained: {pairing}, and the
-            wording "{wording}"
+            wording "{wording}" An answer follows its instruction if it has all parts that are asked for, in
+            the order and form asked, right or wrong ([how](../docs/wavllm.md#evaluating)).
             """
         ),
-        *_table(["", "stage one", *(f"{arm}, seed {seed}" for arm in arms for seed in arms[arm])], rows),
+        *_table(
+            ["", "stage one", *(f"{arm}, seed {n}" for arm, all_ in found["combined"].items() for n in all_)],
+            rows,
+        ),
     ]
 
 
@@ -128,6 +138,7 @@ def _comparison(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list
         for arm in ("plain", "prompt-aware")
     )
     better = sum(aware[seed] > plain[seed] for seed in plain)
+    gains = ", ".join(f"{aware[seed] - plain[seed]:+.3f}" for seed in plain)
     means = " and ".join(f"{np.mean(list(values.values())):.3f}" for values in (plain, aware))
     unseen = " and ".join(f"{_mean(runs, tasks.UNSEEN[0]):.3f}" for runs in arms.values())
     return [
@@ -140,7 +151,7 @@ def _comparison(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list
         ),
         *_paragraph(
             f"""Plain and prompt-aware, mean of {len(plain)} seeds: {means}; the prompt-aware adapter is
-            better at {better} of {len(plain)}. Of the pairing never trained: {unseen}. The bar is
+            better at {better} of {len(plain)}, by {gains}. Of the pairing never trained: {unseen}. The bar is
             {COMBINED_BAR:.2f}, the stage-one model at most {STAGE_ONE_BAR:.1f} (it has
             {combined_mean(first):.3f}).
             """
@@ -153,12 +164,23 @@ def _losses(found: Results) -> list[str]:
         f"{arm} " + ", ".join(f"{run['losses'][-1]:.4f}" for run in runs.values())
         for arm, runs in found["combined"].items()
     ]
+    items = found["single"]["items"]
+    asked = sum(items[name] for name in tasks.COMBINED)
+    error = max(
+        _standard_error(run["shares"], items) for runs in found["combined"].values() for run in runs.values()
+    )
     return _paragraph(
-        f"""Each share is of at most {tiny.FULL.items} items: a difference of one or two hundredths between
-        two runs is not a finding. Beside the declared figure, the training loss over the last tenth of the
-        steps, by seed: {"; ".join(ends)}.
+        f"""Each share is of {min(items.values())} to {max(items.values())} items, each mean of {asked:,}: of
+        another draw of as many items, a mean would differ by a standard error of up to {error:.3f}. Beside
+        the declared figure, the training loss over the last tenth of the steps, by seed: {"; ".join(ends)}.
         """
     )
+
+
+def _standard_error(shares: Shares, items: Mapping[str, int]) -> float:
+    """Return that of `combined_mean`, for items drawn independently."""
+    variances = [shares[name] * (1 - shares[name]) / items[name] for name in tasks.COMBINED]
+    return float(np.sqrt(np.sum(variances)) / len(variances))
 
 
 def _mean(runs: Mapping[str, Shares], task: str) -> float:
@@ -193,8 +215,8 @@ def _paper(found: Results) -> list[str]:
         ours["emotion", "accuracy"] = f"{np.mean(seeds):.1%}, EmoDB test speakers, 7 emotions"
     if "tiny" in found:
         runs = found["tiny"]["combined"]["prompt-aware"].values()
-        right = np.mean([combined_mean(run["shares"]) for run in runs])
-        ours["multiple", "instruction_following"] = f"{right:.1%} wholly right, tiny model, sounds"
+        followed = np.mean([run["combined"]["instruction_following"] for run in runs])
+        ours["multiple", "instruction_following"] = f"{followed:.1%}, tiny model, sounds"
     rows = [
         [f"{task}: {TITLES[metric]}", f"{figure.value:.1%} ({figure.on}; {figure.mark})", ours[task, metric]]
         for (task, metric), figures in PAPER.items()

@@ -28,7 +28,8 @@ from benchmarks.wavllm.sounds import Samples, write_sounds
 from edgekit import artifact
 from edgekit.audio import read_audio
 from wavllm_teacher.speech_llm import storage
-from wavllm_teacher.speech_llm.curriculum import Schedule, Trainer, exact_share
+from wavllm_teacher.speech_llm.curriculum import Schedule, Trainer, answers_to
+from wavllm_teacher.speech_llm.evaluating import JUDGED
 from wavllm_teacher.speech_llm.generation import Decoding
 from wavllm_teacher.speech_llm.hearing import Ears, Heard
 from wavllm_teacher.speech_llm.instructions import SPLITS, Instruction, Mixture, read_manifest
@@ -82,7 +83,7 @@ COMBINED_WEIGHTS = {"pairs": 6.0, "reversed": 3.0, "steps": 3.0, "triples": 3.0}
     tasks.SINGLE, 2.0
 )
 FULL = Recipe(
-    clips={"train": 1000, "dev": 160, "test": 240},
+    clips={"train": 1000, "dev": 160, "test": 720},
     encoder_steps=260,
     decoder_steps=600,
     decoder_batch=32,
@@ -90,7 +91,7 @@ FULL = Recipe(
     combined=Schedule(steps=600, batch=24, learning_rate=8e-3, checkpoint_every=1000),
     single_weights=SINGLE_WEIGHTS,
     combined_weights=COMBINED_WEIGHTS,
-    items=150,
+    items=400,
 )
 
 
@@ -129,14 +130,11 @@ def write_tasks(folder: Path, recipe: Recipe) -> None:
     artifact.write_text(folder / MANIFEST, "\n".join(lines) + "\n")
 
 
-def chosen(lines: Sequence[Instruction], split: str, names: Sequence[str], most: int) -> list[Instruction]:
-    """Return instructions of a split and of some tasks, at most so many of each, taken at random."""
-    found: list[Instruction] = []
-    for name in names:
-        pool = [line for line in lines if line.split == split and line.task == name]
-        order = np.random.default_rng(0).permutation(len(pool))
-        found += [pool[index] for index in order[:most]]
-    return found
+def chosen(lines: Sequence[Instruction], split: str, task: str, most: int) -> list[Instruction]:
+    """Return instructions of a split and a task, at most so many, taken at random."""
+    pool = [line for line in lines if line.split == split and line.task == task]
+    order = np.random.default_rng(0).permutation(len(pool))
+    return [pool[index] for index in order[:most]]
 
 
 def make_ears(folder: Path, recipe: Recipe) -> dict[str, Any]:
@@ -169,7 +167,7 @@ def learn_single(folder: Path, recipe: Recipe) -> dict[str, Any]:
     mixture = Mixture(_trained(lines), recipe.single_weights)
     losses = _train(model, mixture, recipe.single, folder / FIRST)
     storage.save_adapters(model, folder / FIRST)
-    return {"losses": losses, "shares": _shares(model, lines, recipe.items)}
+    return {"losses": losses} | _answered(model, lines, recipe.items)
 
 
 def learn_combined(folder: Path, recipe: Recipe, arm: str, seed: int) -> dict[str, Any]:
@@ -180,7 +178,7 @@ def learn_combined(folder: Path, recipe: Recipe, arm: str, seed: int) -> dict[st
     losses = _train(
         model, Mixture(_trained(lines), recipe.combined_weights), schedule, folder / f"{arm}-{seed}"
     )
-    return {"losses": losses, "shares": _shares(model, lines, recipe.items)}
+    return {"losses": losses} | _answered(model, lines, recipe.items)
 
 
 def _trained(lines: Sequence[Instruction]) -> list[Instruction]:
@@ -202,10 +200,26 @@ def _train(model: SpeechLlm, mixture: Mixture, schedule: Schedule, folder: Path)
     return Trainer(model, TOKENIZER, mixture, schedule, folder).run().losses
 
 
-def _shares(model: SpeechLlm, lines: Sequence[Instruction], most: int) -> dict[str, float]:
-    """Return the share of held-out items of each task that is answered exactly."""
-    names = (*tasks.SINGLE, *tasks.COMBINED, *tasks.UNSEEN)
-    return exact_share(model, TOKENIZER, chosen(lines, "test", names, most), BRIEF)
+def _answered(model: SpeechLlm, lines: Sequence[Instruction], most: int) -> dict[str, Mapping[str, float]]:
+    """Return how held-out items are answered.
+
+    Returns:
+        `shares`: of each task, answered exactly; `items`: of each; `combined`: metric to figure of all
+        combined forms together, as `edgekit evaluate` judges them.
+    """
+    shares, items = {}, {}
+    combined: list[tuple[Instruction, str]] = []
+    for task in (*tasks.SINGLE, *tasks.COMBINED, *tasks.UNSEEN):
+        found = chosen(lines, "test", task, most)
+        if not found:
+            continue
+        answers = answers_to(model, TOKENIZER, found, BRIEF)
+        items[task] = len(found)
+        shares[task] = float(np.mean([a == line.answer for a, line in zip(answers, found, strict=True)]))
+        combined += zip(found, answers, strict=True) if task in tasks.COMBINED else ()
+    figures = JUDGED["multiple"](*map(list, zip(*combined, strict=True)))
+    judged = {figure.metric: figure.value for figure in figures if figure.value is not None}
+    return {"shares": shares, "items": items, "combined": judged}
 
 
 def _save(file: Path, values: Mapping[str, Any]) -> None:

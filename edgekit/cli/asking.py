@@ -73,17 +73,21 @@ def ask(
     AUDIO is any audio file; PROMPT says what to do with it. The answer is printed as it comes.
     """
     from edgekit.audio import SAMPLE_RATE_HZ, read_audio
-    from wavllm_teacher.speech_llm.prompts import SYSTEM
+    from wavllm_teacher.speech_llm.instructions import naming
+    from wavllm_teacher.speech_llm.prompts import SENTENCE, SYSTEM, require_text
     from wavllm_teacher.speech_llm.steps import require_possible, stream_steps
 
     asked = _asked(prompt, steps, before)
     require_possible(asked)
+    require_text(system or SYSTEM, SENTENCE)
     decoding = _decoding(sample, temperature, seed, max_tokens)
     if model is None:
         raise ConfigError("no speech language model given", MODEL_HINT)
     samples = read_audio(audio)
     assistant = load_model(model, **parts)
-    turns = list(_turns(stream_steps(assistant, asked, samples, decoding, system or SYSTEM), asked, as_json))
+    with naming(audio):
+        answers = stream_steps(assistant, asked, samples, decoding, system or SYSTEM)
+        turns = list(_turns(answers, asked, as_json))
     if as_json:
         last = {**turns[-1], "answer_s": round(sum(turn["answer_s"] for turn in turns), 3)}
         heard = {"audio": str(audio), "audio_s": round(samples.size / SAMPLE_RATE_HZ, 3)}

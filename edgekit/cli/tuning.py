@@ -198,7 +198,9 @@ def _print(out: Path, as_json: bool) -> None:
         f"stage {metrics['stage']}: {trained}, loss {first:.3f} in the first step, {last:.3f} in the last"
     )
     for task, found in metrics["dev"].items():
-        click.echo(f"{task}, {found['items']} dev lines: {_shown(found['figures'])}")
+        left_out = f", {len(found['left_out'])} left out" if found["left_out"] else ""
+        shown = f": {_shown(found['figures'])}" if found["figures"] else ""
+        click.echo(f"{task}, {found['items']} dev lines{left_out}{shown}")
 
 
 def _shown(measured: Mapping[str, Mapping[str, Any]]) -> str:

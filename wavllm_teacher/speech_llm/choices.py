@@ -28,6 +28,7 @@ def option_chances(assistant: Assistant, request: Request, options: Sequence[str
     """
     if not options or len(set(options)) < len(options):
         raise ConfigError(f"impossible options: {', '.join(options) or 'none'}", "name different answers")
+    assistant.require_room(request, options)
     tokenizer, size = assistant.tokenizer, assistant.together
     answers = [[*tokenizer.encode(option), tokenizer.end] for option in options]
     batches = [answers[start : start + size] for start in range(0, len(answers), size)]

@@ -15,7 +15,7 @@ import io
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,9 @@ from wavllm_teacher import checkpoint
 from wavllm_teacher.device import CPU, Device
 from wavllm_teacher.speech_llm.generation import GREEDY, Assistant, Decoding
 from wavllm_teacher.speech_llm.hearing import Heard
-from wavllm_teacher.speech_llm.instructions import Instruction, Mixture, naming_longest
+from wavllm_teacher.speech_llm.instructions import Instruction, Mixture, naming, naming_longest
 from wavllm_teacher.speech_llm.model import SpeechLlm
-from wavllm_teacher.speech_llm.prompts import Request, tokenise
+from wavllm_teacher.speech_llm.prompts import Prompt, Request, tokenise
 from wavllm_teacher.speech_llm.storage import fingerprint, frozen_parts
 from wavllm_teacher.speech_llm.tokens import Tokenizer
 
@@ -120,11 +120,13 @@ class Hearing:
 
         Raises:
             AudioError: If it cannot be read.
+            ConfigError: If its speech alone is longer than the decoder's positions; names it.
         """
         if audio is None:
             return None
         if audio not in self._kept:
-            self._kept[audio] = self.model.ears(read_audio(audio))
+            with naming(audio):
+                self._kept[audio] = self.model.hear(read_audio(audio))
             self._bytes += _size(self._kept[audio])
         self._kept.move_to_end(audio)
         heard = self._kept[audio]
@@ -140,25 +142,21 @@ def _size(heard: Heard) -> int:
 
 def answer_loss(
     model: SpeechLlm,
-    tokenizer: Tokenizer,
-    batch: Sequence[Instruction],
+    prompts: Sequence[Prompt],
     heard: Sequence[Heard | None],
-    count: int | None = None,
+    answers: Sequence[Sequence[int]],
 ) -> torch.Tensor:
-    """Return the mean cross entropy of all tokens of a batch's answers, each answer's end included.
+    """Return the cross entropy of all tokens of answers, summed.
 
     Args:
         model: What is trained.
-        tokenizer: The decoder's.
-        batch: The instructions, at least one.
+        prompts: Tokens of instructions, at least one.
         heard: The speech of each; None where there is none.
-        count: What to divide the sum over tokens by, where the batch is a part of a larger one.
+        answers: Tokens of each one's answer, its end included.
+
+    Raises:
+        ConfigError: If speech, prompt and answer are longer than the decoder's positions.
     """
-    requests = [
-        Request(found.prompt, _speech(clip), found.system) for found, clip in zip(batch, heard, strict=True)
-    ]
-    prompts = [tokenise(request, tokenizer) for request in requests]
-    answers = _answer_tokens(tokenizer, batch)
     longest = max(map(len, answers))
     # All answers end where the sequence ends, so the last positions alone need logits; the very last predicts
     # what would follow the end.
@@ -166,14 +164,9 @@ def answer_loss(
     targets = torch.full((len(answers), longest), IGNORED)
     for row, answer in enumerate(answers):
         targets[row, longest - len(answer) :] = torch.tensor(answer)
-    summed = F.cross_entropy(
+    return F.cross_entropy(
         logits.flatten(0, 1), targets.flatten().to(logits.device), ignore_index=IGNORED, reduction="sum"
     )
-    return summed / (count or sum(map(len, answers)))
-
-
-def _answer_tokens(tokenizer: Tokenizer, batch: Sequence[Instruction]) -> list[list[int]]:
-    return [[*tokenizer.encode(found.answer), tokenizer.end] for found in batch]
 
 
 def _speech(heard: Heard | None) -> Any:
@@ -280,21 +273,26 @@ class Trainer:
 
     def _learn(self, batch: Sequence[Instruction], seed: int) -> float:
         """Leave the gradients of this process's part, and return the loss of the whole batch."""
-        own = batch[self.team.part(len(batch), 1)]
-        return self.team.add(
-            self._learn_part(own, sum(map(len, _answer_tokens(self.tokenizer, batch))), seed)
-        )
+        answers = [[*self.tokenizer.encode(found.answer), self.tokenizer.end] for found in batch]
+        own = self.team.part(len(batch), 1)
+        return self.team.add(self._learn_part(batch[own], answers[own], sum(map(len, answers)), seed))
 
-    def _learn_part(self, own: Sequence[Instruction], count: int, seed: int) -> float:
+    def _learn_part(
+        self, own: Sequence[Instruction], answers: Sequence[Sequence[int]], count: int, seed: int
+    ) -> float:
         if not own:
             return 0.0
         heard = [self.hearing(found.audio) for found in own]
+        prompts = [
+            tokenise(Request(found.prompt, _speech(clip), found.system), self.tokenizer)
+            for found, clip in zip(own, heard, strict=True)
+        ]
         self.model.train()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             lengths = [0 if clip is None else _size(clip) for clip in heard]
             with self.device.autocast(), naming_longest(own, lengths):
-                loss = answer_loss(self.model, self.tokenizer, own, heard, count)
+                loss = answer_loss(self.model, prompts, heard, answers) / count
             torch.autograd.backward(loss)
         return loss.item()
 
@@ -351,17 +349,31 @@ class Trainer:
             ) from error
 
 
+def answers_to(
+    model: SpeechLlm, tokenizer: Tokenizer, instructions: Sequence[Instruction], decoding: Decoding = GREEDY
+) -> list[str]:
+    """Return what a model answers to each instruction.
+
+    Raises:
+        AudioError: If a clip cannot be read.
+        ConfigError: If speech and prompt are longer than the decoder's positions.
+    """
+    requests = [
+        Request(i.prompt, None if i.audio is None else read_audio(i.audio), i.system) for i in instructions
+    ]
+    return Assistant(model, tokenizer).answer(requests, decoding)
+
+
 def exact_share(
-    model: SpeechLlm, tokenizer: Tokenizer, instructions: Iterable[Instruction], decoding: Decoding = GREEDY
+    model: SpeechLlm, tokenizer: Tokenizer, instructions: Sequence[Instruction], decoding: Decoding = GREEDY
 ) -> dict[str, float]:
     """Return, for each task, the share of instructions whose answer is exactly the wanted one.
 
     Raises:
         AudioError: If a clip cannot be read.
+        ConfigError: If speech and prompt are longer than the decoder's positions.
     """
-    assistant, found = Assistant(model, tokenizer), list(instructions)
-    requests = [Request(i.prompt, None if i.audio is None else read_audio(i.audio), i.system) for i in found]
-    right: dict[str, list[bool]] = {}
-    for instruction, answer in zip(found, assistant.answer(requests, decoding), strict=True):
+    answers, right = answers_to(model, tokenizer, instructions, decoding), dict[str, list[bool]]()
+    for instruction, answer in zip(instructions, answers, strict=True):
         right.setdefault(instruction.task, []).append(answer == instruction.answer)
     return {task: sum(hits) / len(hits) for task, hits in sorted(right.items())}

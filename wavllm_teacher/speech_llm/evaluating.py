@@ -1,15 +1,16 @@
 """How good a speech language model is at each task of a manifest, by the figures that fit the task."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgekit.audio import read_audio
-from edgekit.errors import AudioError
+from edgekit.errors import AudioError, ConfigError
 from edgekit.progress import Progress, silent
 from wavllm_teacher.speech_llm import scoring
 from wavllm_teacher.speech_llm.choices import option_chances
 from wavllm_teacher.speech_llm.generation import GREEDY, Assistant, Decoding
-from wavllm_teacher.speech_llm.instructions import Instruction, naming_longest
+from wavllm_teacher.speech_llm.instructions import Instruction
 from wavllm_teacher.speech_llm.prompts import Request
 
 VERIFICATION = "verification"
@@ -32,18 +33,33 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """An instruction that could not be asked, and is in no figure.
+
+    Attributes:
+        item: Its clip, or the beginning of its prompt.
+        reason: Why it could not.
+    """
+
+    item: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class TaskResult:
     """What was measured of one task.
 
     Attributes:
         task: Its name in the manifest.
-        items: Instructions of it.
-        figures: What it is judged by.
+        items: Instructions of it that were asked.
+        figures: What it is judged by; none without items.
+        left_out: The other instructions of it.
     """
 
     task: str
     items: int
     figures: tuple[Figure, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def evaluate_tasks(
@@ -53,6 +69,8 @@ def evaluate_tasks(
     progress: Progress = silent,
 ) -> list[TaskResult]:
     """Ask a model everything, and compare its answers with those that are wanted.
+
+    What cannot be read, or is too long for the model, is left out and named; all else is asked.
 
     Args:
         assistant: The model.
@@ -64,62 +82,91 @@ def evaluate_tasks(
         One result a task, sorted by name.
 
     Raises:
-        AudioError: If a clip cannot be read, or a task's wanted answers do not fit it.
-        ConfigError: If speech and prompt are too long, or a library that a figure needs is not installed.
+        AudioError: If nothing can be asked, or a task's wanted answers do not fit it.
+        ConfigError: If a library that a figure needs is not installed.
     """
     tasks: dict[str, list[Instruction]] = {}
     for instruction in instructions:
         tasks.setdefault(instruction.task, []).append(instruction)
-    results = []
-    for task, found in sorted(tasks.items()):
-        if task == VERIFICATION:
-            figures = _verified(assistant, found, progress)
-        else:
-            figures = JUDGED.get(task, _classified)(found, _answers(assistant, found, decoding, progress))
-        results.append(TaskResult(task, len(found), figures))
+    if VERIFICATION in tasks:
+        # Before hours of other tasks.
+        answers_of_verification(tasks[VERIFICATION])
+    results = [_result(assistant, found, decoding, progress) for _, found in sorted(tasks.items())]
+    left_out = [left for result in results for left in result.left_out]
+    if left_out and not any(result.items for result in results):
+        first = f"{left_out[0].item}: {left_out[0].reason}"
+        raise AudioError(f"none of {len(left_out)} instructions can be asked; {first}", "name other tasks")
     return results
 
 
-def _request(instruction: Instruction) -> Request:
-    samples = None if instruction.audio is None else read_audio(instruction.audio)
-    return Request(instruction.prompt, samples, instruction.system)
-
-
-def _lengths(requests: Sequence[Request]) -> list[int]:
-    return [0 if request.samples is None else request.samples.size for request in requests]
-
-
-def _answers(
+def _result(
     assistant: Assistant, found: Sequence[Instruction], decoding: Decoding, progress: Progress
-) -> list[str]:
+) -> TaskResult:
+    task = found[0].task
+    options = answers_of_verification(found) if task == VERIFICATION else ()
+    left_out: list[LeftOut] = []
+    asked: list[Instruction] = []
     answers: list[str] = []
+    scores: list[float] = []
     for start in range(0, len(found), assistant.together):
-        batch = found[start : start + assistant.together]
-        requests = [_request(instruction) for instruction in batch]
-        with naming_longest(batch, _lengths(requests)):
-            answers += assistant.answer(requests, decoding)
-        progress(found[0].task, len(answers), len(found))
-    return answers
+        batch = _possible(assistant, found[start : start + assistant.together], options, left_out)
+        asked += [instruction for instruction, _ in batch]
+        if options:
+            scores += [option_chances(assistant, request, options)[1] for _, request in batch]
+        else:
+            answers += assistant.answer([request for _, request in batch], decoding)
+        progress(task, len(asked) + len(left_out), len(found))
+    if not asked:
+        return TaskResult(task, 0, (), tuple(left_out))
+    figures = _verified(asked, options, scores) if options else JUDGED.get(task, _classified)(asked, answers)
+    return TaskResult(task, len(asked), figures, tuple(left_out))
 
 
-def _verified(assistant: Assistant, found: Sequence[Instruction], progress: Progress) -> tuple[Figure, ...]:
-    """Return accuracy and equal error rate, from the chance of either answer."""
-    options = sorted({instruction.answer for instruction in found})
+def _possible(
+    assistant: Assistant, batch: Sequence[Instruction], options: Sequence[str], left_out: list[LeftOut]
+) -> list[tuple[Instruction, Request]]:
+    """Return what can be asked with its request; the others join those that are left out."""
+    possible = []
+    for instruction in batch:
+        try:
+            samples = None if instruction.audio is None else read_audio(instruction.audio)
+            request = Request(instruction.prompt, samples, instruction.system)
+            assistant.require_room(request, options)
+        except (AudioError, ConfigError) as error:
+            reason = error.what.removeprefix(f"{instruction.audio}: ")
+            left_out.append(LeftOut(instruction.name, reason))
+        else:
+            possible.append((instruction, request))
+    return possible
+
+
+def answers_of_verification(found: Sequence[Instruction]) -> Sequence[str]:
+    """Return the two answers of a verification, each in its most frequent spelling.
+
+    Raises:
+        AudioError: If there are not two.
+    """
+    spellings: dict[str, Counter[str]] = {}
+    for instruction in found:
+        spellings.setdefault(scoring.plain(instruction.answer), Counter())[instruction.answer.strip()] += 1
+    options = [max(sorted(counts), key=counts.__getitem__) for _, counts in sorted(spellings.items())]
     if len(options) != 2:
         raise AudioError(
             f"task {VERIFICATION}: wanted answers are {', '.join(options)}", "two are needed, as yes and no"
         )
-    scores = []
-    for instruction in found:
-        request = _request(instruction)
-        with naming_longest([instruction], _lengths([request])):
-            scores.append(option_chances(assistant, request, options)[1])
-        progress(VERIFICATION, len(scores), len(found))
-    positive = [instruction.answer == options[1] for instruction in found]
+    return options
+
+
+def _verified(
+    asked: Sequence[Instruction], options: Sequence[str], scores: Sequence[float]
+) -> tuple[Figure, ...]:
+    """Return accuracy and equal error rate, from the chances of the second answer."""
+    accepted = scoring.plain(options[1])
+    positive = [scoring.plain(instruction.answer) == accepted for instruction in asked]
     right = sum((score > 0.5) is wanted for score, wanted in zip(scores, positive, strict=True))
     how = f"chances of {options[1]!r} against {options[0]!r}"
     return (
-        Figure("accuracy", right / len(found), f"{how}, threshold 0.5"),
+        Figure("accuracy", right / len(asked), f"{how}, threshold 0.5"),
         Figure("equal_error_rate", scoring.equal_error_rate(scores, positive), how),
     )
 

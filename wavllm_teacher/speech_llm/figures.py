@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from wavllm_teacher.speech_llm.evaluating import Figure, TaskResult
 
@@ -65,11 +67,11 @@ def _task_dict(result: TaskResult) -> dict[str, Any]:
         }
         for figure in result.figures
     }
-    return {"items": result.items, "figures": figures}
+    return {"items": result.items, "figures": figures, "left_out": [asdict(left) for left in result.left_out]}
 
 
-def render(results: Sequence[TaskResult]) -> Table:
-    """Return the table for a terminal: what was measured, and what the paper is said to have."""
+def render(results: Sequence[TaskResult]) -> RenderableType:
+    """Return what was measured beside what the paper is said to have, and what was left out, to print."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for column in ("task", "items", "figure", "measured", "WavLLM"):
         table.add_column(column, overflow="fold")
@@ -77,7 +79,15 @@ def render(results: Sequence[TaskResult]) -> Table:
         for row, figure in enumerate(result.figures):
             named = (result.task, f"{result.items:,}") if row == 0 else ("", "")
             table.add_row(*named, TITLES[figure.metric], shown(figure), _paper(result.task, figure))
-    return table
+    return Group(table, *(Text(_left_out(result), style="yellow") for result in results if result.left_out))
+
+
+def _left_out(result: TaskResult) -> str:
+    count, first = len(result.left_out), result.left_out[0]
+    whole = f"left out: {count:,} of {result.items + count:,} of {result.task}"
+    told = f"{whole}{', the first' if count > 1 else ''}: {first.item}: {first.reason}"
+    # A file's name need not be valid UTF-8, a terminal's text must be.
+    return told.encode(errors="backslashreplace").decode()
 
 
 def shown(figure: Figure) -> str:

@@ -13,13 +13,10 @@ from typing import Any
 
 import torch
 
-from edgekit.audio import SAMPLE_RATE_HZ
 from edgekit.errors import ConfigError
-from wavllm_teacher.encoder import SAMPLES_PER_FRAME
-from wavllm_teacher.speech_llm.hearing import Heard, Samples
+from wavllm_teacher.speech_llm.hearing import Heard
 from wavllm_teacher.speech_llm.model import Sequences, SpeechLlm
 from wavllm_teacher.speech_llm.prompts import Prompt, Request, tokenise
-from wavllm_teacher.speech_llm.sizes import SUBSAMPLING
 from wavllm_teacher.speech_llm.tokens import Tokenizer, stream_text
 
 MOST_TOGETHER = 8
@@ -166,8 +163,27 @@ class Assistant:
         self.together = together
         self._heard: dict[bytes, Heard] = {}
 
+    def require_room(self, request: Request, answers: Sequence[str] = ()) -> None:
+        """Require that a request fits into the decoder: that is known before its speech is heard.
+
+        Args:
+            request: What is asked.
+            answers: Answers that must fit behind it, each by itself.
+
+        Raises:
+            ConfigError: If speech and prompt, and the longest of the answers, are too long.
+        """
+        prompt = tokenise(request, self.tokenizer)
+        speech = 0 if request.samples is None else self.model.speech_positions(request.samples.size)
+        longest = max((len(self.tokenizer.encode(answer)) + 1 for answer in answers), default=0)
+        self.model.require_room(len(prompt.before) + speech + len(prompt.after) + longest)
+
     def answer(self, requests: Sequence[Request], decoding: Decoding = GREEDY) -> list[str]:
-        """Return the answer to each request."""
+        """Return the answer to each request.
+
+        Raises:
+            ConfigError: If one is too long for the decoder.
+        """
         found: list[str] = []
         for start in range(0, len(requests), self.together):
             batch = requests[start : start + self.together]
@@ -181,6 +197,8 @@ class Assistant:
         yield from stream_text(self.tokenizer, (token for token in tokens if token is not None))
 
     def _steps(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[int | None]]:
+        for request in requests:
+            self.require_room(request)
         prompts = [tokenise(request, self.tokenizer) for request in requests]
         return generate(self.model, prompts, self.hear(requests), self.tokenizer.end, decoding)
 
@@ -197,15 +215,6 @@ class Assistant:
         heard: dict[bytes, Heard] = {}
         for key, samples in zip(keys, clips, strict=True):
             if key is not None and samples is not None and key not in heard:
-                heard[key] = self._heard[key] if key in self._heard else self._ears(samples)
+                heard[key] = self._heard[key] if key in self._heard else self.model.hear(samples)
         self._heard = heard
         return [None if key is None else heard[key] for key in keys]
-
-    def _ears(self, samples: Samples) -> Heard:
-        # Before it is heard: of an hour, the encoders would take all memory, for nothing.
-        least, most = samples.size // (SUBSAMPLING * SAMPLES_PER_FRAME), self.model.shape.decoder.positions
-        if least > most:
-            speech = f"{samples.size / SAMPLE_RATE_HZ:.0f} s of speech"
-            raise ConfigError(f"{speech} need {least} positions, the decoder has {most}", "cut the audio")
-        heard: Heard = self.model.ears(samples)
-        return heard

@@ -8,6 +8,7 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.errors import AudioError, ConfigError
-from wavllm_teacher.speech_llm.prompts import SYSTEM
+from wavllm_teacher.speech_llm.prompts import SYSTEM, is_text
 
 TASKS = {
     1: ("recognition", "translation", "verification", "emotion", "questions", "text"),
@@ -25,6 +26,7 @@ TASKS = {
 """WavLLM's tasks by the stage that adds them: single ones, then several in one prompt, and step by step.
 Other names are as good; these are the ones that the paper's curriculum has."""
 SPLITS = ("train", "dev", "test")
+SHOWN_LETTERS = 40
 _REQUIRED = ("task", "prompt", "answer")
 _KNOWN = (*_REQUIRED, "audio", "split", "system")
 
@@ -48,6 +50,11 @@ class Instruction:
     audio: Path | None = None
     split: str = SPLITS[0]
     system: str = SYSTEM
+
+    @property
+    def name(self) -> str:
+        """Return what an error calls it: its clip, or the beginning of its prompt."""
+        return f"prompt {self.prompt[:SHOWN_LETTERS]!r}" if self.audio is None else str(self.audio)
 
 
 def read_manifest(file: Path) -> list[Instruction]:
@@ -91,6 +98,9 @@ def _problem(entries: Mapping[str, Any]) -> str:
         return f"{missing[0]} is missing"
     if unknown:
         return f"unknown entry {unknown[0]}"
+    broken = [name for name, text in entries.items() if name != "audio" and not is_text(text)]
+    if broken:
+        return f"{broken[0]} is not valid UTF-8: {entries[broken[0]]!a}"
     split = entries.get("split", SPLITS[0])
     return "" if split in SPLITS else f"split is {split!r}, not one of {', '.join(SPLITS)}"
 
@@ -99,7 +109,17 @@ def _wrong(file: Path, number: int, what: str) -> AudioError:
     return AudioError(f"{file}, line {number}: {what}", f"entries of a line are {', '.join(_KNOWN)}")
 
 
-SHOWN_LETTERS = 40
+@contextlib.contextmanager
+def naming(name: object) -> Iterator[None]:
+    """Put a name in front of what is said of something that is too long.
+
+    Raises:
+        ConfigError: That of the block, with the name in front.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error.what}", error.hint) from error
 
 
 @contextlib.contextmanager
@@ -118,8 +138,7 @@ def naming_longest(batch: Sequence[Instruction], speech: Sequence[int]) -> Itera
     except ConfigError as error:
         sizes = [(length, len(found.prompt)) for length, found in zip(speech, batch, strict=True)]
         longest = batch[sizes.index(max(sizes))]
-        name = longest.audio or f"prompt {longest.prompt[:SHOWN_LETTERS]!r}"
-        raise ConfigError(f"{name}: {error.what}", error.hint) from error
+        raise ConfigError(f"{longest.name}: {error.what}", error.hint) from error
 
 
 class Mixture:
@@ -131,7 +150,7 @@ class Mixture:
             Without any weights, tasks are drawn as often as they have instructions.
 
     Raises:
-        ConfigError: If a weighted task has no instructions, or a weight is negative, or all are 0.
+        ConfigError: If a weighted task has no instructions, a weight is negative or no number, or all are 0.
     """
 
     def __init__(
@@ -147,7 +166,10 @@ class Mixture:
                 f"no instructions of task {unknown[0]!r}",
                 f"the manifest has {', '.join(sorted(self.by_task))}",
             )
-        if not chosen or min(chosen.values()) < 0 or sum(chosen.values()) == 0:
+        for task, weight in chosen.items():
+            if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+                raise ConfigError(f"weight of task {task!r} is {weight!r}", "give it a number from 0")
+        if not 0 < sum(chosen.values()) < math.inf:
             raise ConfigError(
                 f"impossible weights of tasks: {dict(chosen)}", "weights are 0 or more, one is more"
             )

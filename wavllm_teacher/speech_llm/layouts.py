@@ -153,15 +153,15 @@ _PARTS: dict[str, tuple[tuple[str, Layout], ...]] = {
 """For each frozen part, the tensor by which a layout is known, and the layout; the last is transformers'."""
 
 
-def part_layout(part: str, names: Iterable[str]) -> Layout:
-    """Return the layout of a frozen part's file.
+def part_layout(part: str, names: Iterable[str]) -> tuple[Layout, bool]:
+    """Return the layout of a frozen part's file, and whether it is that of transformers.
 
     Args:
         part: `decoder`, `whisper` or `wavlm`.
         names: The tensors in the file.
     """
     known = set(names)
-    return next(layout for marker, layout in _PARTS[part] if not marker or marker in known)
+    return next((layout, not marker) for marker, layout in _PARTS[part] if not marker or marker in known)
 
 
 def wavllm_layout(*, wavlm: bool) -> Layout:

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgekit.audio import SAMPLE_RATE_HZ
 from edgekit.errors import ConfigError
 from wavllm_teacher.device import Device
 from wavllm_teacher.speech_llm.decoder import AdaptedDecoder, PromptAdapter
 from wavllm_teacher.speech_llm.fusion import Fusion
-from wavllm_teacher.speech_llm.hearing import Ears, Heard
+from wavllm_teacher.speech_llm.hearing import Ears, Heard, Samples
 from wavllm_teacher.speech_llm.prompts import Prompt
 from wavllm_teacher.speech_llm.sizes import AdapterShape, SpeechLlmShape
 
@@ -88,6 +89,29 @@ class SpeechLlm(nn.Module):
         place: torch.device = self.fusion.projection.weight.device
         return place
 
+    def hear(self, samples: Samples) -> Heard:
+        """Return what is heard in one clip of (N,) samples at 16 kHz.
+
+        Raises:
+            ConfigError: If its speech alone is longer than the decoder's positions.
+        """
+        # Before it is heard: of an hour, the encoders would take all memory, for nothing.
+        self.speech_positions(samples.size)
+        heard: Heard = self.ears(samples)
+        return heard
+
+    def speech_positions(self, samples: int) -> int:
+        """Return how many of the decoder's positions a clip of so many samples takes.
+
+        Raises:
+            ConfigError: If the decoder has fewer.
+        """
+        needed, most = self.ears.positions(samples), self.shape.decoder.positions
+        if needed > most:
+            speech = f"{samples / SAMPLE_RATE_HZ:.0f} s of speech"
+            raise ConfigError(f"{speech} need {needed} positions, the decoder has {most}", "cut the audio")
+        return needed
+
     def scale(self, prompts: Sequence[Prompt]) -> torch.Tensor | None:
         """Return the (B, D) scales that prompts ask for; None in stage one."""
         if self.prompt_adapter is None:
@@ -121,7 +145,7 @@ class SpeechLlm(nn.Module):
             self._row(prompt, None if clip is None else next(spoken), answer)
             for prompt, clip, answer in zip(prompts, heard, follow, strict=True)
         ]
-        self._require_room(max(len(row) for row in rows))
+        self.require_room(max(len(row) for row in rows))
         embedded = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_side="left")
         valid = _row_mask([len(row) for row in rows], self.place, in_front=True)
         return Sequences(embedded, valid, self.scale(prompts))
@@ -135,7 +159,12 @@ class SpeechLlm(nn.Module):
     def _embed(self, tokens: Sequence[int]) -> torch.Tensor:
         return self.decoder.embed(torch.tensor(tokens, device=self.place))
 
-    def _require_room(self, length: int) -> None:
+    def require_room(self, length: int) -> None:
+        """Require that the decoder has so many positions.
+
+        Raises:
+            ConfigError: If it has fewer.
+        """
         most = self.shape.decoder.positions
         if length > most:
             raise ConfigError(

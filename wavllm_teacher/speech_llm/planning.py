@@ -12,18 +12,17 @@ import numpy as np
 from edgekit import artifact
 from edgekit.audio import SAMPLE_RATE_HZ
 from edgekit.audio.reading import open_audio
-from edgekit.errors import ArtifactError, AudioError, ConfigError, EdgekitError
+from edgekit.errors import ArtifactError, AudioError, ConfigError
 from edgekit.progress import Progress, silent
 from wavllm_teacher import hub
-from wavllm_teacher.encoder import SAMPLES_PER_FRAME
 from wavllm_teacher.speech_llm import storage, weights
 from wavllm_teacher.speech_llm.curriculum import NO_MATTER, Schedule
-from wavllm_teacher.speech_llm.evaluating import JUDGED, VERIFICATION
+from wavllm_teacher.speech_llm.evaluating import JUDGED, VERIFICATION, answers_of_verification
 from wavllm_teacher.speech_llm.folder import DECODER, require_model, tokenizer_file
 from wavllm_teacher.speech_llm.hearing import Ears
-from wavllm_teacher.speech_llm.instructions import Instruction, Mixture, naming_longest, read_manifest
+from wavllm_teacher.speech_llm.instructions import Instruction, Mixture, read_manifest
 from wavllm_teacher.speech_llm.prompts import Request, tokenise
-from wavllm_teacher.speech_llm.sizes import SIZES, SUBSAMPLING, SpeechLlmShape
+from wavllm_teacher.speech_llm.sizes import SIZES, SpeechLlmShape
 from wavllm_teacher.speech_llm.tokens import Tokenizer, load_tokenizer
 
 DEFAULT_SIZE = "wavllm-7b"
@@ -110,7 +109,7 @@ def prepare(config: TuneConfig, progress: Progress = silent) -> Plan:
     dev = [line for line in lines if line.split == "dev"]
     _require_judgeable(dev)
     drawn = [line for line in train if line.task in mixture.tasks]
-    _require_room([*drawn, *dev], tokenizer, shape.decoder.positions, progress)
+    _require_room([*drawn, *dev], tokenizer, shape, progress)
     inputs = {"tasks": _digest(drawn), **_digests({"tokenizer": [file], **files}, progress)}
     stage = 1 if config.start is None else 2
     params = _params(config, stage, shape)
@@ -143,16 +142,7 @@ def _shape_in(file: Path) -> SpeechLlmShape:
         raise ConfigError(f"--size {file}: cannot be read as JSON ({error})", hint) from error
     if not isinstance(entries, dict):
         raise ConfigError(f"--size {file}: holds no JSON object", hint)
-    shape = SpeechLlmShape.from_dict(entries)
-    try:
-        Ears(shape, empty=True)
-    except EdgekitError:
-        raise
-    # What transformers raises depends on its version.
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"--size {file}: no encoder has these sizes ({reason})", hint) from error
-    return shape
+    return SpeechLlmShape.from_dict(entries)
 
 
 def _sources(config: TuneConfig, shape: SpeechLlmShape) -> dict[str, Path]:
@@ -189,45 +179,40 @@ def _require_vocabulary(tokenizer: Tokenizer, file: Path, shape: SpeechLlmShape)
 
 def _require_judgeable(lines: Sequence[Instruction]) -> None:
     """Require that answers to these could be judged: that they cannot must not be found out after days."""
-    wanted: dict[str, list[Instruction]] = {}
+    tasks: dict[str, list[Instruction]] = {}
     for line in lines:
-        wanted.setdefault(line.task, []).append(line)
-    for task, found in wanted.items():
-        answers = [line.answer for line in found]
-        if task in JUDGED:
-            JUDGED[task](found, answers)
-        if task == VERIFICATION and len(set(answers)) != 2:
-            raise AudioError(
-                f"task {task}: wanted answers of split dev are {', '.join(sorted(set(answers)))}",
-                "two are needed, as yes and no",
-            )
+        tasks.setdefault(line.task, []).append(line)
+    for task, found in tasks.items():
+        if task == VERIFICATION:
+            answers_of_verification(found)
+        elif task in JUDGED:
+            JUDGED[task](found, [line.answer for line in found])
 
 
 def _require_room(
-    lines: Sequence[Instruction], tokenizer: Tokenizer, positions: int, progress: Progress
+    lines: Sequence[Instruction], tokenizer: Tokenizer, shape: SpeechLlmShape, progress: Progress
 ) -> None:
     """Require that every instruction fits into the decoder, as far as the headers of its audio tell."""
-    lengths: dict[Path, int] = {}
+    ears, lengths = Ears(shape, empty=True), dict[Path, int]()
+    most = shape.decoder.positions
     for done, line in enumerate(lines, 1):
         if line.audio is not None and line.audio not in lengths:
-            lengths[line.audio] = _positions(line.audio)
-        speech = 0 if line.audio is None else lengths[line.audio]
-        needed = speech + _tokens(line, tokenizer)
-        with naming_longest([line], [speech]):
-            if needed > positions:
-                raise ConfigError(
-                    f"speech, prompt and answer need {needed} positions, the decoder has {positions}",
-                    "cut the audio, shorten the texts, or leave the line out",
-                )
+            lengths[line.audio] = ears.positions(_samples(line.audio))
+        needed = _tokens(line, tokenizer) + (0 if line.audio is None else lengths[line.audio])
+        if needed > most:
+            raise ConfigError(
+                f"{line.name}: speech, prompt and answer need {needed} positions, the decoder has {most}",
+                "cut the audio, shorten the texts, or leave the line out",
+            )
         progress("checking instructions", done, len(lines))
 
 
-def _positions(audio: Path) -> int:
+def _samples(audio: Path) -> int:
+    """Return how many samples at 16 kHz a file has, as its header says."""
     with open_audio(audio) as opened:
         if not opened.frames:
             raise AudioError(f"{audio}: holds no samples", "leave it out")
-        samples = opened.frames * SAMPLE_RATE_HZ // opened.rate_hz
-    return samples // (SUBSAMPLING * SAMPLES_PER_FRAME)
+        return -(-opened.frames * SAMPLE_RATE_HZ // opened.rate_hz)
 
 
 def _tokens(line: Instruction, tokenizer: Tokenizer) -> int:

@@ -10,6 +10,33 @@ from wavllm_teacher.speech_llm.tokens import Tokenizer
 
 SYSTEM = "You hear what the user says and how it is said. Do what the user asks for, in plain language."
 """The system's sentence; published weights answer best with the sentence that they were trained with."""
+SENTENCE = "the system's sentence"
+
+
+def is_text(found: str) -> bool:
+    r"""Return whether UTF-8 can hold a text: arguments and JSON can have halves of characters in them.
+
+    Example:
+        >>> is_text("é"), is_text("\udce9")
+        (True, False)
+    """
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def require_text(found: str, what: str) -> None:
+    """Require that UTF-8 can hold a text.
+
+    Raises:
+        ConfigError: If it cannot; calls it `what`.
+    """
+    if not is_text(found):
+        raise ConfigError(
+            f"{what} is not valid UTF-8: {found!a}", "write it in UTF-8, under a locale of UTF-8"
+        )
 
 
 @dataclass(frozen=True)
@@ -20,6 +47,9 @@ class Request:
         prompt: The instruction.
         samples: (N,) speech at 16 kHz that it is about; None for an instruction about text alone.
         system: The system's sentence.
+
+    Raises:
+        ConfigError: If the prompt is empty, or a text is not valid UTF-8.
     """
 
     prompt: str
@@ -29,6 +59,8 @@ class Request:
     def __post_init__(self) -> None:
         if not self.prompt.strip():
             raise ConfigError("the prompt is empty", "say what to do with the speech")
+        require_text(self.prompt, "the prompt")
+        require_text(self.system, SENTENCE)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,77 @@ def _require_positive(shape: Any, what: str, but: str = "") -> None:
             raise ConfigError(f"{what}: {entry.name} is {value!r}", hint)
 
 
+_LEAST: dict[str, dict[str, int]] = {
+    "whisper": {
+        **dict.fromkeys(("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "num_mel_bins"), 1),
+        # Positions are pairs of sines and cosines, and 30 s have 1500 of them.
+        "d_model": 4,
+        "max_source_positions": 1500,
+    },
+    "wavlm": {
+        **dict.fromkeys(("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"), 1),
+        "num_conv_pos_embeddings": 1,
+        "num_conv_pos_embedding_groups": 1,
+        # Half of them for either direction, half of these for single steps.
+        "num_buckets": 4,
+    },
+}
+"""The least that sizes of an encoder can be."""
+_SHARED = {
+    "whisper": ("d_model", ("encoder_attention_heads",)),
+    "wavlm": ("hidden_size", ("num_attention_heads", "num_conv_pos_embedding_groups")),
+}
+"""The width of an encoder, and what shares it evenly."""
+_CONVOLUTIONS = ("conv_dim", "conv_kernel", "conv_stride")
+_STRIDE = 320
+"""Samples for each hidden frame of an encoder."""
+
+
+def _require_encoder(part: str, entries: Any) -> None:
+    """Require that entries of an encoder's configuration are possible, each and together.
+
+    Raises:
+        ConfigError: If one is not; names it.
+    """
+    if not isinstance(entries, Mapping):
+        raise ConfigError(f"{part} is {entries!r}", "give it the entries of its transformers configuration")
+    for name, least in _LEAST[part].items():
+        if not _is_size(entries.get(name, least), least):
+            hint = f"give it a whole number from {least}"
+            raise ConfigError(f"{part}: {name} is {entries[name]!r}", hint)
+    width, sharers = _SHARED[part]
+    for name in sharers:
+        if width in entries and entries[width] % entries.get(name, 1):
+            what = f"{name} is {entries[name]}, and does not divide the {width} of {entries[width]}"
+            raise ConfigError(f"{part}: {what}", "choose another")
+    if entries.get("model_type", part) != part:
+        raise ConfigError(f"{part}: model_type is {entries['model_type']!r}", f"give it those of a {part}")
+    if part == "wavlm":
+        _require_wavlm(entries)
+
+
+def _is_size(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _require_wavlm(entries: Mapping[str, Any]) -> None:
+    for name in _CONVOLUTIONS:
+        value = entries.get(name, (1,))
+        if not isinstance(value, list | tuple) or not value or not all(map(_is_size, value)):
+            raise ConfigError(f"wavlm: {name} is {value!r}", "give it a list of positive whole numbers")
+    strides = entries.get("conv_stride", (_STRIDE,))
+    if math.prod(strides) != _STRIDE:
+        hint = f"give it strides whose product is {_STRIDE}, as Whisper has"
+        raise ConfigError(f"wavlm: conv_stride is {strides!r}", hint)
+    epsilon = entries.get("layer_norm_eps", 1e-5)
+    if not isinstance(epsilon, int | float) or not 0 < epsilon < math.inf:
+        raise ConfigError(f"wavlm: layer_norm_eps is {epsilon!r}", "give it a positive number")
+    distance, exact = entries.get("max_bucket_distance", 800), entries.get("num_buckets", 320) // 4
+    if not _is_size(distance, exact + 1):
+        hint = f"give it a whole number above a quarter of num_buckets, {exact}"
+        raise ConfigError(f"wavlm: max_bucket_distance is {distance!r}", hint)
+
+
 @dataclass(frozen=True)
 class AdapterShape:
     """Sizes of the adapter on one encoder.
@@ -136,7 +207,7 @@ class SpeechLlmShape:
             more of how they are said.
 
     Raises:
-        ConfigError: If WavLM has no adapter, or an adapter no WavLM.
+        ConfigError: If WavLM has no adapter, an adapter no WavLM, or an entry is impossible.
     """
 
     whisper: Mapping[str, Any]
@@ -154,6 +225,11 @@ class SpeechLlmShape:
             raise ConfigError(
                 "of WavLM and its adapter, one is there alone", "give wavlm and wavlm_adapter, or neither"
             )
+        _require_encoder("whisper", self.whisper)
+        if self.wavlm is not None:
+            _require_encoder("wavlm", self.wavlm)
+        if not isinstance(self.wavlm_windows, bool):
+            raise ConfigError(f"wavlm_windows is {self.wavlm_windows!r}", "give it true or false")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sizes, JSON-ready."""

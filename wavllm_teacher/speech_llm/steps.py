@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgekit.errors import ConfigError
 from wavllm_teacher.speech_llm.generation import GREEDY, Assistant, Decoding
 from wavllm_teacher.speech_llm.hearing import Samples
-from wavllm_teacher.speech_llm.prompts import SYSTEM, Request
+from wavllm_teacher.speech_llm.prompts import SYSTEM, Request, require_text
 
 PREVIOUS = "previous"
 _PLACE = re.compile(rf"\{{({PREVIOUS}|\d+)\}}")
@@ -42,22 +42,26 @@ class Turn:
 
     Attributes:
         prompt: What was asked, former answers in place.
-        answer: What was answered.
+        answer: What was answered; empty where it could not be asked.
+        problem: Why it could not be asked; empty where it was.
     """
 
     prompt: str
     answer: str
+    problem: str = ""
 
 
 def require_possible(steps: Sequence[str]) -> None:
     """Require that every step refers to steps before it alone.
 
     Raises:
-        ConfigError: If there is no step, one is empty, or it refers to an answer that is not there yet.
+        ConfigError: If there is no step, one is empty or not valid UTF-8, or it refers to an answer that is
+            not there yet.
     """
     if not steps or not all(step.strip() for step in steps):
         raise ConfigError("a step without a prompt", "say what to do in every step")
     for number, step in enumerate(steps, 1):
+        require_text(step, "the prompt" if len(steps) == 1 else f"the prompt of step {number}")
         for place in _PLACE.findall(step):
             wanted = number - 1 if place == PREVIOUS else int(place)
             if not 1 <= wanted < number:
@@ -85,6 +89,9 @@ def answer_steps(
 ) -> list[list[Turn]]:
     """Return the turns of each clip; clips are answered together, and do not affect each other.
 
+    Where a prompt cannot be asked, because it is too long with its speech, or empty after an empty answer,
+    its turn says so and is the last of its clip. The other clips go on.
+
     Args:
         assistant: Answers.
         steps: Prompts with places for the answers before them.
@@ -92,17 +99,31 @@ def answer_steps(
         decoding: How tokens are chosen.
 
     Raises:
-        ConfigError: If the steps are impossible, or speech and prompt are too long.
+        ConfigError: If the steps are impossible.
     """
     require_possible(steps)
     turns: list[list[Turn]] = [[] for _ in clips]
     for step in steps:
-        prompts = [filled(step, [turn.answer for turn in before]) for before in turns]
-        requests = [Request(prompt, samples) for prompt, samples in zip(prompts, clips, strict=True)]
-        answers = assistant.answer(requests, decoding)
-        for before, prompt, answer in zip(turns, prompts, answers, strict=True):
-            before.append(Turn(prompt, answer))
+        found = [_next(assistant, step, *clip) for clip in zip(turns, clips, strict=True)]
+        asked = [(before, request) for before, request in zip(turns, found, strict=True) if request]
+        answers = assistant.answer([request for _, request in asked], decoding)
+        for (before, request), answer in zip(asked, answers, strict=True):
+            before.append(Turn(request.prompt, answer))
     return turns
+
+
+def _next(assistant: Assistant, step: str, before: list[Turn], samples: Samples | None) -> Request | None:
+    """Return what to ask a clip next; None where its turns have ended, or end with one that says why."""
+    if before and before[-1].problem:
+        return None
+    prompt = filled(step, [turn.answer for turn in before])
+    try:
+        request = Request(prompt, samples)
+        assistant.require_room(request)
+    except ConfigError as error:
+        before.append(Turn(prompt, "", error.what))
+        return None
+    return request
 
 
 def stream_steps(

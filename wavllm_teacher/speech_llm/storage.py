@@ -21,6 +21,7 @@ from edgekit import artifact
 from edgekit.errors import ArtifactError, ConfigError
 from wavllm_teacher import checkpoint, hub
 from wavllm_teacher.speech_llm import layouts, weights
+from wavllm_teacher.speech_llm.agreement import require_agreement
 from wavllm_teacher.speech_llm.decoder import settings
 from wavllm_teacher.speech_llm.layouts import DECODER, FROZEN
 from wavllm_teacher.speech_llm.model import SpeechLlm
@@ -46,11 +47,13 @@ def load_frozen(
     Args:
         model: Its frozen tensors may be empty.
         sources: `decoder`, `whisper` or `wavlm` to a weights file or a folder. LLaMA's, OpenAI's and
-            Microsoft's own layouts are read, and those of transformers.
+            Microsoft's own layouts are read, and those of transformers; a `config.json` or `params.json`
+            beside the weights must agree with the model.
         decoder_type: The type that the decoder is kept in; encoders are float32.
 
     Raises:
-        ArtifactError: If a tensor is missing, surplus or does not fit; names it and the file.
+        ArtifactError: If a tensor is missing, surplus or does not fit, or what stands beside the weights is
+            not what the model computes; names all and the file.
         ConfigError: If there is no such part.
         UnsupportedError: If weights are split across model-parallel processes.
     """
@@ -59,8 +62,10 @@ def load_frozen(
         if part not in known:
             raise ConfigError(f"no frozen part is called {part!r}", f"the parts are {', '.join(known)}")
         tensors = weights.read(weights.files_of(source))
+        layout, of_transformers = layouts.part_layout(part, tensors)
+        require_agreement(model, part, source, of_transformers=of_transformers)
         fitting = Fitting(model, model.decoder.gate.order)
-        fitting.place(tensors, layouts.part_layout(part, tensors))
+        fitting.place(tensors, layout)
         fitting.finish(source, _frozen_names(model, part), _types(decoder_type))
 
 

@@ -14,13 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from edgekit import artifact
+from edgekit.audio import SAMPLE_RATE_HZ
 from edgekit.metrics import DIMENSIONS
 from wavllm_teacher.catalogue import TEACHERS
+from wavllm_teacher.labelling.scan import LONGEST_S, SLACK_S
 from wavllm_teacher.registry import TEACHER_FILE
 from wavllm_teacher.speech_llm import storage, weights
 from wavllm_teacher.speech_llm.choices import expected_value
 from wavllm_teacher.speech_llm.folder import DECODER, load_assistant, tokenizer_file
 from wavllm_teacher.speech_llm.generation import Assistant
+from wavllm_teacher.speech_llm.instructions import naming
 from wavllm_teacher.speech_llm.model import SpeechLlm
 from wavllm_teacher.speech_llm.prompts import SYSTEM, Request
 from wavllm_teacher.speech_llm.sizes import named
@@ -78,6 +81,7 @@ def load(folder: Path, facts: Mapping[str, Any]) -> SpeechLlmTeacher:
 
     Raises:
         ArtifactError: If a file is missing or damaged, or the parts do not belong together.
+        ConfigError: If the longest piece that can be labelled and a prompt are too long for the decoder.
         ValueError: If an entry is unknown, a dimension has no prompt, or what is said is no text.
     """
     unknown = sorted(set(facts) - set(_ENTRIES))
@@ -88,7 +92,17 @@ def load(folder: Path, facts: Mapping[str, Any]) -> SpeechLlmTeacher:
         raise ValueError(f"prompts are to name {', '.join(DIMENSIONS)}")
     if not all(isinstance(text, str) and text.strip() for text in (*prompts.values(), system)):
         raise ValueError("prompts and system are texts")
-    return SpeechLlmTeacher(load_assistant(folder), prompts, system)
+    teacher = SpeechLlmTeacher(load_assistant(folder), prompts, system)
+    _require_room(teacher, folder / TEACHER_FILE)
+    return teacher
+
+
+def _require_room(teacher: SpeechLlmTeacher, file: Path) -> None:
+    # Once, for the longest piece that can be labelled: not after hours, for the first that is too long.
+    longest = np.zeros(round((LONGEST_S + SLACK_S) * SAMPLE_RATE_HZ), np.float32)
+    for dimension, prompt in teacher.prompts.items():
+        with naming(f"{file}: {LONGEST_S:g} s and the prompt of {dimension}"):
+            teacher.assistant.require_room(Request(prompt, longest, teacher.system), list(SCALE))
 
 
 def files_of(folder: Path) -> list[str]:

@@ -5,18 +5,19 @@ from dataclasses import asdict
 
 import pytest
 
-from benchmarks.distillation.report import SETS, markdown
-from benchmarks.distillation.rows import ABLATIONS, AMOUNTS
+from benchmarks.distillation.amounts import SETS
+from benchmarks.distillation.report import markdown
+from benchmarks.distillation.rows import ABLATIONS, ALL
 from edgekit.cli.app import cli
 
-ROWS = {row.name: row for row in (*ABLATIONS, *AMOUNTS)}
+ROWS = {row.name: row for row in ALL}
 BASE = ROWS["base"]
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_differs_from_the_base_and_has_a_name_of_its_own(name):
     row = ROWS[name]
-    assert len(ROWS) == len(ABLATIONS) + len(AMOUNTS)
+    assert len(ROWS) == len(ALL)
     same = (row.config, row.relabel, row.share) == (BASE.config, BASE.relabel, BASE.share)
     assert same == (row is BASE)
 
@@ -39,22 +40,50 @@ def test_a_command_is_what_the_row_trains(row, monkeypatch, tmp_path):
     assert called == [(asdict(row.config), "labels", row.name, row.relabel)]
 
 
+def agreeing(value, *, noise=0.0, teachers=("compact",)):
+    """Agreement by one value in all dimensions, in noise by less."""
+    of = {name: value - (noise if "babble" in name else 0) for name in SETS}
+    return {
+        name: {t: dict.fromkeys(("arousal", "dominance", "valence"), ccc) for t in teachers}
+        for name, ccc in of.items()
+    }
+
+
 def test_the_page_says_what_more_audio_is_worth():
     """Disagreement that halves with every doubling of the audio: a slope of one."""
-
-    def ccc(value):
-        values = dict.fromkeys(("arousal", "dominance", "valence"), value)
-        return {name: {"compact": values} for name in SETS}
-
-    found = {name: ccc(1 - 0.05 / row.share) for name, row in ROWS.items()}
-    found["base"] = ccc(0.6)
+    found = {name: agreeing(1 - 0.05 / row.share) for name, row in ROWS.items()}
+    found["base"] = agreeing(0.6)
     for share, value in ((0.125, -2.2), (0.25, -0.6), (0.5, 0.2)):
-        found[f"clips-{share:g}"] = ccc(value)
+        found[f"clips-{share:g}"] = agreeing(value)
     page = markdown(found, hours=0.8)
-    assert "| arousal | 1.00 | 0.96 | 0.88 | 2.7 |" in page
-    assert "| valence | 1.00 | 0.96 | 0.60 | reached |" in page
+    assert "| compact | arousal, EmoDB test speakers | at least 0.88 | 0.600 | 0.960 | 2.68 |" in page
+    assert "| compact | valence, RAVDESS test speakers | at least 0.50 | 0.600 | 0.960 | reached |" in page
+    assert "| compact | arousal, RAVDESS test speakers | at least 0.75 | 0.600 | 0.960 | 1.28 |" in page
+    assert "| compact | valence lost by hop 128 | at most 0.04 | 0.350 | 0.035 | 7.01 |" in page
     for row in ABLATIONS:
         assert f"    {row.command}" in page
+
+
+def test_what_more_audio_does_not_mend_is_said_to_stay():
+    """What noise costs grows with the hours; a slow gain is told from none."""
+    shares = {"base": 1.0, "clips-0.5": 0.5, "clips-0.25": 0.25}
+    page = markdown(
+        {name: agreeing(0.6 + share / 5, noise=0.1 + share / 5) for name, share in shares.items()}, 1
+    )
+    assert "labels of the clean clip | at most 0.08 | 0.291 | 0.418 | more audio does not help |" in page
+    assert page.count("more audio does not help") == 2
+    slow = {name: agreeing(1 - 0.7 * share**-0.01) for name, share in shares.items()}
+    assert "| arousal, EmoDB test speakers | at least 0.88 | 0.300 | 0.316 | more than 10,000 |" in markdown(
+        slow, 1
+    )
+
+
+def test_a_teacher_that_not_all_amounts_were_measured_by_has_no_row():
+    both = ("compact", "full")
+    found = {name: agreeing(0.5 + row.share / 5, teachers=both) for name, row in ROWS.items()}
+    assert "| full | arousal, RAVDESS" in markdown(found, 1)
+    found["base"] = agreeing(0.7)
+    assert "| full | arousal, RAVDESS" not in markdown(found, 1)
 
 
 def test_rows_that_were_not_trained_are_named():

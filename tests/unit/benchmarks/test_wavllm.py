@@ -127,7 +127,9 @@ def test_a_short_run_of_everything(tmp_path):
     assert set(found["single"]["shares"]) == asked_for
     page = report.markdown({"tiny": found})
     assert "prompt-aware, seed 0" in page
-    assert "0.0% wholly right, tiny model, sounds" in page
+    followed = found["combined"]["prompt-aware"]["0"]["combined"]["instruction_following"]
+    assert f"{followed:.1%}, tiny model, sounds" in page
+    assert "instruction following, all four" in page
 
 
 def test_what_is_not_measured_has_no_figure():

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file
-from unit.edgekit.commands import error
+from unit.edgekit.commands import Ran, error
 from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, WHISPER_ALONE
 from unit.wavllm_teacher.speech_llm.tasks_tiny import LINES, write_frozen, write_tasks
 
@@ -120,6 +121,32 @@ def test_what_it_prints_and_writes(edgekit, tasks, parts, tmp_path):
     assert as_json["loss"]["last"] == pytest.approx(float(found[3]["loss"]), rel=1e-5)
 
 
+def test_dev_lines_that_cannot_be_asked_are_counted(edgekit, tasks, parts, tmp_path):
+    """A header can say more than there is: that is found out when it is read."""
+    soundfile.write(tmp_path / "cut.flac", np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
+    (tmp_path / "cut.flac").write_bytes((tmp_path / "cut.flac").read_bytes()[:9000])
+    write_tasks(tmp_path, [*LINES, {**LINES[4], "audio": "cut.flac", "task": "cut"}])
+    ran = edgekit("tune", tasks, "--size", "tiny", *parts, *FIRST, "--out", tmp_path / "one")
+    assert ran.code == 0
+    assert "\ncut, 0 dev lines, 1 left out\nemotion, 1 dev lines: accuracy " in ran.out
+
+
+def test_as_many_positions_as_are_needed_are_enough(edgekit, tasks, tmp_path):
+    def tune(positions: int) -> Ran:
+        shape = replace(TINY, decoder=replace(TINY.decoder, positions=positions))
+        (tmp_path / "sizes.json").write_text(json.dumps(shape.to_dict()))
+        sources = write_frozen(tmp_path / "frozen", shape)
+        parts = [word for part, path in sources.items() for word in (f"--{part}", path)]
+        words = ("--size", tmp_path / "sizes.json", *parts, "--steps", 1, "--out", tmp_path / str(positions))
+        return edgekit("tune", tasks, *words)
+
+    write_tasks(tmp_path, LINES[1:2])
+    match = re.search(r"1\.wav: speech, prompt and answer need (\d+) positions", error(tune(50))[0])
+    assert match
+    assert tune(int(match[1]) - 1).code == 2
+    assert tune(int(match[1])).code == 0
+
+
 def test_its_folder_answers_and_labels(edgekit, tasks, parts, first, tmp_path):
     clip = tmp_path / "clips/0.wav"
     ran = edgekit("ask", clip, "How?", "--model", first, *parts, "--max-tokens", 4)
@@ -210,7 +237,7 @@ def test_sizes_in_a_file_without_wavlm_and_in_8_bits(edgekit, tasks, tmp_path, m
             *(["wordless.jsonl"], 7, "a wanted text has no word: '!'", "leave it out"),
             marks=pytest.mark.skipif(find_spec("jiwer") is None, reason="the extra wavllm is not installed"),
         ),
-        (["unsure.jsonl"], 7, "task verification: wanted answers of split dev are yes", "two are needed"),
+        (["unsure.jsonl"], 7, "task verification: wanted answers are yes", "two are needed"),
         (["--weight", "emotions=1"], 2, "no instructions of task 'emotions'", "has both, emotion, text"),
         (["--weight", "emotion=0"], 2, "impossible weights", "one is more"),
         (["--weight", "emotion"], 2, "Invalid value for '--weight': 'emotion' is no TASK", "tune --help"),
@@ -222,7 +249,8 @@ def test_sizes_in_a_file_without_wavlm_and_in_8_bits(edgekit, tasks, tmp_path, m
         (["--size", "huge"], 2, "--size huge: no such size, and no such file", "wavllm-7b or tiny"),
         (["--size", "tasks.jsonl"], 2, "--size tasks.jsonl: cannot be read as JSON", "SpeechLlmShape"),
         (["--size", "list.json"], 2, "--size list.json: holds no JSON object", "SpeechLlmShape"),
-        (["--size", "odd.json"], 2, "--size odd.json: no encoder has these sizes", "SpeechLlmShape"),
+        (["--size", "odd.json"], 2, "whisper is 5", "transformers configuration"),
+        (["--size", "blocks.json"], 2, "9 of Whisper's 2 blocks", "whisper_blocks is 1 to 2"),
         (["--size", "alone.json"], 2, "--wavlm: a model of these sizes has none", "decoder, whisper"),
         (["--size", "few.json"], 2, "DECODER/tokenizer.json: has 258 tokens", "name the decoder"),
         (["--whisper", "nowhere"], 5, "nowhere: no such file or folder", "hf download"),
@@ -271,6 +299,7 @@ def write_odd_inputs(folder: Path, sources: dict[str, Path]) -> None:
     shape = TINY.to_dict()
     few = replace(TINY, decoder=replace(TINY.decoder, vocabulary=200)).to_dict()
     sizes = {"list": [], "alone": WHISPER_ALONE.to_dict(), "few": few, "odd": shape | {"whisper": 5}}
+    sizes["blocks"] = shape | {"whisper_blocks": 9}
     for name, entries in sizes.items():
         (folder / f"{name}.json").write_text(json.dumps(entries))
     (folder / "mute").mkdir()

@@ -4,6 +4,7 @@ import math
 import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -43,19 +44,32 @@ def test_the_loss_is_that_of_each_answer_alone(instructions):
     model = tiny(2)
     hearing = Hearing(model, 10**9)
     heard = [hearing(found.audio) for found in instructions]
-    parts = []
+    parts, prompts = [], []
     for found, clip in zip(instructions, heard, strict=True):
         request = Request(found.prompt, None if clip is None else voice(0.1, 0), found.system)
-        prompt = tokenise(request, TOKENIZER)
-        given = [prompt]
+        prompts.append(tokenise(request, TOKENIZER))
         # One token at a time, as generation would meet it: nothing can look ahead.
         for position, token in enumerate([*TOKENIZER.encode(found.answer), TOKENIZER.end]):
             before = TOKENIZER.encode(found.answer)[:position]
-            logits = model(model.sequences(given, [clip], [before]), last=1)[0, -1]
+            logits = model(model.sequences(prompts[-1:], [clip], [before]), last=1)[0, -1]
             parts.append(-torch.log_softmax(logits, 0)[token])
+    answers = [[*TOKENIZER.encode(found.answer), TOKENIZER.end] for found in instructions]
     torch.testing.assert_close(
-        answer_loss(model, TOKENIZER, instructions, heard), torch.stack(parts).mean(), atol=1e-5, rtol=1e-5
+        answer_loss(model, prompts, heard, answers), torch.stack(parts).sum(), atol=1e-5, rtol=1e-5
     )
+
+
+def test_the_losses_of_training_are_means_over_tokens(instructions, tmp_path):
+    run = trainer(instructions, tmp_path, steps=1, batch=1)
+    short = run._learn(instructions[2:], 0)
+    assert short == pytest.approx(run._learn(instructions[2:] * 5, 0), rel=0.2)
+    with torch.no_grad():
+        prompt = tokenise(Request("Say yes.", system="Listen."), TOKENIZER)
+        answer = [*TOKENIZER.encode("yes"), TOKENIZER.end]
+        run.model.train(mode=False)
+        wanted = answer_loss(run.model, [prompt], [None], [answer]) / 4
+    # Dropout is in the former alone.
+    assert short == pytest.approx(float(wanted), rel=0.2)
 
 
 def test_adapters_alone_change_and_the_loss_falls(instructions, tmp_path):
@@ -231,6 +245,17 @@ def test_what_is_too_long_is_named(instructions, tmp_path):
     spoken = Instruction("emotion", long.prompt, "sad", instructions[0].audio)
     with pytest.raises(ConfigError, match=r"0\.wav: speech and prompt need"):
         trainer([long, spoken], tmp_path, steps=1, batch=20).run()
+
+
+def test_two_hours_are_refused_before_they_are_heard(instructions, tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "long.wav", np.zeros(7200 * 1000, np.float32), 1000)
+    long = Instruction("emotion", "How?", "sad", tmp_path / "long.wav")
+    run = trainer([long], tmp_path, steps=1)
+    monkeypatch.setattr(run.model.ears, "forward", lambda samples: pytest.fail("heard"))
+    with pytest.raises(
+        ConfigError, match=r"long\.wav: 7200 s of speech need 90000 positions, the decoder has"
+    ):
+        run.run()
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"learning_rate": 0.0}])

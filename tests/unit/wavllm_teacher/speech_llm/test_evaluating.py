@@ -1,19 +1,21 @@
 """Tasks judged by their own figures: against the model's own answers, and on the command line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 from unit.wavllm_teacher.speech_llm.llm_tiny import talkative, write_tiny
 from unit.wavllm_teacher.tiny import voice
 
 from edgekit.cli import main
-from edgekit.errors import AudioError, ConfigError
+from edgekit.errors import AudioError
 from wavllm_teacher.speech_llm import scoring
 from wavllm_teacher.speech_llm.choices import option_chances
-from wavllm_teacher.speech_llm.evaluating import evaluate_tasks
-from wavllm_teacher.speech_llm.figures import PAPER, TITLES
+from wavllm_teacher.speech_llm.evaluating import LeftOut, TaskResult, evaluate_tasks
+from wavllm_teacher.speech_llm.figures import PAPER, TITLES, render, to_dict
 from wavllm_teacher.speech_llm.folder import load_assistant
 from wavllm_teacher.speech_llm.generation import Assistant, Decoding
 from wavllm_teacher.speech_llm.instructions import Instruction, read_manifest
@@ -102,6 +104,19 @@ def test_verification_is_decided_by_chances(assistant, audio):
         evaluate_tasks(assistant, [Instruction("verification", "Same?", "yes", audio[0])])
 
 
+def test_spellings_of_a_verification_are_one_answer(assistant, audio):
+    def figures(*answers):
+        lines = [Instruction("verification", "Same?", w, a) for w, a in zip(answers, audio, strict=True)]
+        return evaluate_tasks(assistant, lines)[0].figures
+
+    # The most frequent spelling is the one whose chances count; of equals, the first in the alphabet.
+    assert figures("yes", "Yes.", "no", "yes") == figures("yes", "yes", "no", "yes")
+    assert figures("Yes", "yes ", "No!", '"no"') == figures("Yes", "Yes", '"no"', '"no"')
+    assert figures("Yes", "Yes", "no", "no")[0].how.startswith("chances of 'Yes' against 'no'")
+    with pytest.raises(AudioError, match="wanted answers are Maybe, no, YES"):
+        figures("yes", "no", "Maybe", "YES")
+
+
 def write_tasks(folder, audio):
     lines = [
         {"task": "emotion", "audio": str(audio[0]), "prompt": "How?", "answer": "sad", "split": "test"},
@@ -132,13 +147,59 @@ def test_on_the_command_line(folder, assistant, audio, tmp_path, capsys):
     assert max(map(len, lines)) <= 80
 
 
-@pytest.mark.parametrize("task", ["emotion", "verification"])
-def test_what_is_too_long_is_named(assistant, audio, tmp_path, task):
+@pytest.fixture
+def unusable(tmp_path) -> dict[str, str]:
+    """Clips that cannot be asked about, and why."""
     soundfile.write(tmp_path / "long.wav", np.zeros(170 * 16_000, np.float32), 16_000)
-    short = Instruction(task, "Same?", "yes", audio[0])
-    long = Instruction(task, "Same?", "no", tmp_path / "long.wav")
-    with pytest.raises(ConfigError, match=r"long\.wav: 170 s of speech need 2125 positions"):
-        evaluate_tasks(assistant, [short, long])
+    (tmp_path / "text.wav").write_text("no audio")
+    return {
+        str(tmp_path / "long.wav"): "170 s of speech need 2125 positions, the decoder has 2048",
+        str(tmp_path / "text.wav"): "not readable as audio (Format not recognised)",
+    }
+
+
+@pytest.mark.parametrize("task", ["emotion", "verification"])
+def test_what_cannot_be_asked_is_left_out_and_named(assistant, audio, unusable, task):
+    good = [Instruction(task, "Same?", answer, audio[0]) for answer in ("yes", "no")]
+    bad = [Instruction(task, "Same?", "no", Path(file)) for file in unusable]
+    wordy = Instruction(task, 3000 * "?", "no")
+    (found,) = evaluate_tasks(assistant, [bad[0], good[0], wordy, bad[1], good[1]], SHORT)
+    (alone,) = evaluate_tasks(assistant, good, SHORT)
+    assert (found.items, found.figures) == (2, alone.figures)
+    assert {left.item: left.reason for left in found.left_out if left.item in unusable} == unusable
+    assert f"prompt {40 * '?'!r}" in [left.item for left in found.left_out]
+    assert len(found.left_out) == 3
+
+
+def test_a_task_of_which_nothing_can_be_asked_costs_no_other(folder, assistant, audio, unusable, capsys):
+    bad = [Instruction("emotion", "How?", "sad", Path(file)) for file in unusable]
+    with pytest.raises(
+        AudioError, match=r"none of 2 instructions can be asked; .*long\.wav: 170 s of speech"
+    ):
+        evaluate_tasks(assistant, bad)
+    found = evaluate_tasks(assistant, [*bad, Instruction("text", "Say yes.", "yes")], SHORT)
+    assert [(result.task, result.items, len(result.left_out)) for result in found] == [
+        ("emotion", 0, 2),
+        ("text", 1, 0),
+    ]
+    told = to_dict(found)["tasks"]
+    assert told["emotion"]["left_out"] == [{"item": f, "reason": why} for f, why in unusable.items()]
+    assert (told["emotion"]["figures"], told["text"]["left_out"]) == ({}, [])
+    Console(width=300).print(render(found))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["text", "1", "accuracy", "0.0", "%"]
+    assert lines[3].startswith("left out: 2 of 2 of emotion, the first: /")
+    assert lines[3].endswith("long.wav: 170 s of speech need 2125 positions, the decoder has 2048")
+    found = [TaskResult("text", 0, (), (LeftOut("\udce9.wav", "no such file"),))]
+    Console(width=300).print(render(found))
+    assert "left out: 1 of 1 of text: \\udce9.wav: no such file" in capsys.readouterr().out
+
+
+def test_a_verification_without_two_answers_fails_before_anything_is_asked(assistant, audio, monkeypatch):
+    monkeypatch.setattr(Assistant, "answer", lambda *_: pytest.fail("asked"))
+    lines = [Instruction("emotion", "How?", "sad", audio[0]), Instruction("verification", "Same?", "yes")]
+    with pytest.raises(AudioError, match="wanted answers are yes"):
+        evaluate_tasks(assistant, lines)
 
 
 def test_errors_on_the_command_line(folder, audio, tmp_path, capsys):

@@ -44,6 +44,8 @@ def test_a_manifest(tmp_path):
         ({"task": "a", "prompt": "b"}, "answer is missing"),
         ({**LINE, "prompt": " "}, "prompt is missing"),
         ({**LINE, "speaker": "x"}, "unknown entry speaker"),
+        ({**LINE, "answer": "s\ud800d"}, r"answer is not valid UTF-8: 's\\ud800d'"),
+        ({**LINE, "task": "\udce9"}, "task is not valid UTF-8"),
         ({**LINE, "split": "all"}, "split is 'all'"),
         ({**LINE, "audio": "no.wav"}, "no audio file no.wav"),
     ],
@@ -91,7 +93,15 @@ def test_the_order_of_weights_does_not_matter():
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [({"z": 1}, "task 'z'"), ({"a": -1, "b": 2}, "impossible weights"), ({"a": 0}, "impossible weights")],
+    [
+        ({"z": 1}, "task 'z'"),
+        ({"b": 2, "a": -1}, "weight of task 'a' is -1"),
+        ({"a": 2, "b": float("nan")}, "weight of task 'b' is nan"),
+        ({"a": float("inf"), "b": 1}, "weight of task 'a' is inf"),
+        ({"a": "1"}, "weight of task 'a' is '1'"),
+        ({"a": 0}, "impossible weights"),
+        ({"a": 1e308, "b": 1e308}, "impossible weights"),
+    ],
 )
 def test_impossible_weights(weights, message):
     with pytest.raises(ConfigError, match=message):

@@ -1,6 +1,7 @@
 """The model: its sizes, what is trained, and each part against what it is made of."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -213,6 +214,19 @@ def test_long_audio_is_its_windows(model, windows):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    "shape", [TINY, replace(TINY, wavlm_windows=True), WHISPER_ALONE], ids=["both", "windows", "alone"]
+)
+def test_positions_are_known_before_anything_is_heard(shape):
+    model = tiny(1, shape)
+    clip = voice(30.5, 1)
+    lengths = (1, 1600, 1920, 2000, 5119, 5120, 5121, 5360, 5520, 5521, 16_000)
+    for samples in (*lengths, WINDOW_SAMPLES - 1, WINDOW_SAMPLES + 1, WINDOW_SAMPLES + 1800, 481_360):
+        heard = model.ears(clip[:samples])
+        assert model.ears.positions(samples) == len(model.fusion([heard])[0]), samples
+
+
+@torch.no_grad()
 def test_fusion_is_adapters_side_by_side(model):
     heard = [model.ears(voice(seconds, 5)) for seconds in (0.5, 1.2)]
     fusion = model.fusion
@@ -310,3 +324,66 @@ def test_impossible_sizes_are_named(part, entry, value):
     entries[part][entry] = value
     with pytest.raises(ConfigError, match=f"{entry} is {value!r}"):
         SpeechLlmShape.from_dict(entries)
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "value"),
+    [
+        *(("whisper", "d_model", value) for value in (0, -32, 2, 2.5, "x", None, True)),
+        ("whisper", "encoder_attention_heads", 3),
+        ("whisper", "encoder_attention_heads", 0),
+        ("whisper", "encoder_layers", 0),
+        ("whisper", "num_mel_bins", -1),
+        ("whisper", "max_source_positions", 1499),
+        ("whisper", "activation_function", "zzz"),
+        ("whisper", "model_type", "wavlm"),
+        ("wavlm", "hidden_size", 0),
+        ("wavlm", "num_attention_heads", 3),
+        ("wavlm", "num_hidden_layers", -1),
+        ("wavlm", "conv_dim", []),
+        ("wavlm", "conv_dim", [16, 0]),
+        ("wavlm", "conv_kernel", "x"),
+        ("wavlm", "conv_kernel", [1000] * 7),
+        ("wavlm", "conv_stride", [5, 2, 2, 2, 2, 2, 1]),
+        ("wavlm", "hidden_act", 5),
+        ("wavlm", "num_conv_pos_embedding_groups", 3),
+        ("wavlm", "num_buckets", 3),
+        ("wavlm", "max_bucket_distance", 80),
+        ("wavlm", "layer_norm_eps", float("nan")),
+    ],
+)
+def test_impossible_entries_of_an_encoder_are_named(part, entry, value):
+    entries = TINY.to_dict()
+    entries[part][entry] = value
+    with pytest.raises(ConfigError, match=re.escape(f"{part}: {entry} is {value!r}")) as error:
+        SpeechLlm(SpeechLlmShape.from_dict(entries), 1, empty=True)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "value", "message"),
+    [
+        ("whisper", "dropout", "x", "whisper: impossible entries: .*dropout"),
+        ("wavlm", "conv_dim", [16, 16], r"wavlm: impossible entries: .*len\(config.conv_dim\) = 2"),
+        ("wavlm", "feat_extract_norm", "zzz", "wavlm: impossible entries: .*feat_extract_norm. is zzz"),
+    ],
+)
+def test_what_transformers_finds_impossible_is_told(part, entry, value, message):
+    entries = TINY.to_dict()
+    entries[part][entry] = value
+    with pytest.raises(ConfigError, match=message):
+        SpeechLlm(SpeechLlmShape.from_dict(entries), 1, empty=True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("whisper", None, "whisper is None"),
+        ("wavlm", 5, "wavlm is 5"),
+        ("wavlm_windows", "x", "wavlm_windows is 'x'"),
+        ("whisper_blocks", "2", "'2' of Whisper's 2 blocks"),
+    ],
+)
+def test_entries_of_another_kind_are_named(entry, value, message):
+    with pytest.raises(ConfigError, match=message):
+        SpeechLlm(SpeechLlmShape.from_dict({**TINY.to_dict(), entry: value}), 1, empty=True)

@@ -1,5 +1,6 @@
 """Step by step: what each step is asked, and that neither the batch nor streaming changes it."""
 
+import numpy as np
 import pytest
 from unit.wavllm_teacher.speech_llm.llm_tiny import talkative
 from unit.wavllm_teacher.tiny import voice
@@ -7,7 +8,7 @@ from unit.wavllm_teacher.tiny import voice
 from edgekit.errors import ConfigError
 from wavllm_teacher.speech_llm.generation import Assistant, Decoding
 from wavllm_teacher.speech_llm.prompts import Request
-from wavllm_teacher.speech_llm.steps import STEPS, answer_steps, require_possible, stream_steps
+from wavllm_teacher.speech_llm.steps import STEPS, Turn, answer_steps, require_possible, stream_steps
 from wavllm_teacher.speech_llm.tokens import ByteTokenizer
 
 SHORT = Decoding(most_tokens=6)
@@ -57,6 +58,46 @@ def test_the_batch_changes_nothing(assistant, decoding):
     assert len({turns[0].answer for turns in together}) == 3
 
 
+def test_a_clip_that_is_too_long_stops_alone(assistant, monkeypatch):
+    long = np.zeros(170 * 16_000, np.float32)
+    monkeypatch.setattr(assistant.model.ears, "forward", refusing(assistant.model.ears.forward, long.size))
+    found = answer_steps(assistant, CHAIN, [CLIPS[0], long, CLIPS[1]], SHORT)
+    assert found[1] == [
+        Turn("What is said?", "", "170 s of speech need 2125 positions, the decoder has 2048")
+    ]
+    assert [found[0], found[2]] == answer_steps(assistant, CHAIN, [CLIPS[0], CLIPS[1]], SHORT)
+
+
+def refusing(hear, size):
+    """Encoders that must not hear so many samples."""
+
+    def heard(samples):
+        assert samples.size != size
+        return hear(samples)
+
+    return heard
+
+
+def test_so_does_one_whose_prompt_becomes_impossible(assistant, monkeypatch):
+    """An answer goes into the next prompt: an empty one leaves nothing, a long one leaves no room."""
+    answers = {"What is said?": "", "What else?": 1500 * "?"}
+    real = Assistant.answer
+
+    def answer(self, requests, decoding):
+        return [
+            answers.get(r.prompt, said)
+            for r, said in zip(requests, real(self, requests, decoding), strict=True)
+        ]
+
+    monkeypatch.setattr(Assistant, "answer", answer)
+    (empty,) = answer_steps(assistant, ("What is said?", "{previous}", "So?"), CLIPS[:1], SHORT)
+    assert [turn.problem for turn in empty] == ["", "the prompt is empty"]
+    (long,) = answer_steps(assistant, ("What else?", "{1}{1}", "So?"), CLIPS[:1], SHORT)
+    assert len(long) == 2
+    assert long[1].prompt == 3000 * "?"
+    assert long[1].problem.startswith("speech and prompt need 3")
+
+
 def test_neither_does_streaming(assistant):
     whole = answer_steps(assistant, CHAIN, CLIPS[:1], SHORT)[0]
     found = [(prompt, "".join(pieces)) for prompt, pieces in stream_steps(assistant, CHAIN, CLIPS[0], SHORT)]
@@ -68,13 +109,13 @@ def test_neither_does_streaming(assistant):
 
 def test_a_clip_is_heard_once(assistant, monkeypatch):
     heard = []
-    ears = Assistant._ears
+    hear = assistant.model.hear
 
-    def note(self, samples):
+    def note(samples):
         heard.append(samples)
-        return ears(self, samples)
+        return hear(samples)
 
-    monkeypatch.setattr(Assistant, "_ears", note)
+    monkeypatch.setattr(assistant.model, "hear", note)
     clip = voice(0.4, 7)
     answer_steps(assistant, CHAIN, [clip, None, clip.copy()], SHORT)
     assert len(heard) == 1

@@ -387,6 +387,7 @@ def test_all_frozen_parts_are_known(tmp_path, model):
 
 def test_another_size_is_told_by_its_tensors(tmp_path, model):
     storage.save_frozen(model, tmp_path)
+    (tmp_path / "decoder/config.json").unlink()
     shape = replace(TINY, decoder=replace(TINY.decoder, feed_forward=160))
     with pytest.raises(
         ArtifactError, match=r"12 tensors of another shape .*\(176, 64\), expected \(160, 64\)"

@@ -21,7 +21,7 @@ from wavllm_teacher.registry import load_teacher, teacher_digest
 from wavllm_teacher.speech_llm import sizes
 from wavllm_teacher.speech_llm.choices import option_chances
 from wavllm_teacher.speech_llm.folder import load_assistant
-from wavllm_teacher.speech_llm.prompts import Request
+from wavllm_teacher.speech_llm.prompts import Request, render
 from wavllm_teacher.speech_llm.teacher import PROMPTS, SCALE, write_teacher
 
 CLIPS = [voice(0.5, 1), voice(1.1, 2)]
@@ -95,6 +95,18 @@ def test_prompts_of_its_own(folder, tmp_path, teacher):
     assert changed.tolist() == [[False, False, True]] * 2
     write_teacher(own, "tiny-llm", "CC0-1.0", {"valence": "Pleasant?"})
     with pytest.raises(ArtifactError, match="prompts are to name arousal, dominance, valence"):
+        load_teacher(str(own))
+
+
+def test_a_prompt_that_leaves_no_room_is_refused_before_anything_is_labelled(folder, tmp_path):
+    own = shutil.copytree(folder, tmp_path / "own")
+    # Tokens are bytes. 12 s take 151 positions, the beginning one, a number and the end behind it two.
+    most = 2048 - 151 - 1 - 2 - len("".join(render(Request("?", CLIPS[0])))) + 1
+    write_teacher(own, "tiny-llm", "CC0-1.0", {**PROMPTS, "valence": most * "?"})
+    load_teacher(str(own))
+    write_teacher(own, "tiny-llm", "CC0-1.0", {**PROMPTS, "valence": (most + 1) * "?"})
+    message = r"teacher\.json: 12 s and the prompt of valence: speech and prompt need 2049 positions, the"
+    with pytest.raises(ConfigError, match=message):
         load_teacher(str(own))
 
 

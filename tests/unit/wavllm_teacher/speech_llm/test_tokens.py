@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from edgekit.errors import ArtifactError
+from edgekit.errors import ArtifactError, ConfigError
 from wavllm_teacher.speech_llm.prompts import Request, tokenise
 from wavllm_teacher.speech_llm.tokens import (
     ByteTokenizer,
@@ -91,3 +91,9 @@ def test_prompts_begin_once_and_quote_the_question():
     assert tokenizer.begin not in (*prompt.before[1:], *prompt.after, *prompt.question)
     assert tokenizer.decode((*prompt.before, *prompt.after)) == "[INST]<<SYS>>\nS\n<</SYS>>\n\nWhy? [/INST]"
     assert tokenizer.decode(prompt.question) == '"Why?"'
+
+
+@pytest.mark.parametrize(("prompt", "system"), [("W\udce9?", "Listen."), ("Who?", "L\ud800")])
+def test_requests_are_valid_text(prompt, system):
+    with pytest.raises(ConfigError, match="is not valid UTF-8"):
+        Request(prompt, system=system)

@@ -1,0 +1,128 @@
+"""What more hours of audio are worth: a power law through the disagreement, for every bar."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.distillation.rows import ABLATIONS, AMOUNTS, AMOUNTS_HOP_32, Row
+from benchmarks.students.agreement import EMODB, NOISY, NOISY_HEARD, RAVDESS, TITLES, Agreement
+from benchmarks.students.report import ccc_cell, line
+from edgekit.metrics import DIMENSIONS
+
+Found = Mapping[str, Agreement]
+Law = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Hours to what is expected of a student."""
+SETS = (EMODB, NOISY, NOISY_HEARD, RAVDESS)
+BARS = {EMODB: (0.88, 0.82, 0.60), RAVDESS: (0.75, 0.65, 0.50)}
+"""Set to least CCC of each dimension."""
+MOST_LOST_IN_NOISE = 0.08
+"""Of the CCC of arousal."""
+MOST_LOST_BY_HOP = 0.04
+"""Of every CCC, by hop 128 against hop 32."""
+LEAST_POINTS = 3
+"""Amounts of audio that a power law is drawn through."""
+MOST_HOURS = 10_000.0
+BASE = next(row for row in ABLATIONS if row.name == "base")
+HOP_32 = next(row for row in ABLATIONS if row.name == "hop-32")
+
+
+def section(found: Found, hours: float) -> list[str]:
+    """Return the lines on hours of audio; none where too few amounts were trained.
+
+    Args:
+        found: Name of a row to set, then teacher, to agreement.
+        hours: Of audio that the whole set holds.
+    """
+    lines = []
+    for title, rows in (("hop 128", (*AMOUNTS, BASE)), ("hop 32", (*AMOUNTS_HOP_32, HOP_32))):
+        trained = [row for row in rows if row.name in found]
+        if len(trained) >= LEAST_POINTS:
+            lines += [*_measured(title, found, trained, hours), ""]
+    if not lines:
+        return []
+    return ["## Hours of audio", "", *lines, *_expected(found, hours), ""]
+
+
+def _measured(title: str, found: Found, rows: Sequence[Row], hours: float) -> list[str]:
+    teachers = [t for t in ("compact", "full") if all(t in found[row.name][EMODB] for row in rows)]
+    head = [f"hours, {title}", "teacher", *(TITLES[name] for name in SETS)]
+    cells = [
+        [f"{row.share * hours:.2f}", t, *(ccc_cell(found[row.name][name][t]) for name in SETS)]
+        for t in teachers
+        for row in rows
+    ]
+    return [line(head), line(["---"] * len(head)), *map(line, cells)]
+
+
+def _expected(found: Found, hours: float) -> list[str]:
+    rows = [row for row in (*AMOUNTS, BASE) if row.name in found]
+    teachers = [t for t in ("compact", "full") if all(t in found[row.name][EMODB] for row in rows)]
+    now = f"{hours:.2f} h"
+    head = ["teacher", "what", "bar", f"fitted at {now}", "at 10 times the audio", "hours for the bar"]
+    lines = [
+        "A power law through the disagreement, 1 - CCC = a h^-b with h hours, is fitted to each set, teacher",
+        "and dimension; what is lost is the difference of two of them. A few points of one seed say little",
+        "about far more audio, and more audio of the same eight speakers would not do what more speakers do.",
+        "These rows have a fraction of the training of the [students](students.md) that ship.",
+        "",
+        line(head),
+        line(["---"] * len(head)),
+    ]
+    for teacher in teachers:
+        lines += [line([teacher, *cells]) for cells in _bars(found, rows, teacher, hours)]
+    return lines
+
+
+def _bars(found: Found, rows: Sequence[Row], teacher: str, hours: float) -> list[list[str]]:
+    def law(of_set: str, dimension: str, rows: Sequence[Row] = rows) -> Law:
+        ccc = [found[row.name][of_set][teacher][dimension] for row in rows]
+        return power_law([row.share * hours for row in rows], ccc)
+
+    lines = [
+        _bar(f"{dimension}, {TITLES[of_set]}", bar, law(of_set, dimension), hours)
+        for of_set, bars in BARS.items()
+        for dimension, bar in zip(DIMENSIONS, bars, strict=True)
+    ]
+    for noisy, says in ((NOISY, "labels of the clean clip"), (NOISY_HEARD, "the teacher hearing it too")):
+        lost = _difference(law(EMODB, "arousal"), law(noisy, "arousal"))
+        lines.append(_bar(f"arousal lost in noise, {says}", MOST_LOST_IN_NOISE, lost, hours, least=False))
+    hop_32 = [row for row in (*AMOUNTS_HOP_32, HOP_32) if teacher in found.get(row.name, {}).get(EMODB, {})]
+    if len(hop_32) >= LEAST_POINTS:
+        for dimension in DIMENSIONS:
+            lost = _difference(law(EMODB, dimension, hop_32), law(EMODB, dimension))
+            lines.append(_bar(f"{dimension} lost by hop 128", MOST_LOST_BY_HOP, lost, hours, least=False))
+    return lines
+
+
+def power_law(hours: Sequence[float], ccc: Sequence[float]) -> Law:
+    """Return CCC by hours, 1 - CCC a straight line of hours where both are logarithmic.
+
+    Example:
+        >>> power_law([1, 2], [0.6, 0.8])(np.array([4.0])).round(3).tolist()
+        [0.9]
+    """
+    slope, offset = np.polyfit(np.log(hours), np.log(1 - np.array(ccc)), 1)
+    return lambda h: np.asarray(1 - np.exp(offset + slope * np.log(h)))
+
+
+def _difference(more: Law, less: Law) -> Law:
+    return lambda h: more(h) - less(h)
+
+
+def _bar(what: str, bar: float, law: Law, hours: float, *, least: bool = True) -> list[str]:
+    now, ten_times = law(np.array([hours, 10 * hours]))
+    bound = "at least" if least else "at most"
+    return [what, f"{bound} {bar:.2f}", f"{now:.3f}", f"{ten_times:.3f}", _needed(bar, law, hours, least)]
+
+
+def _needed(bar: float, law: Law, hours: float, least: bool) -> str:
+    grid = np.geomspace(hours, MOST_HOURS, 2000)
+    expected, sign = law(grid), 1 if least else -1
+    held = sign * expected >= sign * bar
+    if held[0]:
+        return "reached"
+    if held.any():
+        return f"{grid[held.argmax()]:.3g}"
+    better = sign * expected[-1] > sign * expected[0]
+    return f"more than {MOST_HOURS:,.0f}" if better else "more audio does not help"

@@ -35,7 +35,7 @@ from wavllm_teacher import checkpoint
 from wavllm_teacher.device import CPU, Device
 from wavllm_teacher.speech_llm.generation import GREEDY, Assistant, Decoding
 from wavllm_teacher.speech_llm.hearing import Heard
-from wavllm_teacher.speech_llm.instructions import Instruction, Mixture, naming, naming_longest
+from wavllm_teacher.speech_llm.instructions import Instruction, Mixture, naming, naming_longest, told
 from wavllm_teacher.speech_llm.model import SpeechLlm
 from wavllm_teacher.speech_llm.prompts import Prompt, Request, tokenise
 from wavllm_teacher.speech_llm.storage import fingerprint, frozen_parts
@@ -232,7 +232,8 @@ class Trainer:
         Raises:
             ArtifactError: If the checkpoint is damaged or of another training.
             AudioError: If a clip cannot be read.
-            ConfigError: If speech, prompt and answer are longer than the decoder's positions.
+            ConfigError: If speech, prompt and answer are longer than the decoder's positions, or the loss is
+                no finite number any more: the last checkpoint stays.
         """
         if self.checkpoint.exists():
             self._restore()
@@ -267,7 +268,11 @@ class Trainer:
         self.optimizer.zero_grad()
         self.state.losses.append(self._learn(batch, int(rng.integers(2**63)) + self.team.rank))
         self.team.add_gradients(self.trained.values())
-        nn.utils.clip_grad_norm_(self.trained.values(), self.schedule.largest_gradient)
+        length = nn.utils.clip_grad_norm_(self.trained.values(), self.schedule.largest_gradient)
+        if not math.isfinite(self.state.losses[-1] + length.item()):
+            found = f"the loss is {self.state.losses[-1]:g}, the length of its gradient {length:g}"
+            hint = f"lower the learning rate; steps that were saved are in {self.checkpoint}"
+            raise ConfigError(f"step {self.state.step + 1}: {found}", hint)
         self.optimizer.step()
         self.state.step += 1
 
@@ -299,18 +304,14 @@ class Trainer:
     @functools.cached_property
     def _identity(self) -> str:
         """Return a digest of all that decides the result, but for the adapters that training starts from."""
-        learned = [
-            [repr(replace(found, audio=None)), None if found.audio is None else found.audio.name]
-            for task in self.mixture.tasks
-            for found in self.mixture.by_task[task]
-        ]
+        learned = [found for task in self.mixture.tasks for found in self.mixture.by_task[task]]
         decides = {
             "stage": self.model.stage,
             "shape": self.model.shape.to_dict(),
             "frozen": [fingerprint(self.model, part) for part in frozen_parts(self.model.shape)],
             "schedule": repr(replace(self.schedule, **NO_MATTER)),
             "tasks": [self.mixture.tasks, self.mixture.shares.tolist()],
-            "instructions": learned,
+            "instructions": told(learned),
             "tokens": self.tokenizer.size,
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()

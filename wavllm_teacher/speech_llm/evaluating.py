@@ -85,13 +85,8 @@ def evaluate_tasks(
         AudioError: If nothing can be asked, or a task's wanted answers do not fit it.
         ConfigError: If a library that a figure needs is not installed.
     """
-    tasks: dict[str, list[Instruction]] = {}
-    for instruction in instructions:
-        tasks.setdefault(instruction.task, []).append(instruction)
-    if VERIFICATION in tasks:
-        # Before hours of other tasks.
-        answers_of_verification(tasks[VERIFICATION])
-    results = [_result(assistant, found, decoding, progress) for _, found in sorted(tasks.items())]
+    require_judgeable(instructions)
+    results = [_result(assistant, found, decoding, progress) for found in _by_task(instructions)]
     left_out = [left for result in results for left in result.left_out]
     if left_out and not any(result.items for result in results):
         first = f"{left_out[0].item}: {left_out[0].reason}"
@@ -99,11 +94,32 @@ def evaluate_tasks(
     return results
 
 
+def require_judgeable(instructions: Sequence[Instruction]) -> None:
+    """Require that answers to all of these could be judged: that they cannot must not be found after hours.
+
+    Raises:
+        AudioError: If a task's wanted answers do not fit it.
+        ConfigError: If a library that a figure needs is not installed.
+    """
+    for found in _by_task(instructions):
+        if found[0].task == VERIFICATION:
+            _options(found)
+        else:
+            JUDGED.get(found[0].task, _classified)(found, _wanted(found))
+
+
+def _by_task(instructions: Sequence[Instruction]) -> list[list[Instruction]]:
+    tasks: dict[str, list[Instruction]] = {}
+    for instruction in instructions:
+        tasks.setdefault(instruction.task, []).append(instruction)
+    return [found for _, found in sorted(tasks.items())]
+
+
 def _result(
     assistant: Assistant, found: Sequence[Instruction], decoding: Decoding, progress: Progress
 ) -> TaskResult:
     task = found[0].task
-    options = answers_of_verification(found) if task == VERIFICATION else ()
+    options = _options(found) if task == VERIFICATION else ()
     left_out: list[LeftOut] = []
     asked: list[Instruction] = []
     answers: list[str] = []
@@ -140,12 +156,8 @@ def _possible(
     return possible
 
 
-def answers_of_verification(found: Sequence[Instruction]) -> Sequence[str]:
-    """Return the two answers of a verification, each in its most frequent spelling.
-
-    Raises:
-        AudioError: If there are not two.
-    """
+def _options(found: Sequence[Instruction]) -> Sequence[str]:
+    """Return the two answers of a verification, each in its most frequent spelling."""
     spellings: dict[str, Counter[str]] = {}
     for instruction in found:
         spellings.setdefault(scoring.plain(instruction.answer), Counter())[instruction.answer.strip()] += 1

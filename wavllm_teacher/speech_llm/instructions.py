@@ -9,6 +9,7 @@
 import contextlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,29 @@ def _problem(entries: Mapping[str, Any]) -> str:
 
 def _wrong(file: Path, number: int, what: str) -> AudioError:
     return AudioError(f"{file}, line {number}: {what}", f"entries of a line are {', '.join(_KNOWN)}")
+
+
+def told(instructions: Sequence[Instruction]) -> list[list[str | None]]:
+    """Return all that instructions say, JSON-ready: what stands for them where trainings are compared.
+
+    Audio counts by its place in the folder that holds all of it, so that a corpus can be moved, and a clip
+    be repaired.
+
+    Example:
+        >>> lines = [Instruction("t", "p", "a", Path("x", name, "1.wav"), system="s") for name in ("b", "c")]
+        >>> [told(found) for found in (lines, lines[:1])]
+        [[['t', 'p', 'a', 's', 'b/1.wav'], ['t', 'p', 'a', 's', 'c/1.wav']], [['t', 'p', 'a', 's', '1.wav']]]
+    """
+    places = [None if found.audio is None else found.audio.absolute() for found in instructions]
+    folders = [place.parent for place in places if place is not None]
+    top = os.path.commonpath(folders) if folders else ""
+    return [
+        [
+            *(found.task, found.prompt, found.answer, found.system),
+            None if place is None else place.relative_to(top).as_posix(),
+        ]
+        for found, place in zip(instructions, places, strict=True)
+    ]
 
 
 @contextlib.contextmanager

@@ -17,10 +17,10 @@ from edgekit.progress import Progress, silent
 from wavllm_teacher import hub
 from wavllm_teacher.speech_llm import storage, weights
 from wavllm_teacher.speech_llm.curriculum import NO_MATTER, Schedule
-from wavllm_teacher.speech_llm.evaluating import JUDGED, VERIFICATION, answers_of_verification
+from wavllm_teacher.speech_llm.evaluating import require_judgeable
 from wavllm_teacher.speech_llm.folder import DECODER, require_model, tokenizer_file
 from wavllm_teacher.speech_llm.hearing import Ears
-from wavllm_teacher.speech_llm.instructions import Instruction, Mixture, read_manifest
+from wavllm_teacher.speech_llm.instructions import Instruction, Mixture, read_manifest, told
 from wavllm_teacher.speech_llm.prompts import Request, tokenise
 from wavllm_teacher.speech_llm.sizes import SIZES, SpeechLlmShape
 from wavllm_teacher.speech_llm.tokens import Tokenizer, load_tokenizer
@@ -107,10 +107,11 @@ def prepare(config: TuneConfig, progress: Progress = silent) -> Plan:
     tokenizer = load_tokenizer(file)
     _require_vocabulary(tokenizer, file, shape)
     dev = [line for line in lines if line.split == "dev"]
-    _require_judgeable(dev)
+    require_judgeable(dev)
     drawn = [line for line in train if line.task in mixture.tasks]
     _require_room([*drawn, *dev], tokenizer, shape, progress)
-    inputs = {"tasks": _digest(drawn), **_digests({"tokenizer": [file], **files}, progress)}
+    instructions = hashlib.sha256(json.dumps(told(drawn)).encode()).hexdigest()
+    inputs = {"tasks": instructions, **_digests({"tokenizer": [file], **files}, progress)}
     stage = 1 if config.start is None else 2
     params = _params(config, stage, shape)
     return Plan(config, stage, shape, mixture, dev, sources, file, tokenizer, inputs, params)
@@ -177,18 +178,6 @@ def _require_vocabulary(tokenizer: Tokenizer, file: Path, shape: SpeechLlmShape)
         )
 
 
-def _require_judgeable(lines: Sequence[Instruction]) -> None:
-    """Require that answers to these could be judged: that they cannot must not be found out after days."""
-    tasks: dict[str, list[Instruction]] = {}
-    for line in lines:
-        tasks.setdefault(line.task, []).append(line)
-    for task, found in tasks.items():
-        if task == VERIFICATION:
-            answers_of_verification(found)
-        elif task in JUDGED:
-            JUDGED[task](found, [line.answer for line in found])
-
-
 def _require_room(
     lines: Sequence[Instruction], tokenizer: Tokenizer, shape: SpeechLlmShape, progress: Progress
 ) -> None:
@@ -220,15 +209,6 @@ def _tokens(line: Instruction, tokenizer: Tokenizer) -> int:
     prompt = tokenise(Request(line.prompt, samples, line.system), tokenizer)
     # One more ends the answer.
     return len(prompt.before) + len(prompt.after) + len(tokenizer.encode(line.answer)) + 1
-
-
-def _digest(lines: Sequence[Instruction]) -> str:
-    """Return what stands for instructions; audio counts by its name, so that a clip can be repaired."""
-    told = [
-        [line.task, line.prompt, line.answer, line.system, None if line.audio is None else line.audio.name]
-        for line in lines
-    ]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def _files(config: TuneConfig, sources: Mapping[str, Path]) -> dict[str, list[Path]]:

@@ -185,6 +185,42 @@ def test_what_is_trained_is_not_trained_again(edgekit, tasks, parts, first, tmp_
     assert hint == f"use those again, choose another --out, or remove {first}"
 
 
+def test_all_that_decides_what_is_learned_counts(edgekit, tasks, parts, first, sources, tmp_path):
+    words = ["tune", tasks, "--size", "tiny", *parts, *FIRST, "--out", first]
+
+    def refused(*more: object) -> str:
+        said, _ = error(edgekit(*words, *more))
+        return said.partition("inputs ")[2]
+
+    assert refused("--bits", 8) == "(bits)"
+    decoder = tmp_path / "decoder"
+    shutil.copytree(sources["decoder"], decoder)
+    tokenizer = decoder / "tokenizer.json"
+    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()), indent=7))
+    assert refused("--decoder", decoder) == "(tokenizer/tokenizer.json)"
+    write_tasks(tmp_path, [*LINES[:2], {**LINES[2], "system": "Hear."}])
+    assert refused() == "(tasks)"
+
+
+def test_a_training_that_diverges_is_no_success(edgekit, tasks, parts, tmp_path):
+    words = [
+        "tune",
+        tasks,
+        "--size",
+        "tiny",
+        *parts,
+        *FIRST,
+        "--learning-rate",
+        1e30,
+        "--out",
+        tmp_path / "o",
+    ]
+    said, hint = error(edgekit(*words))
+    assert re.match(r"step \d: the loss is nan", said)
+    assert "lower the learning rate" in hint
+    assert not (tmp_path / "o").exists()
+
+
 def test_options_reach_the_training(edgekit, tasks, monkeypatch, tmp_path):
     seen = []
 

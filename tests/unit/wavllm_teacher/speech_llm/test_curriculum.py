@@ -1,6 +1,7 @@
 """Training: its loss against each answer by itself, what it changes, how it resumes."""
 
 import math
+import shutil
 import signal
 from dataclasses import replace
 
@@ -202,6 +203,10 @@ def test_checkpoints_of_another_training(instructions, tmp_path):
     for others in (instructions[:2], instructions[::-1]):
         with pytest.raises(ArtifactError, match="another training"):
             trainer(others, tmp_path, steps=2).run()
+    weighted = trainer(instructions, tmp_path, steps=2)
+    weighted.mixture = Mixture(instructions, {"emotion": 1, "text": 1})
+    with pytest.raises(ArtifactError, match="another training"):
+        weighted.run()
     other_frozen = trainer(instructions, tmp_path, steps=2)
     with torch.no_grad():
         other_frozen.model.decoder.llama.lm_head.weight += 1
@@ -213,6 +218,35 @@ def test_checkpoints_of_another_training(instructions, tmp_path):
     with pytest.raises(ArtifactError, match="damaged") as error:
         trainer(instructions, tmp_path, steps=2).run()
     assert "remove" in error.value.hint
+
+
+def test_clips_of_one_name_are_told_apart_wherever_their_corpus_lies(instructions, tmp_path):
+    def corpus(folder, first="sad", second="calm") -> list[Instruction]:
+        for speaker in ("a", "b"):
+            (folder / speaker).mkdir(parents=True, exist_ok=True)
+            shutil.copy(instructions[0].audio, folder / speaker / "1.wav")
+        answers = zip("ab", (first, second), strict=True)
+        return [Instruction("emotion", "How?", told, folder / name / "1.wav") for name, told in answers]
+
+    trainer(corpus(tmp_path / "here"), tmp_path, steps=1).run()
+    trainer(corpus(tmp_path / "moved"), tmp_path, steps=1).run()
+    with pytest.raises(ArtifactError, match="another training"):
+        trainer(corpus(tmp_path / "here", "calm", "sad"), tmp_path, steps=1).run()
+
+
+def test_a_loss_that_is_no_number_ends_the_training(instructions, tmp_path):
+    run = trainer(instructions, tmp_path, learning_rate=1e30)
+    with pytest.raises(ConfigError, match=r"step \d: the loss is nan") as error:
+        run.run()
+    assert "lower the learning rate" in error.value.hint
+    # A gradient alone is enough, and nothing is learned from it.
+    run = trainer(instructions, tmp_path / "other", steps=2)
+    first = next(iter(run.trained.values()))
+    first.register_hook(lambda gradient: gradient * torch.inf)
+    before = {name: value.clone() for name, value in run.trained.items()}
+    with pytest.raises(ConfigError, match=r"step 1: the loss is \d"):
+        run.run()
+    assert all(torch.equal(run.trained[name], value) for name, value in before.items())
 
 
 def test_without_wavlm_it_trains_too(instructions, tmp_path):

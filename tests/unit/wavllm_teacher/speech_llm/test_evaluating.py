@@ -202,6 +202,14 @@ def test_a_verification_without_two_answers_fails_before_anything_is_asked(assis
         evaluate_tasks(assistant, lines)
 
 
+def test_a_transcript_without_a_word_fails_before_anything_is_asked(assistant, audio, monkeypatch):
+    pytest.importorskip("jiwer")
+    monkeypatch.setattr(Assistant, "answer", lambda *_: pytest.fail("asked"))
+    lines = [Instruction("emotion", "How?", "sad", audio[0]), Instruction("recognition", "What?", "...")]
+    with pytest.raises(AudioError, match="no word"):
+        evaluate_tasks(assistant, lines)
+
+
 def test_errors_on_the_command_line(folder, audio, tmp_path, capsys):
     tasks = write_tasks(tmp_path, audio)
     assert main(["evaluate", str(tasks), "--model", str(folder), "--split", "train"]) == 2

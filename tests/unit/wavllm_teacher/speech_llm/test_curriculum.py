@@ -221,17 +221,17 @@ def test_checkpoints_of_another_training(instructions, tmp_path):
 
 
 def test_clips_of_one_name_are_told_apart_wherever_their_corpus_lies(instructions, tmp_path):
-    def corpus(folder, first="sad", second="calm") -> list[Instruction]:
-        for speaker in ("a", "b"):
+    def corpus(folder, speakers="ab") -> list[Instruction]:
+        for speaker in speakers:
             (folder / speaker).mkdir(parents=True, exist_ok=True)
             shutil.copy(instructions[0].audio, folder / speaker / "1.wav")
-        answers = zip("ab", (first, second), strict=True)
-        return [Instruction("emotion", "How?", told, folder / name / "1.wav") for name, told in answers]
+        answers = zip(speakers, ("sad", "calm"), strict=True)
+        return [Instruction("emotion", "How?", answer, folder / name / "1.wav") for name, answer in answers]
 
     trainer(corpus(tmp_path / "here"), tmp_path, steps=1).run()
     trainer(corpus(tmp_path / "moved"), tmp_path, steps=1).run()
     with pytest.raises(ArtifactError, match="another training"):
-        trainer(corpus(tmp_path / "here", "calm", "sad"), tmp_path, steps=1).run()
+        trainer(corpus(tmp_path / "here", "ba"), tmp_path, steps=1).run()
 
 
 def test_a_loss_that_is_no_number_ends_the_training(instructions, tmp_path):

@@ -23,7 +23,7 @@ from benchmarks.calibration.fit import (
     folds,
     read_networks,
 )
-from benchmarks.students.report import line
+from benchmarks.tables import line
 from benchmarks.teachers.features import shared_folder
 from edgekit import artifact
 from edgekit.errors import EdgekitError

@@ -1,25 +1,21 @@
 """What more hours of audio are worth: a power law through the disagreement, for every bar."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.distillation.rows import ABLATIONS, AMOUNTS, AMOUNTS_HOP_32, Row
 from benchmarks.students.agreement import EMODB, NOISY, NOISY_HEARD, RAVDESS, TITLES, Agreement
-from benchmarks.students.report import ccc_cell, line
+from benchmarks.students.bars import LEAST, MOST_LOST_BY_HOP, MOST_LOST_IN_NOISE
+from benchmarks.tables import ccc_cell, line
 from edgekit.metrics import DIMENSIONS
 
 Found = Mapping[str, Agreement]
 Law = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Hours to what is expected of a student."""
 SETS = (EMODB, NOISY, NOISY_HEARD, RAVDESS)
-BARS = {EMODB: (0.88, 0.82, 0.60), RAVDESS: (0.75, 0.65, 0.50)}
-"""Set to least CCC of each dimension."""
-MOST_LOST_IN_NOISE = 0.08
-"""Of the CCC of arousal."""
-MOST_LOST_BY_HOP = 0.04
-"""Of every CCC, by hop 128 against hop 32."""
 LEAST_POINTS = 3
 """Amounts of audio that a power law is drawn through."""
 MOST_HOURS = 10_000.0
@@ -46,9 +42,14 @@ def section(found: Found, hours: float) -> list[str]:
 
 def _measured(title: str, found: Found, rows: Sequence[Row], hours: float) -> list[str]:
     teachers = [t for t in ("compact", "full") if all(t in found[row.name][EMODB] for row in rows)]
-    head = [f"hours, {title}", "teacher", *(TITLES[name] for name in SETS)]
+    head = [f"hours, {title}", "row", "teacher", *(TITLES[name] for name in SETS)]
     cells = [
-        [f"{row.share * hours:.2f}", t, *(ccc_cell(found[row.name][name][t]) for name in SETS)]
+        [
+            f"{row.share * hours:.2f}",
+            f"`{row.name}`",
+            t,
+            *(ccc_cell(found[row.name][name][t]) for name in SETS),
+        ]
         for t in teachers
         for row in rows
     ]
@@ -59,12 +60,13 @@ def _expected(found: Found, hours: float) -> list[str]:
     rows = [row for row in (*AMOUNTS, BASE) if row.name in found]
     teachers = [t for t in ("compact", "full") if all(t in found[row.name][EMODB] for row in rows)]
     now = f"{hours:.2f} h"
-    head = ["teacher", "what", "bar", f"fitted at {now}", "at 10 times the audio", "hours for the bar"]
+    head = ["teacher", "what", "bar", "b", f"fitted at {now}", "at 10 times the audio", "hours for the bar"]
     lines = [
         "A power law through the disagreement, 1 - CCC = a h^-b with h hours, is fitted to each set, teacher",
-        "and dimension; what is lost is the difference of two of them. A few points of one seed say little",
-        "about far more audio, and more audio of the same eight speakers would not do what more speakers do.",
-        "These rows have a fraction of the training of the [students](students.md) that ship.",
+        "and dimension, with the standard error of b; what is lost is the difference of two of them. A few",
+        "points of one seed say little about far more audio: where the error is as large as b, nothing. More",
+        "audio of the same speakers would not do what more speakers do. These rows have a fraction of the",
+        "training of the [students](students.md) that ship.",
         "",
         line(head),
         line(["---"] * len(head)),
@@ -75,13 +77,13 @@ def _expected(found: Found, hours: float) -> list[str]:
 
 
 def _bars(found: Found, rows: Sequence[Row], teacher: str, hours: float) -> list[list[str]]:
-    def law(of_set: str, dimension: str, rows: Sequence[Row] = rows) -> Law:
+    def law(of_set: str, dimension: str, rows: Sequence[Row] = rows) -> PowerLaw:
         ccc = [found[row.name][of_set][teacher][dimension] for row in rows]
         return power_law([row.share * hours for row in rows], ccc)
 
     lines = [
         _bar(f"{dimension}, {TITLES[of_set]}", bar, law(of_set, dimension), hours)
-        for of_set, bars in BARS.items()
+        for of_set, bars in LEAST.items()
         for dimension, bar in zip(DIMENSIONS, bars, strict=True)
     ]
     for noisy, says in ((NOISY, "labels of the clean clip"), (NOISY_HEARD, "the teacher hearing it too")):
@@ -95,15 +97,35 @@ def _bars(found: Found, rows: Sequence[Row], teacher: str, hours: float) -> list
     return lines
 
 
-def power_law(hours: Sequence[float], ccc: Sequence[float]) -> Law:
-    """Return CCC by hours, 1 - CCC a straight line of hours where both are logarithmic.
+@dataclass(frozen=True)
+class PowerLaw:
+    """CCC by hours of audio: 1 - a h^-b.
+
+    Attributes:
+        a: The disagreement at one hour.
+        b: How fast it falls.
+        error: The standard error of b.
+    """
+
+    a: float
+    b: float
+    error: float
+
+    def __call__(self, hours: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what is expected."""
+        return np.asarray(1 - self.a * hours**-self.b)
+
+
+def power_law(hours: Sequence[float], ccc: Sequence[float]) -> PowerLaw:
+    """Return the law through at least three points, by least squares where both axes are logarithmic.
 
     Example:
-        >>> power_law([1, 2], [0.6, 0.8])(np.array([4.0])).round(3).tolist()
-        [0.9]
+        >>> law = power_law([1, 2, 4], [0.6, 0.8, 0.9])
+        >>> round(law.a, 3), round(law.b, 3), law(np.array([8.0])).round(3).tolist()
+        (0.4, 1.0, [0.95])
     """
-    slope, offset = np.polyfit(np.log(hours), np.log(1 - np.array(ccc)), 1)
-    return lambda h: np.asarray(1 - np.exp(offset + slope * np.log(h)))
+    (slope, offset), covariance = np.polyfit(np.log(hours), np.log(1 - np.array(ccc)), 1, cov=True)
+    return PowerLaw(float(np.exp(offset)), float(-slope), float(np.sqrt(covariance[0, 0])))
 
 
 def _difference(more: Law, less: Law) -> Law:
@@ -113,7 +135,15 @@ def _difference(more: Law, less: Law) -> Law:
 def _bar(what: str, bar: float, law: Law, hours: float, *, least: bool = True) -> list[str]:
     now, ten_times = law(np.array([hours, 10 * hours]))
     bound = "at least" if least else "at most"
-    return [what, f"{bound} {bar:.2f}", f"{now:.3f}", f"{ten_times:.3f}", _needed(bar, law, hours, least)]
+    slope = f"{law.b:.2f} ± {law.error:.2f}" if isinstance(law, PowerLaw) else ""
+    return [
+        what,
+        f"{bound} {bar:.2f}",
+        slope,
+        f"{now:.3f}",
+        f"{ten_times:.3f}",
+        _needed(bar, law, hours, least),
+    ]
 
 
 def _needed(bar: float, law: Law, hours: float, least: bool) -> str:

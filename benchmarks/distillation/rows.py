@@ -7,7 +7,8 @@ from distill.config import DistillConfig, recommended_config, with_settings
 from edgekit.audio.logmel import Level
 
 STEPS, POOL = 600, 6400
-FULL = "whisper-base"
+FULL = "full"
+"""Folder of the full teacher, which has to be put together first."""
 BASE = ("final=true", f"steps={STEPS}", f"pool={POOL}", "precision=bfloat16")
 
 

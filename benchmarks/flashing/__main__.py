@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.students.report import line
+from benchmarks.tables import line
 from codegen.update_agent import AGENT, agent_sources, crypto_sources
 from edgekit import __version__, artifact
 from edgekit.errors import EdgekitError

@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks.kernels import peers
 from benchmarks.kernels.graphs import imported, layers, students
 from benchmarks.kernels.measure import CORES, Cost, build_time, core, run_network, run_student
-from benchmarks.students.report import line
 from benchmarks.students.training import show
+from benchmarks.tables import line
 from benchmarks.teachers.features import shared_folder
 from edgekit import __version__
 from edgekit.errors import EdgekitError

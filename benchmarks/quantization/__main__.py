@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from benchmarks.quantization.rows import DEFAULTS, VARIANTS, Row, changes
 from benchmarks.students.agreement import EMODB, RAVDESS, TestSets
-from benchmarks.students.report import ccc_cell, line
 from benchmarks.students.training import Variant, label_everything, show, trained
+from benchmarks.tables import ccc_cell, line
 from benchmarks.teachers.features import shared_folder
 from distill.trainer import predict
 from distill.training import load_student

@@ -17,8 +17,8 @@ from benchmarks.kernels.graphs import students
 from benchmarks.kernels.measure import core
 from benchmarks.simulator.counts import BOARD_FUNCTIONS, Boards, both_boards, differences
 from benchmarks.simulator.speed import bare, counting
-from benchmarks.students.report import line
 from benchmarks.students.training import show
+from benchmarks.tables import line
 from codegen.emit import emit_sources, model_sources
 from codegen.toolchain import compile_firmware
 from edgekit import __version__

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.students import bars
 from benchmarks.students.agreement import (
     EMODB,
     NOISY,
@@ -11,10 +12,10 @@ from benchmarks.students.agreement import (
     SYNTHETIC,
     TITLES,
     Agreement,
-    Ccc,
 )
 from benchmarks.students.cost import RUNS, Run, runtime_version
 from benchmarks.students.training import POOL, STEPS
+from benchmarks.tables import ccc_cell, line
 from edgekit.metrics import DIMENSIONS
 
 SETS = (EMODB, NOISY, NOISY_HEARD, RAVDESS, SYNTHETIC)
@@ -70,7 +71,7 @@ class Row:
 
 def markdown(rows: Sequence[Row], processor: str) -> str:
     """Return the whole page."""
-    return "\n".join([_introduction(processor), *_costs(rows), "", *_agreements(rows), PAPER])
+    return "\n".join([_introduction(processor), *_costs(rows), "", *_agreements(rows), *_bars(rows), PAPER])
 
 
 def _introduction(processor: str) -> str:
@@ -124,7 +125,8 @@ def _agreements(rows: Sequence[Row]) -> list[str]:
         "## Agreement with the teachers",
         "",
         f"CCC of {' / '.join(DIMENSIONS)}: one prediction per whole clip, float, over all clips of a set.",
-        "No student learned from these speakers, and none from RAVDESS.",
+        "No student learned from these speakers (two of EmoDB, four of RAVDESS), or from RAVDESS at all.",
+        "The babble is made of read speech that is also learned from, and drawn for the babble of training.",
         "",
     ]
     for teacher in teachers:
@@ -146,16 +148,5 @@ def _agreements(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def ccc_cell(ccc: Ccc, places: int = 3) -> str:
-    """Return agreement as a cell of a table.
-
-    Example:
-        >>> ccc_cell({"arousal": 0.9123, "dominance": -0.01, "valence": 0.5})
-        '.912 / -.010 / .500'
-    """
-    return " / ".join(f"{ccc[name]:.{places}f}".replace("0.", ".", 1) for name in DIMENSIONS)
-
-
-def line(cells: Sequence[str]) -> str:
-    """Return a line of a table."""
-    return "| " + " | ".join(cells) + " |"
+def _bars(rows: Sequence[Row]) -> list[str]:
+    return bars.section({row.name: row.ccc for row in rows if row.shipped and row.ccc})

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.students.agreement import TITLES, TestSets
-from benchmarks.students.report import line
+from benchmarks.tables import line
 from benchmarks.teachers.features import shared_folder
 from distill.config import recommended_config
 from distill.registry import SHIPPED, variant_name
@@ -34,6 +34,11 @@ LEVELS = {
     "utterance": "over the whole **utterance**, as in the paper.",
 }
 OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon for the matrices at ten times the rate, AdamW for the rest"}
+
+FULL = "full"
+"""Folder of the full teacher in the commands of a card."""
+ASSEMBLE = f"""    python -m wavllm_teacher.train assemble --encoder whisper-base-encoder --out {FULL}
+"""
 
 CARD = Path(__file__).parent / "card.md"
 
@@ -116,14 +121,20 @@ def _card(name: str, params: dict[str, Any], teacher: str, metrics: dict[str, An
         mixing="mixtures of two clips, " if params["mixup"] else "",
         settings=settings,
         relabel=_flags(teacher),
+        assemble=ASSEMBLE if FULL in _flags(teacher) else "",
         labelled=_labelled(teacher.split(TOGETHER)),
         table="\n".join(line(row) for row in rows),
     )
 
 
 def _flags(teacher: str) -> str:
-    """Return the options that name who labelled the crops, nothing for who does so unasked."""
-    names = teacher.split(TOGETHER)
+    """Return the options that name who labelled the crops, nothing for who does so unasked.
+
+    Example:
+        >>> _flags("compact + whisper-base")
+        '--relabel compact --relabel full '
+    """
+    names = [FULL if name == "whisper-base" else name for name in teacher.split(TOGETHER)]
     return "" if names == ["compact"] else "".join(f"--relabel {name} " for name in names)
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.measured import Measured
-from benchmarks.students.report import line
 from benchmarks.students.training import show
+from benchmarks.tables import line
 from benchmarks.teachers.features import shared_folder
 from benchmarks.wavllm import reading
 from benchmarks.wavllm.emodb import EMOTIONS, Clip, KeepingEars, changed_copies, read_clips

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.students.report import line
+from benchmarks.tables import line
 from benchmarks.wavllm import answers, scales, tasks, tiny
 from benchmarks.wavllm.sounds import DRIFT
 from wavllm_teacher.speech_llm.figures import PAPER, TITLES

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measured import Measured
-from benchmarks.students.report import line
 from benchmarks.students.training import show
+from benchmarks.tables import line
 from benchmarks.wavllm import answers, reading
 from benchmarks.wavllm.emodb import EMOTIONS, Clip, Samples
 from edgekit import artifact

@@ -2,8 +2,11 @@
 
 import pytest
 
+from benchmarks.students import bars
+from benchmarks.students.bars import CAUSAL, HOP_128, UTTERANCE
 from benchmarks.students.cost import SAMPLES, Run, macs, run_onnx, tokens_per_s
-from benchmarks.students.report import SETS, Row, ccc_cell, markdown
+from benchmarks.students.report import SETS, Row, markdown
+from benchmarks.tables import ccc_cell
 from distill.config import DistillConfig
 from distill.export import student_onnx
 from distill.registry import create_student
@@ -67,3 +70,22 @@ def test_the_page_has_a_line_for_every_student():
 def test_agreement_is_written_without_zeros_before_the_point():
     cell = ccc_cell({"arousal": 1.0, "dominance": 0.1234, "valence": -0.5})
     assert cell == "1.000 / .123 / -.500"
+
+
+def test_a_bar_that_is_missed_is_bold():
+    def agreeing(arousal, noisy):
+        ccc = {"arousal": arousal, "dominance": 0.82, "valence": 0.7}
+        return {name: {"compact": ccc | ({"arousal": noisy} if "babble" in name else {})} for name in SETS}
+
+    found = {CAUSAL: agreeing(0.875, 0.8), UTTERANCE: agreeing(0.9, 0.8), HOP_128: agreeing(0.83, 0.76)}
+    lines = [line for line in bars.section(found) if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [row[1:] for row in cells[2:]] == [
+        ["**0.875** / 0.820 / 0.700", "0.900 / 0.820 / 0.700", "**0.830** / 0.820 / 0.700"],
+        ["0.875 / 0.820 / 0.700", "0.900 / 0.820 / 0.700", "0.830 / 0.820 / 0.700"],
+        ["0.075", "**0.100**", "0.070"],
+        ["0.075", "**0.100**", "0.070"],
+        ["**0.025** / 0.000 / 0.000", "", ""],
+        ["", "", "**0.045** / 0.000 / 0.000"],
+    ]
+    assert bars.section({CAUSAL: found[CAUSAL]}) == []

@@ -35,7 +35,7 @@ class Part:
 
 
 PARTS = {
-    "tiny": Part(repr(tiny.FULL), tiny.measure),
+    "tiny": Part(tiny.identity(), tiny.measure),
     "answers": Part(answers.identity(), answers.measure),
     "scales": Part(json.dumps(scales.settings(), sort_keys=True), scales.measure),
 }
@@ -57,6 +57,7 @@ def main() -> int:
         print(f"{error}\nhint: {error.hint}", file=sys.stderr)
         return error.exit_code
     found = {name: kept.get(name, part.of) for name, part in PARTS.items()}
+    found[report.EARLIER] = kept.get(report.EARLIER, tiny.identity(tiny.FEWER))
     artifact.write_text(
         options.out, report.markdown({name: result for name, result in found.items() if result})
     )

@@ -12,6 +12,8 @@ from wavllm_teacher.speech_llm.figures import PAPER, TITLES
 
 SINGLE_BAR, COMBINED_BAR, STAGE_ONE_BAR, MINUTES_BAR = 0.95, 0.90, 0.5, 20
 Results = Mapping[str, Any]
+EARLIER = "tiny, 150 items"
+"""Where an earlier draw of held-out items is kept."""
 Shares = Mapping[str, float]
 FORM = ("instruction_following", "part_accuracy")
 """What is told of combined answers beside those that are wholly right."""
@@ -34,7 +36,7 @@ def markdown(found: Results) -> str:
     ]
     for name, section in SECTIONS.items():
         if name in found:
-            lines += [*section(found[name]), ""]
+            lines += [*section(found), ""]
     return "\n".join([*lines, *_paper(found)])
 
 
@@ -51,12 +53,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [line(head), line(["---", *["---:"] * (len(head) - 1)]), *map(line, rows), ""]
 
 
-def _tiny(found: Results) -> list[str]:
+def _tiny(found: Results, earlier: Results | None) -> list[str]:
     arms: dict[str, dict[str, Shares]] = {
         arm: {seed: run["shares"] for seed, run in runs.items()} for arm, runs in found["combined"].items()
     }
     first = found["single"]["shares"]
-    lines = [*_introduction(), *_single(first, arms), *_combined(found), *_comparison(first, arms)]
+    lines = [*_introduction(), *_single(first, arms), *_combined(found), *_comparison(found, earlier)]
     return [*lines, *_losses(found), *_time(found)]
 
 
@@ -132,15 +134,14 @@ def _combined(found: Results) -> list[str]:
     ]
 
 
-def _comparison(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list[str]:
-    plain, aware = (
-        {seed: combined_mean(shares) for seed, shares in arms[arm].items()}
-        for arm in ("plain", "prompt-aware")
+def _comparison(found: Results, earlier: Results | None) -> list[str]:
+    arms = {arm: [run["shares"] for run in runs.values()] for arm, runs in found["combined"].items()}
+    plain, aware = ([combined_mean(shares) for shares in arms[arm]] for arm in ("plain", "prompt-aware"))
+    first, unseen = found["single"]["shares"], (tasks.UNSEEN[0], tasks.UNSEEN[1])
+    pairing, wording = (
+        " and ".join(f"{np.mean([shares[name] for shares in runs]):.3f}" for runs in arms.values())
+        for name in unseen
     )
-    better = sum(aware[seed] > plain[seed] for seed in plain)
-    gains = ", ".join(f"{aware[seed] - plain[seed]:+.3f}" for seed in plain)
-    means = " and ".join(f"{np.mean(list(values.values())):.3f}" for values in (plain, aware))
-    unseen = " and ".join(f"{_mean(runs, tasks.UNSEEN[0]):.3f}" for runs in arms.values())
     return [
         *_paragraph(
             """Plain: the adapters of stage one are trained on. Prompt-aware: the same with a prompt adapter.
@@ -150,13 +151,40 @@ def _comparison(first: Shares, arms: Mapping[str, Mapping[str, Shares]]) -> list
             """
         ),
         *_paragraph(
-            f"""Plain and prompt-aware, mean of {len(plain)} seeds: {means}; the prompt-aware adapter is
-            better at {better} of {len(plain)}, by {gains}. Of the pairing never trained: {unseen}. The bar is
+            f"""Plain and prompt-aware, mean of {len(plain)} seeds: {np.mean(plain):.3f} and
+            {np.mean(aware):.3f}. By seed, the prompt-aware adapter gains {gains(plain, aware)}, at
+            {better(found, plain, aware)} of {len(plain)} more than the standard error below. The bar is
             {COMBINED_BAR:.2f}, the stage-one model at most {STAGE_ONE_BAR:.1f} (it has
-            {combined_mean(first):.3f}).
+            {combined_mean(first):.3f}). What was never trained, plain and prompt-aware: pairing {pairing},
+            wording {wording}.
             """
         ),
+        *(_before(earlier) if earlier else []),
     ]
+
+
+def _before(earlier: Results) -> list[str]:
+    plain, aware = (
+        [combined_mean(run["shares"]) for run in earlier["combined"][arm].values()]
+        for arm in ("plain", "prompt-aware")
+    )
+    return _paragraph(
+        f"""The same trainings were asked fewer items first, at most {tiny.FEWER.items} of a form, and one
+        seed was worse: means {np.mean(plain):.3f} and {np.mean(aware):.3f}, gains {gains(plain, aware)}.
+        More items were drawn because so few could not tell.
+        """
+    )
+
+
+def gains(plain: Sequence[float], aware: Sequence[float]) -> str:
+    """Return by how much each seed is better, as text."""
+    return ", ".join(f"{after - before:+.3f}" for before, after in zip(plain, aware, strict=True))
+
+
+def better(found: Results, plain: Sequence[float], aware: Sequence[float]) -> int:
+    """Return at how many seeds the gain is more than the standard error."""
+    error = standard_error(found)
+    return sum(after - before > error for before, after in zip(plain, aware, strict=True))
 
 
 def _losses(found: Results) -> list[str]:
@@ -166,21 +194,23 @@ def _losses(found: Results) -> list[str]:
     ]
     items = found["single"]["items"]
     asked = sum(items[name] for name in tasks.COMBINED)
-    error = max(
-        _standard_error(run["shares"], items) for runs in found["combined"].values() for run in runs.values()
-    )
     return _paragraph(
         f"""Each share is of {min(items.values())} to {max(items.values())} items, each mean of {asked:,}: of
-        another draw of as many items, a mean would differ by a standard error of up to {error:.3f}. Beside
-        the declared figure, the training loss over the last tenth of the steps, by seed: {"; ".join(ends)}.
+        another draw of as many items, a mean would differ by a standard error of up to
+        {standard_error(found):.3f}, more where items are about the same clip. Beside the declared figure,
+        the training loss over the last tenth of the steps, by seed: {"; ".join(ends)}.
         """
     )
 
 
-def _standard_error(shares: Shares, items: Mapping[str, int]) -> float:
-    """Return that of `combined_mean`, for items drawn independently."""
-    variances = [shares[name] * (1 - shares[name]) / items[name] for name in tasks.COMBINED]
-    return float(np.sqrt(np.sum(variances)) / len(variances))
+def standard_error(found: Results) -> float:
+    """Return the largest of a run's `combined_mean`, for items drawn independently."""
+    items, runs = found["single"]["items"], [r for arm in found["combined"].values() for r in arm.values()]
+    variances = [
+        [run["shares"][name] * (1 - run["shares"][name]) / items[name] for name in tasks.COMBINED]
+        for run in runs
+    ]
+    return float(np.sqrt(np.sum(variances, axis=1)).max() / len(tasks.COMBINED))
 
 
 def _mean(runs: Mapping[str, Shares], task: str) -> float:
@@ -248,8 +278,8 @@ def accuracy_of(confusion: Sequence[Sequence[int]]) -> float:
 
 
 SECTIONS: dict[str, Callable[[Results], list[str]]] = {
-    "tiny": _tiny,
-    "answers": lambda found: answers.section(found).splitlines(),
-    "scales": lambda found: scales.section(found).splitlines(),
+    "tiny": lambda found: _tiny(found["tiny"], found.get(EARLIER)),
+    "answers": lambda found: answers.section(found["answers"]).splitlines(),
+    "scales": lambda found: scales.section(found["scales"]).splitlines(),
 }
-"""Name of a part to what writes its section."""
+"""Name of a part to what writes its section, of all that was measured."""

@@ -130,6 +130,8 @@ def test_a_short_run_of_everything(tmp_path):
     followed = found["combined"]["prompt-aware"]["0"]["combined"]["instruction_following"]
     assert f"{followed:.1%}, tiny model, sounds" in page
     assert "instruction following, all four" in page
+    assert "asked fewer items first" not in page
+    assert "asked fewer items first" in report.markdown({"tiny": found, report.EARLIER: found})
 
 
 def test_what_is_not_measured_has_no_figure():
@@ -137,3 +139,18 @@ def test_what_is_not_measured_has_no_figure():
     page = report.markdown({})
     assert "## A tiny model" not in page
     assert page.count("not measured: nothing here") == sum(map(len, PAPER.values()))
+
+
+def test_a_gain_counts_if_chance_is_smaller():
+    """Two arms, three seeds: shares of 0.9 of 100 items in four forms have a standard error of 0.015."""
+
+    def runs(*means):
+        return {str(seed): {"shares": dict.fromkeys(tasks.COMBINED, mean)} for seed, mean in enumerate(means)}
+
+    found = {
+        "single": {"items": dict.fromkeys(tasks.COMBINED, 100)},
+        "combined": {"plain": runs(0.9, 0.9, 0.9), "prompt-aware": runs(0.91, 0.92, 0.9)},
+    }
+    assert report.standard_error(found) == pytest.approx(0.015)
+    assert report.better(found, [0.9, 0.9, 0.9], [0.91, 0.92, 0.9]) == 1
+    assert report.gains([0.9, 0.9], [0.91, 0.88]) == "+0.010, -0.020"

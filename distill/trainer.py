@@ -158,6 +158,10 @@ class Trainer:
         """Train to the last step and leave the weights to keep in the student.
 
         Ctrl-C leaves a checkpoint of the last whole step.
+
+        Raises:
+            ArtifactError: If the checkpoint is damaged.
+            ConfigError: If loss, gradient or outputs are no finite numbers: the last checkpoint stays.
         """
         if self.checkpoint.exists():
             self._restore()
@@ -185,24 +189,34 @@ class Trainer:
 
     def _advance(self) -> None:
         step, config = self.state.step, self.config
-        rows = rows_of_step(len(self.pool), config.batch, config.seed, step)
-        features, _ = self.pool.batch(rows[self.team.part(len(rows), MICRO_BATCH)])
-        self.optimizer.zero_grad()
-        parts = (features[i : i + MICRO_BATCH] for i in range(0, len(features), MICRO_BATCH))
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
-            own = torch.cat([self.student.forward_logmel(torch.from_numpy(part)) for part in parts]).float()
-        prediction = self.team.gather(own, len(rows), MICRO_BATCH)
-        loss = LOSSES[config.loss](prediction, torch.from_numpy(self.pool.targets[rows]))
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
-        self.team.add_gradients(self.trainable)
-        self.team.average(b for b in self.student.buffers() if b.is_floating_point())
-        nn.utils.clip_grad_norm_(self.trainable, LARGEST_GRADIENT)
+        loss = self._learn(rows_of_step(len(self.pool), config.batch, config.seed, step))
         self.optimizer.step(learning_rate(step, config.steps, config.learning_rate))
         self._follow()
         self.state.step += 1
-        self.state.losses.append(loss.item())
+        self.state.losses.append(loss)
         if self.state.step % config.evaluate_every == 0 or self.state.step == config.steps:
             self._evaluate()
+
+    def _learn(self, rows: NDArray[np.int64]) -> float:
+        """Leave the gradient of the loss over some crops, and return the loss."""
+        features, _ = self.pool.batch(rows[self.team.part(len(rows), MICRO_BATCH)])
+        self.optimizer.zero_grad()
+        parts = (features[i : i + MICRO_BATCH] for i in range(0, len(features), MICRO_BATCH))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            own = torch.cat([self.student.forward_logmel(torch.from_numpy(part)) for part in parts]).float()
+        prediction = self.team.gather(own, len(rows), MICRO_BATCH)
+        loss = LOSSES[self.config.loss](prediction, torch.from_numpy(self.pool.targets[rows]))
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
+        self.team.add_gradients(self.trainable)
+        self.team.average(b for b in self.student.buffers() if b.is_floating_point())
+        length = nn.utils.clip_grad_norm_(self.trainable, LARGEST_GRADIENT).item()
+        if not math.isfinite(loss.item() + length):
+            raise self._diverged(self.state.step + 1, f"the loss is {loss.item()}, its gradient {length}")
+        return loss.item()
+
+    def _diverged(self, step: int, what: str) -> ConfigError:
+        hint = f"remove {self.checkpoint.parent}, then train with a lower --set learning_rate"
+        return ConfigError(f"step {step}: {what}", f"{hint} than {self.config.learning_rate:g}")
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -218,7 +232,10 @@ class Trainer:
     def _evaluate(self) -> None:
         if not self.team.leads:
             return
-        found = measure(predict(self.average, self.dev_features), self.dev.targets)
+        said = predict(self.average, self.dev_features)
+        if not np.isfinite(said).all():
+            raise self._diverged(self.state.step, "the student's outputs are no finite numbers")
+        found = measure(said, self.dev.targets)
         self._record(found)
         best = self.state.best
         start = best is not None and best.step == 0 and self.config.warm_start

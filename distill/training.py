@@ -3,6 +3,7 @@
 Cheap to import: the pipeline asks for the identity on every build, so torch is imported only to train.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,8 +13,8 @@ from distill.config import DistillConfig
 from distill.registry import shipped_student
 from edgekit import artifact
 from edgekit.artifact import Artifact
-from edgekit.audio import FrontEnd
-from edgekit.errors import ArtifactError
+from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd
+from edgekit.errors import ArtifactError, ConfigError
 from edgekit.progress import Progress, silent
 from edgekit.threads import torch_threads
 
@@ -88,7 +89,8 @@ def distill(
     Raises:
         ArtifactError: If the labels or the shipped student are damaged.
         AudioError: If the labels hold no clip to train on, or a clip cannot be used.
-        ConfigError: If no trained student ships to start from, or `out` cannot be written.
+        ConfigError: If no trained student ships to start from, crops are too short for the student, training
+            diverges, or `out` cannot be written.
     """
     from edgekit.parallel import team
 
@@ -131,7 +133,9 @@ def _train(
         else:
             student = initial_student(config)
         require_precision(student, config)
-        splits = load_splits(label_set, front_end.n_fft + (student.least_frames - 1) * front_end.hop)
+        least_samples = front_end.n_fft + (student.least_frames - 1) * front_end.hop
+        _require_long_crops(config, least_samples)
+        splits = load_splits(label_set, least_samples)
         if config.final:
             splits = replace(splits, train=joined(splits.train, splits.dev))
         if not config.warm_start:
@@ -152,6 +156,15 @@ def _train(
     artifact.write_json(work / "metrics.json", metrics)
     artifact.write_text(work / "history.csv", history_csv(state.history))
     artifact.write_text(work / "history.svg", history_svg(state.history))
+
+
+def _require_long_crops(config: DistillConfig, least_samples: int) -> None:
+    from distill.crops import crop_samples
+
+    if crop_samples(config.crop_s) < least_samples:
+        what = f"crop_s = {config.crop_s} is too short: {config.student} with hop {config.hop} hears nothing"
+        least_ms = math.ceil(1000 * least_samples / SAMPLE_RATE_HZ)
+        raise ConfigError(what, f"use --set crop_s={least_ms / 1000} or more")
 
 
 def _make_pool(

@@ -1,6 +1,7 @@
 """The stage: what it writes, that it resumes to the bit, and what it says when it cannot work."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from distill.clips import load_splits
 from distill.config import DistillConfig, recommended_config, with_settings
 from distill.crops import Drawing, balanced, crop_samples, draw
 from distill.export import student_onnx
+from distill.loss import LOSSES
 from distill.pool import make_pool
 from distill.trainer import centre_outputs, initial_student, learning_rate
 from distill.training import Relabel, distill, identity, load_student
@@ -346,11 +348,64 @@ def test_unknown_student_names_the_closest():
         {"hop": 48},
         {"mixup": 1.5},
         {"optimizer": "sgd"},
+        {"crop_s": math.nan},
+        {"crop_s": math.inf},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"learning_rate": -1.0},
+        {"learning_rate": math.nan},
+        {"learning_rate": math.inf},
+        {"weight_decay": -1.0},
+        {"weight_decay": math.nan},
     ],
+    ids=str,
 )
 def test_impossible_settings(setting):
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=re.escape(str(*setting.values()))):
         DistillConfig(**setting)
+
+
+def test_crops_that_are_too_short_for_the_student_are_refused(labels, tmp_path):
+    config = replace(SCRATCH, hop=128, crop_s=0.1)
+    with pytest.raises(ConfigError, match=r"crop_s = 0\.1 is too short") as error:
+        distill(config, labels, tmp_path / "student", silent)
+    assert error.value.hint == "use --set crop_s=0.104 or more"
+    distill(replace(config, crop_s=0.104, steps=1), labels, tmp_path / "student", silent)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"), [(9, "step 2: the loss is nan"), (1, "step 1: the student's outputs are no finite")]
+)
+def test_a_training_that_diverges_stops_and_writes_nothing(labels, tmp_path, steps, message):
+    config = replace(SCRATCH, steps=steps, learning_rate=1e30, evaluate_every=9, final=True)
+    with pytest.raises(ConfigError, match=re.escape(message)) as error:
+        distill(config, labels, tmp_path / "student", silent)
+    work = tmp_path / ".student.partial"
+    assert error.value.hint == f"remove {work}, then train with a lower --set learning_rate than 1e+30"
+    assert not (tmp_path / "student").exists()
+    assert {path.name for path in work.iterdir()} == {artifact.MARKER, ".pool"}
+
+
+@pytest.mark.parametrize("broken", ["loss", "gradient"])
+def test_neither_loss_nor_gradient_may_be_no_number(labels, tmp_path, monkeypatch, broken):
+    """The weights of the step before stay as they were, and are what the last checkpoint holds."""
+    monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 1)
+    real, steps = LOSSES["ccc"], []
+
+    def loss(prediction, target):
+        steps.append(len(steps))
+        found = real(prediction, target)
+        if len(steps) < 4:
+            return found
+        # The square root of nothing has an infinite slope.
+        return found + math.inf if broken == "loss" else found + (prediction - prediction).sum().abs().sqrt()
+
+    monkeypatch.setitem(LOSSES, "ccc", loss)
+    with pytest.raises(ConfigError, match="step 4: the loss is"):
+        distill(SCRATCH, labels, tmp_path / "student", silent)
+    kept = torch.load(tmp_path / ".student.partial" / trainer.CHECKPOINT)
+    assert kept["step"] == 3
+    assert all(bool(torch.isfinite(value).all()) for value in kept["student"].values())
 
 
 def test_recommended_settings():
@@ -410,11 +465,14 @@ def test_identity_needs_no_torch():
         ("steps=many", "steps = 'many'"),
         ("steps=1.5", "steps = '1.5'"),
         ("augment=2", "augment = '2'"),
-        ("steps=-1", "steps = -1 is too small"),
+        ("steps=-1", "steps = -1 is out of range"),
         ("loss=hinge", "loss = 'hinge'"),
         ("labels=wet", "labels = 'wet'"),
         ("precision=float8", "precision = 'float8'"),
         ("student=wav3small", "wav3small"),
+        ("seed=-1", "seed = -1 is out of range"),
+        ("crop_s=nan", "crop_s = nan is out of range"),
+        ("learning_rate=nan", "learning_rate = nan is out of range"),
     ],
 )
 def test_settings_that_do_not_exist(setting, message):

@@ -155,7 +155,7 @@ def _train(
     _write_student(student, work)
     artifact.write_json(work / "metrics.json", metrics)
     artifact.write_text(work / "history.csv", history_csv(state.history))
-    artifact.write_text(work / "history.svg", history_svg(state.history))
+    artifact.write_text(work / "history.svg", history_svg(state.history, config.loss))
 
 
 def _require_long_crops(config: DistillConfig, least_samples: int) -> None:

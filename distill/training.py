@@ -122,10 +122,12 @@ def _train(
         centre_outputs,
         history_csv,
         initial_student,
+        require_clips_for_all,
         require_precision,
     )
     from edgekit.labels import read_labels
 
+    require_clips_for_all(processes, config)
     label_set, front_end = read_labels(labels), config.front_end
     with torch_threads(config.threads):
         if config.warm_start:

@@ -17,7 +17,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from distill import registry, trainer
-from distill.agreement import measure
+from distill.agreement import Agreement, measure
 from distill.clips import load_splits
 from distill.config import DistillConfig, recommended_config
 from distill.crops import Drawing, balanced, crop_samples, draw
@@ -30,6 +30,7 @@ from distill.training import Relabel, distill, identity, load_student
 from edgekit import artifact
 from edgekit.errors import ArtifactError, AudioError, ConfigError
 from edgekit.labels import COLUMNS, LABELS_FILE, STAGE, audio_sha256, read_labels, write_audio_root
+from edgekit.metrics import DIMENSIONS
 from edgekit.progress import silent
 
 SCRATCH = DistillConfig(
@@ -284,6 +285,26 @@ def test_warm_start_is_not_left_for_a_chance_gain(labels, tmp_path, shipped, mon
     assert json.loads(found.file("metrics.json").read_text())["kept_step"] == 0
     scratch = distill(replace(config, warm_start=False), labels, tmp_path / "scratch", silent)
     assert json.loads(scratch.file("metrics.json").read_text())["kept_step"] > 0
+
+
+@pytest.mark.parametrize(("gain", "kept"), [(0.009, 0), (0.02, 2)])
+def test_what_ships_is_kept_where_little_is_gained(labels, tmp_path, shipped, monkeypatch, gain, kept):
+    scores = iter([0.5, 0.5 + gain])
+    monkeypatch.setattr(
+        trainer, "measure", lambda *_: Agreement(dict.fromkeys(DIMENSIONS, next(scores)), {}, 0)
+    )
+    config = replace(SCRATCH, warm_start=True, steps=2)
+    found = distill(config, labels, tmp_path / "student", silent)
+    assert json.loads(found.file("metrics.json").read_text())["kept_step"] == kept
+
+
+def test_final_weights_are_the_last_where_others_agreed_better(labels, tmp_path, shipped, monkeypatch):
+    monkeypatch.setattr(trainer, "CLEARLY_BETTER", 5.0)
+    for final in (False, True):
+        config = replace(SCRATCH, warm_start=True, steps=2, final=final)
+        found = distill(config, labels, tmp_path / str(final), silent)
+        end, start = (load_file(p / "student.safetensors")["l3.conv.weight"] for p in (found.path, shipped))
+        assert torch.equal(start, end) != final
 
 
 def test_warm_start_leaves_batch_statistics_alone(labels, tmp_path, shipped):

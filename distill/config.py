@@ -14,6 +14,19 @@ Hearing = Literal["heard", "dry"]
 Loss = Literal["ccc", "mse"]
 Optimizing = Literal["adamw", "muon"]
 Precision = Literal["float32", "bfloat16"]
+RANGES = {
+    "steps": (0, 10**9),
+    "batch": (2, 10**6),
+    "crop_s": (0.1, 600),
+    "pool": (2, 10**9),
+    "mixup": (0, 1),
+    "learning_rate": (0, 1e30),
+    "weight_decay": (0, 1e6),
+    "evaluate_every": (1, 10**9),
+    "seed": (0, 2**64 - 1),
+    "threads": (1, 1024),
+}
+"""Least and most of the numbers: torch and numpy take no others."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,9 @@ class DistillConfig:
             settings are chosen. Otherwise the best on the development clips are kept.
         warm_start: Begin with the student that ships with edgekit, its batch normalisation frozen.
         threads: Threads inside torch's operators; two are slower than one whenever something else runs too.
+
+    Raises:
+        ConfigError: If there is no such student or choice, or a number is out of its range.
     """
 
     student: str = "wav2small"
@@ -79,13 +95,11 @@ class DistillConfig:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}", f"use {' or '.join(get_args(kind))}")
         if self.hop not in HOPS:
             raise ConfigError(f"hop {self.hop}", f"use one of {', '.join(map(str, HOPS))}")
-        if not 0 <= self.mixup <= 1:
-            raise ConfigError(f"mixup = {self.mixup}", "use a share from 0 to 1")
-        for name, least in (("steps", 0), ("batch", 2), ("pool", 2), ("evaluate_every", 1), ("threads", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} = {getattr(self, name)} is too small", f"use at least {least}")
-        if self.crop_s < 0.1:
-            raise ConfigError(f"crop_s = {self.crop_s} is too short", "use at least 0.1 seconds")
+        for name, (least, most) in RANGES.items():
+            # Not a number is in no range.
+            if not least <= getattr(self, name) <= most:
+                what = f"{name} = {getattr(self, name)} is out of range"
+                raise ConfigError(what, f"use a number from {least} to {most}")
 
     @property
     def front_end(self) -> FrontEnd:

@@ -3,6 +3,7 @@
 import io
 from typing import TYPE_CHECKING
 
+from distill.config import Loss
 from distill.trainer import HISTORY_HEADER
 from edgekit.metrics import DIMENSIONS
 
@@ -12,13 +13,17 @@ if TYPE_CHECKING:
 COLOURS = {"arousal": "#b4432f", "dominance": "#3d6f9e", "valence": "#4d8b57"}
 
 
-def history_svg(history: list[list[float | None]]) -> str:
+LOSS_NAMES: dict[Loss, str] = {"ccc": "sum of 1 - CCC", "mse": "sum of mean squared errors"}
+
+
+def history_svg(history: list[list[float | None]], loss_kind: Loss) -> str:
     """Return the learning curve as SVG: the loss on crops, and the agreement on development clips.
 
     The same history gives the same bytes.
 
     Args:
         history: Rows of `HISTORY_HEADER`; None where a value does not exist.
+        loss_kind: What training made small.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -28,7 +33,7 @@ def history_svg(history: list[list[float | None]]) -> str:
         figure = Figure(figsize=(9, 3), layout="constrained")
         loss, agreement = figure.subplots(1, 2)
         _draw(loss, column["step"], column["train_loss"], "#555555", "")
-        loss.set(title="Loss on training crops", xlabel="step", ylabel="sum of 1 - CCC", ylim=(0, None))
+        loss.set(title="Loss on training crops", xlabel="step", ylabel=LOSS_NAMES[loss_kind], ylim=(0, None))
         for name in DIMENSIONS:
             _draw(agreement, column["step"], column[f"dev_{name}"], COLOURS[name], name)
         agreement.set(title="Agreement on development clips", xlabel="step", ylabel="CCC", ylim=(None, 1))

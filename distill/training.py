@@ -3,6 +3,7 @@
 Cheap to import: the pipeline asks for the identity on every build, so torch is imported only to train.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,8 +13,8 @@ from distill.config import DistillConfig
 from distill.registry import shipped_student
 from edgekit import artifact
 from edgekit.artifact import Artifact
-from edgekit.audio import FrontEnd
-from edgekit.errors import ArtifactError
+from edgekit.audio import SAMPLE_RATE_HZ, FrontEnd
+from edgekit.errors import ArtifactError, ConfigError
 from edgekit.progress import Progress, silent
 from edgekit.threads import torch_threads
 
@@ -88,7 +89,8 @@ def distill(
     Raises:
         ArtifactError: If the labels or the shipped student are damaged.
         AudioError: If the labels hold no clip to train on, or a clip cannot be used.
-        ConfigError: If no trained student ships to start from, or `out` cannot be written.
+        ConfigError: If no trained student ships to start from, crops are too short for the student, training
+            diverges, or `out` cannot be written.
     """
     from edgekit.parallel import team
 
@@ -120,10 +122,12 @@ def _train(
         centre_outputs,
         history_csv,
         initial_student,
+        require_clips_for_all,
         require_precision,
     )
     from edgekit.labels import read_labels
 
+    require_clips_for_all(processes, config)
     label_set, front_end = read_labels(labels), config.front_end
     with torch_threads(config.threads):
         if config.warm_start:
@@ -131,7 +135,9 @@ def _train(
         else:
             student = initial_student(config)
         require_precision(student, config)
-        splits = load_splits(label_set, front_end.n_fft + (student.least_frames - 1) * front_end.hop)
+        least_samples = front_end.n_fft + (student.least_frames - 1) * front_end.hop
+        _require_long_crops(config, least_samples)
+        splits = load_splits(label_set, least_samples)
         if config.final:
             splits = replace(splits, train=joined(splits.train, splits.dev))
         if not config.warm_start:
@@ -151,7 +157,16 @@ def _train(
     _write_student(student, work)
     artifact.write_json(work / "metrics.json", metrics)
     artifact.write_text(work / "history.csv", history_csv(state.history))
-    artifact.write_text(work / "history.svg", history_svg(state.history))
+    artifact.write_text(work / "history.svg", history_svg(state.history, config.loss))
+
+
+def _require_long_crops(config: DistillConfig, least_samples: int) -> None:
+    from distill.crops import crop_samples
+
+    if crop_samples(config.crop_s) < least_samples:
+        what = f"crop_s = {config.crop_s} is too short: {config.student} with hop {config.hop} hears nothing"
+        least_ms = math.ceil(1000 * least_samples / SAMPLE_RATE_HZ)
+        raise ConfigError(what, f"use --set crop_s={least_ms / 1000} or more")
 
 
 def _make_pool(

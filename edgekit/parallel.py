@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, distributed
@@ -33,9 +34,20 @@ class Team:
             >>> [Team(rank, 2).part(20, 8) for rank in (0, 1)]
             [slice(0, 16, None), slice(16, 20, None)]
         """
-        units = -(-count // unit)
-        first, last = (-(-units * number // self.size) for number in (self.rank, self.rank + 1))
-        return slice(first * unit, min(last * unit, count))
+        units = self.units(count, unit)
+        first, last = (sum(units[:number]) * unit for number in (self.rank, self.rank + 1))
+        return slice(min(first, count), min(last, count))
+
+    def units(self, count: int, unit: int) -> list[int]:
+        """Return how many units of `count` rows each process computes, see `part`.
+
+        Example:
+            >>> Team(0, 2).units(20, 8)
+            [2, 1]
+        """
+        whole = -(-count // unit)
+        ends = [-(-whole * number // self.size) for number in range(self.size + 1)]
+        return [end - start for start, end in pairwise(ends)]
 
     def gather(self, own: Tensor, count: int, unit: int) -> Tensor:
         """Return the (count, D) rows of all processes; only those of this one have a gradient.
@@ -50,9 +62,7 @@ class Team:
         longest = max(len(part) for part in rows)
         sent = torch.zeros(longest, own.shape[1])
         sent[: len(own)] = own.detach()
-        received = [torch.empty_like(sent) for _ in rows]
-        distributed.all_gather(received, sent)
-        rows = [found[: len(part)] for found, part in zip(received, rows, strict=True)]
+        rows = [found[: len(part)] for found, part in zip(self.collect(sent), rows, strict=True)]
         rows[self.rank] = own
         return torch.cat(rows)
 
@@ -86,12 +96,13 @@ class Team:
             for value in values:
                 distributed.broadcast(value, 0)
 
-    def average(self, values: Iterable[Tensor]) -> None:
-        """Replace every value by the mean over all processes: each has seen a part of the statistics."""
-        if self.size > 1:
-            for value in values:
-                distributed.all_reduce(value)
-                value /= self.size
+    def collect(self, own: Tensor) -> list[Tensor]:
+        """Return a value of each process, in order; all have the same shape."""
+        if self.size == 1:
+            return [own]
+        received = [torch.empty_like(own) for _ in range(self.size)]
+        distributed.all_gather(received, own)
+        return received
 
     def wait(self) -> None:
         """Return when all processes have come here."""

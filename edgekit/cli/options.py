@@ -14,7 +14,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 target_option = click.option(
     "--target", required=True, metavar="NAME|FILE", help="Device to build for; edgekit targets lists them."
 )
-seed_option = click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+seed_option = click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of everything random."
+)
 teacher_option = click.option(
     "--teacher", default="compact", show_default=True, metavar="NAME|DIR", help="Model that labels the audio."
 )

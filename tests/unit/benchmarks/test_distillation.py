@@ -1,10 +1,14 @@
 """The rows of the ablations: each differs from the base as it says, and its command gives its settings."""
 
+import csv
 import shlex
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
+from unit.distill.test_training import write_labels
 
+import benchmarks.distillation.__main__ as distillation
 from benchmarks.distillation.amounts import SETS
 from benchmarks.distillation.report import markdown
 from benchmarks.distillation.rows import ABLATIONS, ALL
@@ -38,6 +42,20 @@ def test_a_command_is_what_the_row_trains(row, monkeypatch, tmp_path):
     with pytest.raises(LookupError):
         cli.main(words, standalone_mode=False)
     assert called == [(asdict(row.config), "labels", row.name, row.relabel)]
+
+
+def test_a_share_is_of_the_clips_to_learn_from(monkeypatch, tmp_path):
+    """All test clips stay, and what a small share holds, a larger one holds too."""
+    labels = write_labels(tmp_path, ["train"] * 12 + ["dev"] * 4 + ["test"] * 5)
+    monkeypatch.setattr(distillation, "label", lambda config, out: SimpleNamespace(path=out))
+    files = {}
+    for share in (0.25, 0.5):
+        manifest = distillation._share(share, labels, tmp_path).with_name(f"labels-{share}.csv")
+        rows = list(csv.DictReader(manifest.read_text().splitlines()))
+        assert [row["split"] for row in rows].count("test") == 5
+        files[share] = {row["file"] for row in rows if row["split"] != "test"}
+    assert (len(files[0.25]), len(files[0.5])) == (4, 8)
+    assert files[0.25] < files[0.5]
 
 
 def agreeing(value, *, noise=0.0, teachers=("compact",)):

@@ -1,8 +1,13 @@
 """What the table of students counts, against sums by hand; and how it looks."""
 
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
 import pytest
 
-from benchmarks.students import bars
+from benchmarks.students import agreement, bars
+from benchmarks.students.agreement import EMODB, NOISY, NOISY_HEARD, RAVDESS
 from benchmarks.students.bars import CAUSAL, HOP_128, UTTERANCE
 from benchmarks.students.cost import SAMPLES, Run, macs, run_onnx, tokens_per_s
 from benchmarks.students.report import SETS, Row, markdown
@@ -65,6 +70,22 @@ def test_the_page_has_a_line_for_every_student():
     assert "| two | 3,114,173 (3,109,091) | 433 M | 15.625 | 275.7 | 275.7 | 275.7 | 11.6 |" in page
     assert "| one | .900 / -.100 / .500 |" in page
     assert "Not trained for this run, so not compared: two." in page
+
+
+def test_in_noise_the_labels_are_those_of_the_clean_clips(monkeypatch):
+    """A teacher that hears the opposite in noise: a student that hears as before is right, but for those."""
+    clean = np.random.default_rng(0).random((8, 3)).astype(np.float32)
+
+    class Sets(agreement.TestSets):
+        clips = MappingProxyType({EMODB: [], NOISY: [], RAVDESS: []})
+
+        def labels(self, name, teacher):
+            return 1 - clean if name == NOISY else clean
+
+    monkeypatch.setattr(agreement, "predict", lambda student, features: clean)
+    found = Sets(Path(), {"compact": "compact"}, Path()).agreement(made(128))
+    signs = {name: {ccc > 0 for ccc in of["compact"].values()} for name, of in found.items()}
+    assert signs == {EMODB: {True}, NOISY: {True}, RAVDESS: {True}, NOISY_HEARD: {False}}
 
 
 def test_agreement_is_written_without_zeros_before_the_point():

@@ -13,6 +13,7 @@ from distill.registry import create_student
 
 CONFIG = DistillConfig(weight_decay=0.0, optimizer="muon")
 RATE = 1e-3
+MATRICES = {f"l{i}.conv.weight" for i in range(2, 8)} | {"mix.weight", "lin.weight", "sof.weight"}
 
 
 def stepped(student, config):
@@ -48,8 +49,23 @@ def test_the_rest_moves_as_with_adamw(student):
     plain.load_state_dict(student.state_dict())
     muon, adamw = stepped(student, CONFIG), stepped(plain, replace(CONFIG, optimizer="adamw"))
     same = {name for name in muon if torch.equal(muon[name][1], adamw[name][1])}
-    others = {f"l{i}.conv.weight" for i in range(2, 8)} | {"mix.weight", "lin.weight", "sof.weight"}
-    assert set(muon) - same == others
+    assert set(muon) - same == MATRICES
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_weights_decay_in_proportion_to_the_rate(student, optimizer):
+    """Without a gradient, nothing else moves them; the rate of Muon's matrices is ten times the others'."""
+    config = replace(CONFIG, optimizer=optimizer, weight_decay=0.5)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    moving = {name: p for name, p in student.named_parameters() if p.requires_grad}
+    for parameter in moving.values():
+        parameter.grad = torch.zeros_like(parameter)
+    Optimizer(student, config).step(RATE)
+    for name, value in moving.items():
+        rate = 10 * RATE if optimizer == "muon" and name in MATRICES else RATE
+        torch.testing.assert_close(
+            value.detach(), before[name] * (1 - rate * 0.5), rtol=1e-6, atol=0, msg=name
+        )
 
 
 @pytest.mark.parametrize("name", ["wav2small2", "mobilenetv3-small", "mobilenetv4-small"])

@@ -109,6 +109,34 @@ def test_computes_what_the_card_says(tmp_path):
             lambda t: t["vgg7.logmel_extractor.melW"].mul_(2),
             r"melW is not the front end of Wav2Small2\.0",
         ),
+        (
+            lambda t: t["vgg7.logmel_extractor.melW"].neg_(),
+            r"melW is not the front end of Wav2Small2\.0",
+        ),
+        (
+            lambda t: t["vgg7.spectrogram_extractor.conv_real.weight"].abs_(),
+            r"conv_real\.weight is not the front end of Wav2Small2\.0",
+        ),
+        (
+            lambda t: t["vgg7.spectrogram_extractor.conv_imag.weight"].abs_(),
+            r"conv_imag\.weight is not the front end of Wav2Small2\.0",
+        ),
+        (
+            lambda t: t["vgg7.logmel_extractor.amin"].fill_(1e-3),
+            r"logmel_extractor\.amin is 0\.001, not 1e-10",
+        ),
+        (
+            lambda t: t["vgg7.l3.conv.weight"][2, 3, 0].fill_(torch.nan),
+            r"tensor vgg7\.l3\.conv\.weight holds numbers that are not finite",
+        ),
+        (
+            lambda t: t["vgg7.l4.norm.running_var"][5:].fill_(torch.inf),
+            r"tensor vgg7\.l4\.norm\.running_var holds numbers that are not finite",
+        ),
+        (
+            lambda t: t["vgg7.logmel_extractor.melW"].fill_(torch.nan),
+            r"tensor vgg7\.logmel_extractor\.melW holds numbers that are not finite",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path, change, message):
@@ -116,6 +144,13 @@ def test_what_does_not_fit_is_named(tmp_path, change, message):
     change(tensors)
     with pytest.raises(ArtifactError, match=message):
         load_public(write(tmp_path, tensors))
+
+
+def test_the_sign_of_the_sine_does_not_matter(tmp_path):
+    tensors, wave = random_checkpoint(), torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    expected = load_public(write(tmp_path, tensors))(wave)
+    tensors["vgg7.spectrogram_extractor.conv_imag.weight"].neg_()
+    torch.testing.assert_close(load_public(write(tmp_path, tensors))(wave), expected)
 
 
 def test_no_weights(tmp_path):

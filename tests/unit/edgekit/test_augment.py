@@ -81,6 +81,15 @@ def test_babble_has_the_given_ratio(rng):
     assert level_db(x) - level_db(crowd) == pytest.approx(6, abs=0.1)
 
 
+def test_every_voice_of_a_babble_is_as_loud(rng):
+    """A voice a hundred times quieter than the other: where both are drawn, both are heard alike."""
+    x, voices = tone(440), [tone(100), tone(250) / 100]
+    heard = [np.abs(np.fft.rfft(a.babble(x, rng, 6.0, voices, talkers=2) - x))[[100, 250]] for _ in range(20)]
+    both = [low / high for low, high in heard if min(low, high) > 1e-3 * max(low, high)]
+    assert 3 < len(both) < 20
+    assert both == pytest.approx(np.ones(len(both)), rel=1e-2)
+
+
 def test_room_rings_on_for_its_reverberation_time(rng):
     click = np.zeros(RATE, np.float32)
     click[0] = 1

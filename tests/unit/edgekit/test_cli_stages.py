@@ -149,6 +149,11 @@ class TestStages:
         ran = edgekit("distill", made.path, "--relabel", "none", "--relabel", "compact", "--out", "o")
         assert (ran.code, error(ran)[0]) == (2, "--relabel none beside a teacher")
 
+    def test_no_seed_is_negative(self, edgekit, calls):
+        ran = edgekit("distill", "a", "--seed", "-1", "--out", "o")
+        assert (ran.code, calls) == (2, [])
+        assert "-1 is not in the range x>=0" in ran.err
+
     def test_quantize_settings(self, edgekit, calls):
         edgekit(*self.CALLS[1][0])
         assert (calls[0][1].weights, *calls[0][2:4]) == ("int8", Path("a"), Path("b"))

@@ -119,6 +119,11 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def first_of_machine() -> bool:
+    """Return whether this is the first process of its machine, or the only one: one of them leads."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def team() -> Iterator[Team]:
     """Yield the processes that torchrun started, connected; without torchrun, this process alone.

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -96,6 +97,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: The words after `edgekit`; None takes those of the process.
     """
+    with _streams_that_are_open():
+        return _run(arguments)
+
+
+@contextlib.contextmanager
+def _streams_that_are_open() -> Iterator[None]:
+    """Send to nowhere what would go to a stream that was closed from the start, as by `>&-`.
+
+    Python has None in its place. Its file number would go to the next file that is opened, and with it what
+    native code writes there.
+    """
+    with contextlib.ExitStack() as nowhere:
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:
+                setattr(sys, name, nowhere.enter_context(Path(os.devnull).open("w")))
+                nowhere.callback(setattr, sys, name, None)
+        yield
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         with _terminated_as_interrupted():
             code = cli.main(args=arguments, prog_name="edgekit", standalone_mode=False)

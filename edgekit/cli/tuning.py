@@ -159,13 +159,16 @@ def _run(config: Any, out: Path, whole: bool, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _said_once(kind: type[BaseException]) -> Iterator[None]:
-    """Leave it to torchrun's first process to say what ends all of them alike."""
-    from edgekit.parallel import first_process
+    """Leave it to the first process of each machine to say what ends all of them there alike.
+
+    What one machine lacks ends no process of another.
+    """
+    from edgekit.parallel import first_of_machine
 
     try:
         yield
     except kind as error:
-        if first_process():
+        if first_of_machine():
             raise
         code = error.exit_code if isinstance(error, EdgekitError) else INTERRUPTED_EXIT_CODE
         raise click.exceptions.Exit(code) from error

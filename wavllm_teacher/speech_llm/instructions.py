@@ -7,6 +7,7 @@
 """
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -77,7 +78,7 @@ def read_manifest(file: Path) -> list[Instruction]:
 
 def _instruction(file: Path, number: int, line: str) -> Instruction:
     try:
-        entries = json.loads(line)
+        entries = json.loads(line, object_pairs_hook=functools.partial(_each_once, file, number))
     except ValueError as error:
         raise _wrong(file, number, f"no JSON ({error})") from error
     if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
@@ -90,6 +91,20 @@ def _instruction(file: Path, number: int, line: str) -> Instruction:
     if where is not None and not where.is_file():
         raise _wrong(file, number, f"no audio file {audio}")
     return Instruction(**entries, audio=where)
+
+
+def _each_once(file: Path, number: int, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the entries of an object, of which JSON would keep the last of each name.
+
+    Raises:
+        AudioError: If a name occurs more than once.
+    """
+    entries: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in entries:
+            raise _wrong(file, number, f"{name} occurs more than once")
+        entries[name] = value
+    return entries
 
 
 def _problem(entries: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 Word error rate is jiwer's, BLEU sacreBLEU's (the extra `wavllm`). Letters: N answers.
 """
 
+import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,19 +12,37 @@ from numpy.typing import ArrayLike
 
 from edgekit.errors import AudioError, ConfigError
 
-SEPARATORS = ("\n", ";", ",")
+SEPARATORS = (r"\n\s*", ";", r"(?<!\d),|,(?!\d)")
 """What divides the parts of an answer: the first of these that the wanted answer holds."""
-_EDGES = " .,;:!?\"'"
+_IN_NUMBERS = re.compile(r"(?<=\d),(?=\d)")
+_MEANT = "#%&@‰"
+"""Unicode calls these punctuation too, but 5 and 5 % are two answers."""
 
 
 def plain(text: str) -> str:
     """Return an answer as it is compared: without case, outer punctuation and more than one space at a time.
 
+    How Unicode spells a letter with an accent does not matter. Punctuation is what Unicode calls so.
+
     Example:
-        >>> plain(' Very  "Sad". ')
-        'very "sad'
+        >>> plain(' Very  "Sad". '), plain("«Très triste…»"), plain("-3.")
+        ('very "sad', 'très triste', '-3')
     """
-    return " ".join(text.casefold().split()).strip(_EDGES)
+    words = " ".join(_composed(unicodedata.normalize("NFD", text).casefold()).split())
+    edges = "".join(mark for mark in {*words} if mark == " " or _is_punctuation(mark))
+    begun = words.rstrip(edges)
+    inner = begun.lstrip(edges)
+    # The sign of a number is none of its edges.
+    negative = inner[:1].isdecimal() and begun.removesuffix(inner).endswith("-")
+    return f"-{inner}" if negative else inner
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _is_punctuation(mark: str) -> bool:
+    return unicodedata.category(mark).startswith("P") and mark not in _MEANT
 
 
 def word_error_rate(answers: Sequence[str], wanted: Sequence[str]) -> float:
@@ -48,8 +68,8 @@ def word_error_rate(answers: Sequence[str], wanted: Sequence[str]) -> float:
     for text in wanted:
         if not any(words(text)):
             raise AudioError(f"a wanted text has no word: {text!r}", "leave it out of the manifest")
-    found = jiwer.wer(list(wanted), list(answers), words, words)
-    return float(found)
+    texts = [[_composed(text) for text in found] for found in (wanted, answers)]
+    return float(jiwer.wer(*texts, words, words))
 
 
 def bleu(answers: Sequence[str], wanted: Sequence[str]) -> tuple[float, str]:
@@ -120,14 +140,18 @@ def equal_error_rate(scores: ArrayLike, positive: Sequence[bool]) -> float | Non
 def parts(answer: str, wanted: str) -> list[str]:
     """Return the parts of an answer, divided as the wanted one is.
 
+    A comma between digits divides nothing, and lines that are empty are none. One separator may follow the
+    last part; any other part can be empty.
+
     Example:
-        >>> parts("sad; 3", "calm; 2"), parts("one, two", "all in one part")
-        (['sad', '3'], ['one, two'])
+        >>> parts("sad; 3", "calm; 2"), parts("one, two", "all in one part"), parts("1,234, sad", "2, calm")
+        (['sad', '3'], ['one, two'], ['1,234', 'sad'])
     """
-    separator = next((mark for mark in SEPARATORS if mark in wanted.strip()), None)
+    separator = next((mark for mark in SEPARATORS if re.search(mark, wanted.strip())), None)
     if separator is None:
         return [answer.strip()]
-    return [part.strip() for part in answer.split(separator) if part.strip()]
+    found = [part.strip() for part in re.split(separator, answer.strip())]
+    return found if found[-1] else found[:-1]
 
 
 def follows(answer: str, wanted: str, others: Sequence[str] = ()) -> bool:
@@ -169,7 +193,7 @@ def _form(part: str) -> tuple[str, bool]:
     # The colon of a time, as in 6:45, divides nothing.
     labelled = colon and not label[-1:].isdecimal()
     value = plain(rest if labelled else part).removeprefix("-")
-    return plain(label) if labelled else "", value.replace(".", "", 1).isdecimal()
+    return plain(label) if labelled else "", _IN_NUMBERS.sub("", value).replace(".", "", 1).isdecimal()
 
 
 def right_parts(answers: Sequence[str], wanted: Sequence[str]) -> float:

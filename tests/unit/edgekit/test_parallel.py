@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import distributed
 
-from edgekit.parallel import Team, first_process, team
+from edgekit.parallel import Team, first_of_machine, first_process, team
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -40,3 +40,12 @@ def test_the_first_process_knows_itself_before_they_are_connected(monkeypatch, r
     if rank is not None:
         monkeypatch.setenv("RANK", rank)
     assert first_process() is first
+
+
+@pytest.mark.parametrize(("rank", "first"), [(None, True), ("0", True), ("1", False)])
+def test_the_first_process_of_a_machine(monkeypatch, rank, first):
+    monkeypatch.setenv("RANK", "5")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert first_of_machine() is first

@@ -41,6 +41,8 @@ def test_a_manifest(tmp_path):
         ("{", "line 2: no JSON"),
         ("[1]", "no JSON object of texts"),
         ({**LINE, "answer": 3}, "no JSON object of texts"),
+        (f'{json.dumps(LINE)[:-1]}, "answer": "calm"}}', "line 2: answer occurs more than once"),
+        (f'{json.dumps(LINE)[:-1]}, "answer": "sad"}}', "line 2: answer occurs more than once"),
         ({"task": "a", "prompt": "b"}, "answer is missing"),
         ({**LINE, "prompt": " "}, "prompt is missing"),
         ({**LINE, "speaker": "x"}, "unknown entry speaker"),

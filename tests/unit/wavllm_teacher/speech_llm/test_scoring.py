@@ -16,6 +16,7 @@ def test_word_error_rate():
     assert scoring.word_error_rate(["the hat sat on mat", "well, yes"], wanted) == pytest.approx(3 / 7)
     assert scoring.word_error_rate(["THE CAT, SAT ON THE  MAT", "yes"], wanted) == 0
     assert scoring.word_error_rate(["", ""], wanted) == 1
+    assert scoring.word_error_rate(["tre\u0300s"], ["tr\u00e8s"]) == 0
     with pytest.raises(AudioError, match=r"has no word: '\.\.\.'"):
         scoring.word_error_rate(["a", "b"], ["a", "..."])
 
@@ -38,6 +39,31 @@ def test_what_is_not_installed_is_named(monkeypatch, package, figure):
     with pytest.raises(ConfigError, match=f"{package.split('.')[0]} is not installed") as error:
         figure(["a"], ["a"])
     assert error.value.hint == "run pip install 'edgekit[wavllm]'"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("“Sad”", "sad"),
+        ("« sad »", "sad"),
+        ("sad…", "sad"),
+        ("悲しい。", "悲しい"),
+        ("- **sad**", "sad"),
+        ("E\u0301mu", "\u00e9mu"),
+        ("\u00c9mu", "\u00e9mu"),
+        ("l\u2019an (3)", "l\u2019an (3"),
+        ("-3", "-3"),
+        ("(-3).", "-3"),
+        ("- 3", "3"),
+        ("-sad", "sad"),
+        ("5 %.", "5 %"),
+        ("“…”", ""),
+        ("", ""),
+    ],
+)
+def test_what_is_outer_punctuation(text, expected):
+    assert scoring.plain(text) == expected
+    assert scoring.plain(expected) == scoring.plain(text)
 
 
 def test_classes():
@@ -112,6 +138,18 @@ def test_right_parts():
         ("come at 6:45; sad", "come at 5:30; calm", True),
         ("5; sad", "-3; sad", True),
         ("calm;", "calm; 3", False),
+        ("calm;; 3", "calm; 3", False),
+        ("; calm; 3", "calm; 3", False),
+        ("calm; 3;;", "calm; 3", False),
+        ("calm, , 3", "calm, 3", False),
+        ("calm; “…”", "calm; sad", False),
+        ("calm\n \n3\n", "calm\n3", True),
+        ("\ncalm\n3", "calm\n3", True),
+        ("1,234", "56", True),
+        ("1,234", "2, 3", False),
+        ("1,234, sad", "56, calm", True),
+        ("12", "1,234", True),
+        ("many", "1,234", False),
         ("mood: sad; 3", "text: sad; 3", False),
     ],
 )

@@ -11,12 +11,59 @@ from unit.wavllm_teacher.speech_llm.llm_tiny import TINY
 
 from edgekit.errors import ArtifactError
 from wavllm_teacher.speech_llm import storage
-from wavllm_teacher.speech_llm.agreement import EITHER_EPSILON
+from wavllm_teacher.speech_llm.agreement import _ENTRIES, EITHER_EPSILON
 from wavllm_teacher.speech_llm.decoder import settings
 from wavllm_teacher.speech_llm.model import SpeechLlm
 from wavllm_teacher.speech_llm.storage import load_frozen
 
 PARAMS = {"dim": 64, "multiple_of": 16, "n_heads": 4, "n_layers": 4, "norm_eps": 1e-6, "vocab_size": -1}
+
+
+OTHERS: dict[str, dict[str, object]] = {
+    "decoder": {
+        "vocab_size": 500,
+        "hidden_size": 32,
+        "intermediate_size": 88,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "hidden_act": "gelu",
+        "rms_norm_eps": 1e-4,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "tie_word_embeddings": True,
+    },
+    "whisper": {
+        "d_model": 64,
+        "encoder_layers": 3,
+        "encoder_attention_heads": 4,
+        "encoder_ffn_dim": 32,
+        "activation_function": "relu",
+        "num_mel_bins": 128,
+        "max_source_positions": 750,
+    },
+    "wavlm": {
+        "hidden_size": 64,
+        "intermediate_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "conv_dim": [16, 16, 16, 16, 16, 16, 32],
+        "conv_kernel": [10, 3, 3, 3, 3, 2, 3],
+        "conv_stride": [5, 2, 2, 2, 2, 2, 1],
+        "conv_bias": True,
+        "feat_extract_norm": "layer",
+        "feat_extract_activation": "relu",
+        "hidden_act": "relu",
+        "layer_norm_eps": 1e-6,
+        "do_stable_layer_norm": True,
+        "num_conv_pos_embeddings": 32,
+        "num_conv_pos_embedding_groups": 2,
+        "num_buckets": 160,
+        "max_bucket_distance": 400,
+    },
+}
+"""Of every entry that changes what a part computes, another value than the tiny model's."""
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +134,19 @@ def test_what_tensors_do_not_tell_is_compared(load, tmp_path, part, changes, mes
     assert f"name the {part} that the model was made for" in error.value.hint
 
 
+@pytest.mark.parametrize(
+    ("part", "name"), [(part, name) for part, entries in OTHERS.items() for name in entries]
+)
+def test_every_entry_is_compared(load, part, name):
+    with pytest.raises(ArtifactError, match=rf"[:;] {name} is .*, the model's "):
+        load(part, **{name: OTHERS[part][name]})
+
+
+@pytest.mark.parametrize("part", OTHERS)
+def test_no_entry_is_compared_without_a_test(part):
+    assert set(OTHERS[part]) == set(_ENTRIES[part])
+
+
 @pytest.mark.parametrize("spelled", ["rope_scaling", "rope_parameters"])
 def test_scaled_positions_are_refused(load, spelled):
     own = {"rope_parameters": None, "rope_scaling": None, "rope_theta": 10_000.0}
@@ -149,12 +209,16 @@ def test_a_damaged_file(load, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"dim": 128}, "dim is 128, the model's 64"),
+        ({"n_layers": 2}, "n_layers is 2, the model's 4"),
         ({"n_heads": 8}, "n_heads is 8, the model's 4; n_kv_heads is 8, the model's 4"),
         ({"n_kv_heads": 2}, "n_kv_heads is 2, the model's 4"),
         ({"norm_eps": 1e-4}, "norm_eps is 0.0001, the model's 1e-06"),
         ({"rope_theta": 5e5}, "rope_theta is 500000.0, the model's 10000.0"),
         ({"use_scaled_rope": True}, "use_scaled_rope is True, the model's False"),
+        ({"dim": None}, "dim is 4096, the model's 64"),
         ({"n_layers": None}, "n_layers is 32, the model's 4"),
+        ({"n_heads": None}, "n_heads is 32, the model's 4"),
         ({"vocab_size": 500}, "vocab_size is 500, the model's 258"),
     ],
 )

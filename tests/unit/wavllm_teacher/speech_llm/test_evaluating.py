@@ -14,12 +14,12 @@ from edgekit.cli import main
 from edgekit.errors import AudioError
 from wavllm_teacher.speech_llm import scoring
 from wavllm_teacher.speech_llm.choices import option_chances
-from wavllm_teacher.speech_llm.evaluating import LeftOut, TaskResult, evaluate_tasks
+from wavllm_teacher.speech_llm.evaluating import LeftOut, TaskResult, answers_of_verification, evaluate_tasks
 from wavllm_teacher.speech_llm.figures import PAPER, TITLES, render, to_dict
 from wavllm_teacher.speech_llm.folder import load_assistant
 from wavllm_teacher.speech_llm.generation import Assistant, Decoding
 from wavllm_teacher.speech_llm.instructions import Instruction, read_manifest
-from wavllm_teacher.speech_llm.prompts import Request
+from wavllm_teacher.speech_llm.prompts import Request, tokenise
 
 SHORT = Decoding(most_tokens=6)
 
@@ -115,6 +115,26 @@ def test_spellings_of_a_verification_are_one_answer(assistant, audio):
     assert figures("Yes", "Yes", "no", "no")[0].how.startswith("chances of 'Yes' against 'no'")
     with pytest.raises(AudioError, match="wanted answers are Maybe, no, YES"):
         figures("yes", "no", "Maybe", "YES")
+
+
+def test_options_of_a_verification_are_what_was_wanted_without_spaces_around():
+    wanted = ["no\n", " yes", "\tyes", "Yes"]
+    lines = [Instruction("verification", "Same?", answer) for answer in wanted]
+    assert answers_of_verification(lines) == ["no", "yes"]
+
+
+def test_a_verification_needs_room_for_its_answers(assistant, audio):
+    """What is asked fits alone, but neither with an answer nor with its end."""
+    room = assistant.model.shape.decoder.positions
+    prompt = tokenise(Request("?"), assistant.tokenizer)
+    fits = "?" * (room + 1 - len(prompt.before) - len(prompt.after))
+    assistant.require_room(Request(fits))
+    good = [Instruction("verification", "Same?", answer, audio[0]) for answer in ("yes", "no")]
+    (found,) = evaluate_tasks(assistant, [Instruction("verification", fits, "no"), *good])
+    assert found.items == 2
+    assert [left.reason for left in found.left_out] == [
+        f"speech and prompt need {room + len('yes') + 1} positions, the decoder has {room}"
+    ]
 
 
 def write_tasks(folder, audio):

@@ -10,6 +10,7 @@ from unit.wavllm_teacher.tiny import voice
 
 from edgekit.errors import ConfigError
 from wavllm_teacher.speech_llm.generation import PAPER, Assistant, Chooser, Decoding, generate
+from wavllm_teacher.speech_llm.model import SpeechLlm
 from wavllm_teacher.speech_llm.prompts import Request, tokenise
 from wavllm_teacher.speech_llm.tokens import ByteTokenizer
 
@@ -165,3 +166,20 @@ def test_a_tokenizer_of_another_decoder(model):
 def test_an_empty_prompt():
     with pytest.raises(ConfigError, match="empty"):
         Request("  ")
+
+
+@pytest.mark.parametrize("samples", [None, voice(1.0, 1)])
+@pytest.mark.parametrize(("answers", "most"), [((), 0), (("yes",), 4), (("no", "never", ""), 6)])
+def test_room_is_that_of_prompt_speech_longest_answer_and_its_end(samples, answers, most):
+    request = Request("hi", samples)
+    prompt = tokenise(request, TOKENIZER)
+    # A byte is a token, and an answer's end is one; speech has 12.5 positions a second.
+    needed = len(prompt.before) + len(prompt.after) + (0 if samples is None else 13) + most
+
+    def assistant(positions: int) -> Assistant:
+        shape = replace(TINY, decoder=replace(TINY.decoder, positions=positions))
+        return Assistant(SpeechLlm(shape, 1, empty=True), TOKENIZER)
+
+    assistant(needed).require_room(request, answers)
+    with pytest.raises(ConfigError, match=f"need {needed} positions, the decoder has {needed - 1}"):
+        assistant(needed - 1).require_room(request, answers)

@@ -5,16 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
-from unit.wavllm_teacher.speech_llm.llm_tiny import tiny
+from unit.wavllm_teacher.speech_llm.llm_tiny import TINY, tiny
 from unit.wavllm_teacher.tiny import voice
 
+from edgekit.parallel import Team
 from wavllm_teacher.speech_llm.curriculum import Schedule, Trainer
-from wavllm_teacher.speech_llm.instructions import Mixture, read_manifest
+from wavllm_teacher.speech_llm.instructions import Instruction, Mixture, read_manifest
 from wavllm_teacher.speech_llm.tokens import ByteTokenizer
 
 TESTS = Path(__file__).parents[3]
@@ -58,7 +61,10 @@ def train(folder, batch, processes=None):
 
 
 def interrupt(folder, processes):
-    """Train with a signal to the second process alone, then go on; leave what came of it."""
+    """Train with a signal to the second process alone, then go on; leave what came of it.
+
+    The checkpoint takes its time: no process may end before it is there, or torchrun ends the others.
+    """
     lines = read_manifest(folder / "tasks.jsonl")
     run = Trainer(tiny(), ByteTokenizer(), Mixture(lines), Schedule(steps=4), folder / "cut", team=processes)
     advance = run._advance
@@ -68,7 +74,14 @@ def interrupt(folder, processes):
             signal.raise_signal(signal.SIGINT)
         advance()
 
-    run._advance = signalled
+    run._advance, save = signalled, run._save
+
+    def slowly() -> None:
+        if processes.leads:
+            time.sleep(1)
+        save()
+
+    run._save = slowly
     with pytest.raises(KeyboardInterrupt):
         run.run()
     begun = torch.load(folder / "cut/.speech-llm.pt")["step"]
@@ -134,3 +147,21 @@ def test_all_stop_behind_one_step_and_go_on_as_if_they_had_not(folder):
         assert found["cut"]["losses"] == found["uncut"]["losses"]
         for name, value in found["uncut"]["trained"].items():
             assert torch.equal(found["cut"]["trained"][name], value), name
+
+
+def test_each_process_drops_out_other_numbers(tmp_path, monkeypatch):
+    """Both compute the same instruction, and neither waits for the other."""
+    monkeypatch.setattr(Team, "add", lambda _, value: value)
+    monkeypatch.setattr(Team, "add_gradients", lambda *_: None)
+    shape = replace(TINY, lora=replace(TINY.lora, dropout=0.2))
+    mixture = Mixture([Instruction("text", "Say yes.", "yes")])
+
+    def loss(rank: int) -> float:
+        schedule = Schedule(steps=1, batch=2)
+        run = Trainer(tiny(2, shape), ByteTokenizer(), mixture, schedule, tmp_path, team=Team(rank, 2))
+        run._advance()
+        return run.state.losses[0]
+
+    losses = [loss(rank) for rank in (0, 1, 0, 1)]
+    assert losses[:2] == losses[2:]
+    assert losses[0] != losses[1]

@@ -77,6 +77,6 @@ SHARES = (0.125, 0.25, 0.5)
 AMOUNTS = tuple(Row(f"clips-{share:g}", f"{share:.0%} of the clips", share=share) for share in SHARES)
 AMOUNTS_HOP_32 = tuple(
     Row(f"hop-32-clips-{share:g}", f"hop 32, {share:.0%} of the clips", hop=32, share=share)
-    for share in SHARES
+    for share in SHARES[1:]
 )
 ALL = (*ABLATIONS, *AMOUNTS, *AMOUNTS_HOP_32)

@@ -36,7 +36,7 @@ class DistillConfig:
     Attributes:
         student: Name of the network.
         level: Level normalisation of the front end.
-        hop: Samples from one frame to the next: 32 as in the paper; 64 and 128 need half and a quarter of
+        hop: Samples from one frame to the next: 32 as in the paper; 64 and 128 need half and about a quarter of
             the operations.
         steps: Optimiser steps.
         batch: Crops per step; the loss's statistics are over these, so it should be 64 or more.

@@ -206,9 +206,9 @@ def writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[s
     """Write an artifact: yield a work folder, and put it in place whole once the block ends.
 
     The work folder `.NAME.partial` lies beside `path`. When the block is left by an exception (Ctrl-C
-    too) it stays, and the next call with the same stage, inputs and params yields it again with its
-    content, so that a stage can resume; with any other, it starts empty. Files and folders in it whose name
-    starts with a dot are the stage's own and are dropped at the end.
+    too) it stays, unless it is empty, and the next call with the same stage, inputs and params yields it
+    again with its content, so that a stage can resume; with any other, it starts empty. Files and folders in
+    it whose name starts with a dot are the stage's own and are dropped at the end.
 
     Args:
         path: The artifact's final folder; an older artifact of the same stage there is replaced. Any other
@@ -231,7 +231,11 @@ def _writing(path: Path, stage: str, inputs: Mapping[str, str], params: Mapping[
     work = work_folder(path)
     with _writable(work.parent):
         _open_work_folder(work, _identity(stage, inputs, params))
-    yield work
+    try:
+        yield work
+    except BaseException:
+        _drop_if_empty(work)
+        raise
     _drop_private_files(work)
     files = {p.relative_to(work).as_posix(): sha256_file(p) for p in sorted(work.rglob("*")) if p.is_file()}
     manifest = Manifest(stage, dict(inputs), json.loads(json.dumps(dict(params))), files)
@@ -310,6 +314,13 @@ def _open_work_folder(work: Path, identity: str) -> None:
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
     marker.write_text(identity)
+
+
+def _drop_if_empty(work: Path) -> None:
+    # What ended the stage is to be told, not that its folder is gone.
+    with contextlib.suppress(OSError):
+        if [entry.name for entry in work.iterdir()] == [MARKER]:
+            shutil.rmtree(work)
 
 
 def _drop_private_files(work: Path) -> None:

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,8 @@ class TestNoOther:
             artifact.require_no_other(path, "distill", INPUTS, PARAMS)
 
     def test_what_nothing_has_come_of_is_no_loss(self, path):
-        self.begin(path)
+        self.begin(path, "checkpoint")
+        (artifact.work_folder(path) / "checkpoint").unlink()
         artifact.require_no_other(path, "distill", INPUTS, {})
         (artifact.work_folder(path) / ".identity.json").write_text('{"half')
         (artifact.work_folder(path) / "checkpoint").write_text("")
@@ -188,6 +190,20 @@ class TestInterrupted:
     def test_leaves_nothing_under_the_final_name(self, tmp_path):
         self.interrupt(tmp_path / "student", PARAMS)
         assert not (tmp_path / "student").exists()
+
+    def test_leaves_nothing_that_holds_nothing(self, tmp_path):
+        with pytest.raises(ConfigError), artifact.writing(tmp_path / "student", "distill", INPUTS, PARAMS):
+            raise ConfigError("refused")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_by_somebody_who_removed_its_folder(self, tmp_path):
+        def remove() -> None:
+            with artifact.writing(tmp_path / "student", "distill", INPUTS, PARAMS) as work:
+                shutil.rmtree(work)
+                raise ConfigError("refused")
+
+        with pytest.raises(ConfigError, match="refused"):
+            remove()
 
     def test_leaves_the_older_artifact_alone(self, tmp_path):
         before = write(tmp_path / "student")

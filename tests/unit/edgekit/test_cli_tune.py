@@ -360,6 +360,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
+def test_weights_that_are_refused_leave_nothing_behind(edgekit, tasks, tmp_path):
+    sources = write_frozen(tmp_path / "frozen")
+    config = sources["whisper"] / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"encoder_attention_heads": 4}))
+    parts = [word for part, path in sources.items() for word in (f"--{part}", path)]
+    before = sorted(tmp_path.iterdir())
+    ran = edgekit("tune", tasks, "--size", "tiny", *parts, *FIRST, "--out", tmp_path / "one")
+    assert (ran.code, "encoder_attention_heads is 4" in error(ran)[0]) == (5, True)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_interrupted_training_goes_on_to_the_bit(edgekit, tasks, parts, tmp_path):
     words = ["tune", tasks, "--size", "tiny", *parts, "--steps", 60, "--batch", 2, "--out"]
     command = [sys.executable, "-m", "edgekit.cli", *map(str, [*words, tmp_path / "parts"])]

@@ -36,8 +36,8 @@ class DistillConfig:
     Attributes:
         student: Name of the network.
         level: Level normalisation of the front end.
-        hop: Samples from one frame to the next: 32 as in the paper; 64 and 128 need half and about a quarter of
-            the operations.
+        hop: Samples from one frame to the next: 32 as in the paper; 64 and 128 need half and about a quarter
+            of the operations.
         steps: Optimiser steps.
         batch: Crops per step; the loss's statistics are over these, so it should be 64 or more.
         crop_s: Length of a training crop in seconds.

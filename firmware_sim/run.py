@@ -200,9 +200,16 @@ class Run:
         flash = range(memory.flash_origin, memory.flash_origin + memory.flash_bytes)
         begin: int | None = self._power_up()
         self.counter.attach(self.engine, (begin or 0) & ~1, flash)
-        stop = self.engine.emu_stop
+        stopped = False
+
+        def stop() -> None:
+            nonlocal stopped
+            # Before it has begun, and where it stops for an interrupt of its own, the engine forgets it.
+            stopped = True
+            self.engine.emu_stop()
+
         with interrupts_after(stop), stopped_by_signals(stop):
-            while begin is not None:
+            while begin is not None and not stopped:
                 begin = self._go_on(begin)
 
     def _power_up(self) -> int:

@@ -103,7 +103,7 @@ def require_judgeable(instructions: Sequence[Instruction]) -> None:
     """
     for found in _by_task(instructions):
         if found[0].task == VERIFICATION:
-            _options(found)
+            answers_of_verification(found)
         else:
             JUDGED.get(found[0].task, _classified)(found, _wanted(found))
 
@@ -119,7 +119,7 @@ def _result(
     assistant: Assistant, found: Sequence[Instruction], decoding: Decoding, progress: Progress
 ) -> TaskResult:
     task = found[0].task
-    options = _options(found) if task == VERIFICATION else ()
+    options = answers_of_verification(found) if task == VERIFICATION else ()
     left_out: list[LeftOut] = []
     asked: list[Instruction] = []
     answers: list[str] = []
@@ -156,8 +156,12 @@ def _possible(
     return possible
 
 
-def _options(found: Sequence[Instruction]) -> Sequence[str]:
-    """Return the two answers of a verification, each in its most frequent spelling."""
+def answers_of_verification(found: Sequence[Instruction]) -> Sequence[str]:
+    """Return the two answers of a verification, each in its most frequent spelling.
+
+    Raises:
+        AudioError: If there are not two.
+    """
     spellings: dict[str, Counter[str]] = {}
     for instruction in found:
         spellings.setdefault(scoring.plain(instruction.answer), Counter())[instruction.answer.strip()] += 1

@@ -1,4 +1,5 @@
 import builtins
+import contextlib
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -220,6 +221,22 @@ def test_ctrl_c_interrupts_between_two_samples(
         simulate(fake_firmware, target, PCM)
     assert heard < 120
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_before_the_core_has_begun_is_not_lost(
+    fake_firmware: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine forgets what stops it before it runs, and nobody watches for signals yet."""
+    watching = run.stopped_by_signals
+
+    def interrupted(stop: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        signal.raise_signal(signal.SIGINT)
+        return watching(stop)
+
+    monkeypatch.setattr(run, "stopped_by_signals", interrupted)
+    monkeypatch.setattr(run.Device, "read", lambda *_: pytest.fail("begun"))
+    with pytest.raises(KeyboardInterrupt):
+        simulate(fake_firmware, target, PCM)
 
 
 def test_wrong_inputs(fake_firmware: Path, target: Target, tmp_path: Path) -> None:

@@ -41,7 +41,6 @@ def section(found: Found, hours: float) -> list[str]:
 
 
 def _measured(title: str, found: Found, rows: Sequence[Row], hours: float) -> list[str]:
-    teachers = [t for t in ("compact", "full") if all(t in found[row.name][EMODB] for row in rows)]
     head = [f"hours, {title}", "row", "teacher", *(TITLES[name] for name in SETS)]
     cells = [
         [
@@ -50,15 +49,19 @@ def _measured(title: str, found: Found, rows: Sequence[Row], hours: float) -> li
             t,
             *(ccc_cell(found[row.name][name][t]) for name in SETS),
         ]
-        for t in teachers
+        for t in _teachers(found, rows)
         for row in rows
     ]
     return [line(head), line(["---"] * len(head)), *map(line, cells)]
 
 
+def _teachers(found: Found, rows: Sequence[Row]) -> list[str]:
+    """Return the teachers that all of the rows were measured by."""
+    return [t for t in ("compact", "full") if all(t in found[row.name][EMODB] for row in rows)]
+
+
 def _expected(found: Found, hours: float) -> list[str]:
     rows = [row for row in (*AMOUNTS, BASE) if row.name in found]
-    teachers = [t for t in ("compact", "full") if all(t in found[row.name][EMODB] for row in rows)]
     now = f"{hours:.2f} h"
     head = ["teacher", "what", "bar", "b", f"fitted at {now}", "at 10 times the audio", "hours for the bar"]
     lines = [
@@ -71,7 +74,7 @@ def _expected(found: Found, hours: float) -> list[str]:
         line(head),
         line(["---"] * len(head)),
     ]
-    for teacher in teachers:
+    for teacher in _teachers(found, rows):
         lines += [line([teacher, *cells]) for cells in _bars(found, rows, teacher, hours)]
     return lines
 

@@ -12,6 +12,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from benchmarks.wavllm.sounds import Samples, write_sounds
 from edgekit import artifact
 from edgekit.audio import read_audio
 from wavllm_teacher.speech_llm import storage
-from wavllm_teacher.speech_llm.curriculum import Schedule, Trainer, answers_to
+from wavllm_teacher.speech_llm.curriculum import Schedule, Trainer, answers_to, exact_share
 from wavllm_teacher.speech_llm.evaluating import JUDGED
 from wavllm_teacher.speech_llm.generation import Decoding
 from wavllm_teacher.speech_llm.hearing import Ears, Heard
@@ -216,19 +217,14 @@ def _answered(model: SpeechLlm, lines: Sequence[Instruction], most: int) -> dict
         `shares`: of each task, answered exactly; `items`: of each; `combined`: metric to figure of all
         combined forms together, as `edgekit evaluate` judges them.
     """
-    shares, items = {}, {}
-    combined: list[tuple[Instruction, str]] = []
-    for task in (*tasks.SINGLE, *tasks.COMBINED, *tasks.UNSEEN):
-        found = chosen(lines, "test", task, most)
-        if not found:
-            continue
-        answers = answers_to(model, TOKENIZER, found, BRIEF)
-        items[task] = len(found)
-        shares[task] = float(np.mean([a == line.answer for a, line in zip(answers, found, strict=True)]))
-        combined += zip(found, answers, strict=True) if task in tasks.COMBINED else ()
+    names = (*tasks.SINGLE, *tasks.COMBINED, *tasks.UNSEEN)
+    found = [line for task in names for line in chosen(lines, "test", task, most)]
+    answers = answers_to(model, TOKENIZER, found, BRIEF)
+    combined = [pair for pair in zip(found, answers, strict=True) if pair[0].task in tasks.COMBINED]
     figures = JUDGED["multiple"](*map(list, zip(*combined, strict=True)))
     judged = {figure.metric: figure.value for figure in figures if figure.value is not None}
-    return {"shares": shares, "items": items, "combined": judged}
+    items = Counter(line.task for line in found)
+    return {"shares": exact_share(found, answers), "items": items, "combined": judged}
 
 
 def _save(file: Path, values: Mapping[str, Any]) -> None:

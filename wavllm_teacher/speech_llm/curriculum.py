@@ -365,16 +365,9 @@ def answers_to(
     return Assistant(model, tokenizer).answer(requests, decoding)
 
 
-def exact_share(
-    model: SpeechLlm, tokenizer: Tokenizer, instructions: Sequence[Instruction], decoding: Decoding = GREEDY
-) -> dict[str, float]:
-    """Return, for each task, the share of instructions whose answer is exactly the wanted one.
-
-    Raises:
-        AudioError: If a clip cannot be read.
-        ConfigError: If speech and prompt are longer than the decoder's positions.
-    """
-    answers, right = answers_to(model, tokenizer, instructions, decoding), dict[str, list[bool]]()
+def exact_share(instructions: Sequence[Instruction], answers: Sequence[str]) -> dict[str, float]:
+    """Return, for each task, the share of instructions whose answer is exactly the wanted one."""
+    right: dict[str, list[bool]] = {}
     for instruction, answer in zip(instructions, answers, strict=True):
         right.setdefault(instruction.task, []).append(answer == instruction.answer)
     return {task: sum(hits) / len(hits) for task, hits in sorted(right.items())}

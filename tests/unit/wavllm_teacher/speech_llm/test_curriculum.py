@@ -14,7 +14,14 @@ from unit.wavllm_teacher.tiny import voice
 
 from edgekit.errors import ArtifactError, ConfigError
 from wavllm_teacher.device import Device
-from wavllm_teacher.speech_llm.curriculum import Hearing, Schedule, Trainer, answer_loss, exact_share
+from wavllm_teacher.speech_llm.curriculum import (
+    Hearing,
+    Schedule,
+    Trainer,
+    answer_loss,
+    answers_to,
+    exact_share,
+)
 from wavllm_teacher.speech_llm.instructions import Instruction, Mixture
 from wavllm_teacher.speech_llm.prompts import Request, tokenise
 from wavllm_teacher.speech_llm.tokens import ByteTokenizer
@@ -81,7 +88,7 @@ def test_adapters_alone_change_and_the_loss_falls(instructions, tmp_path):
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, before[name]) is (name not in run.trained), name
-    shares = exact_share(run.model, TOKENIZER, instructions)
+    shares = exact_share(instructions, answers_to(run.model, TOKENIZER, instructions))
     assert set(shares) == {"emotion", "text"}
 
 

@@ -8,7 +8,7 @@ import pytest
 from unit.wavllm_teacher.speech_llm.llm_tiny import WHISPER_ALONE, tiny
 
 from wavllm_teacher import hub
-from wavllm_teacher.speech_llm.curriculum import Schedule, Trainer, exact_share
+from wavllm_teacher.speech_llm.curriculum import Schedule, Trainer, answers_to, exact_share
 from wavllm_teacher.speech_llm.generation import Decoding
 from wavllm_teacher.speech_llm.instructions import Instruction, Mixture
 from wavllm_teacher.speech_llm.storage import load_frozen
@@ -39,4 +39,6 @@ def test_the_real_encoder_is_heard(shared, tmp_path):
     losses = Trainer(model, tokenizer, Mixture(told), schedule, tmp_path).run().losses
     # The frozen decoder is random: how far corrections can take it is not the question here.
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
-    assert set(exact_share(model, tokenizer, told[:1], Decoding(most_tokens=2))) == {"emotion"}
+    assert set(exact_share(told[:1], answers_to(model, tokenizer, told[:1], Decoding(most_tokens=2)))) == {
+        "emotion"
+    }
